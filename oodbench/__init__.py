@@ -1,0 +1,71 @@
+"""oodbench: a benchmark of out-of-distribution image detectors whose numbers anyone can recompute.
+
+The public names are imported when first used, so that ``import oodbench`` costs nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oodbench.api import (
+        SCORE_CONVENTION,
+        Checkpoints,
+        Context,
+        Dataset,
+        Detector,
+        ImageSet,
+        Metric,
+        Params,
+        Progress,
+        Provenance,
+        Result,
+        Run,
+        Scores,
+        Shape,
+        param,
+    )
+    from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
+    from oodbench.hookspecs import hookimpl
+
+_HOME = {
+    "oodbench.api": (
+        "SCORE_CONVENTION Checkpoints Context Dataset Detector ImageSet Metric Params Progress Provenance Result Run "
+        "Scores Shape param"
+    ),
+    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
+    "oodbench.hookspecs": "hookimpl",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [
+    "SCORE_CONVENTION",
+    "Checkpoints",
+    "Context",
+    "DataError",
+    "Dataset",
+    "Detector",
+    "FitError",
+    "ImageSet",
+    "Metric",
+    "OODBenchError",
+    "Params",
+    "Progress",
+    "Provenance",
+    "Result",
+    "Run",
+    "ScoreError",
+    "Scores",
+    "Shape",
+    "StoreError",
+    "UnknownName",
+    "hookimpl",
+    "param",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'oodbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)

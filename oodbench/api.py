@@ -1,0 +1,379 @@
+"""The nouns of oodbench.
+
+The score convention, for every detector, table and file: **a higher score is more
+out-of-distribution, and the out-data set is the positive class.** No score is ever flipped to look
+better: an AUROC below 0.5 is a finding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+import pydantic
+
+from oodbench.errors import DataError, OODBenchError, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+
+SCORE_CONVENTION = "A higher score is more out-of-distribution; the out-data set is the positive class."
+SPLITS = ("train", "validation", "test")
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+def shape_text(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+# ---------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A stack of images of one split of one data set.
+
+    images: uint8 (n, C, H, W), in memory or memory-mapped.
+    labels: int64 (n,), the classes of the source.
+    indices: int64 (n,), where each image stands in its source, so that a score can be traced to its image.
+    """
+
+    name: str
+    split: str
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    _on_device: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise DataError(f"{self.name}: images must be uint8 (n, C, H, W), not {self.images.dtype} {self.images.shape}")
+        if not len(self.images) == len(self.labels) == len(self.indices):
+            raise DataError(f"{self.name}: images, labels and indices differ in number")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.images.shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        for start in range(0, len(self), 65536):
+            digest.update(np.ascontiguousarray(self.images[start : start + 65536]))
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        return digest.hexdigest()[:16]
+
+    def only(self, classes: Sequence[int]) -> ImageSet:
+        """The images of these classes."""
+        chosen = np.flatnonzero(np.isin(self.labels, classes))
+        return ImageSet(self.name, self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
+
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Float32 batches (b, C, H, W) in [0, 1] on the device; in random order if a generator is given."""
+        import torch
+
+        stack = self._tensor(torch.device(device))
+        order = None
+        if generator is not None:
+            order = torch.randperm(len(self), generator=generator, device=generator.device).to(stack.device)
+        for start in range(0, len(self), batch_size):
+            stop = start + batch_size
+            batch = stack[start:stop] if order is None else stack[order[start:stop]]
+            yield batch.to(device).to(torch.float32).div_(255)
+
+    def _tensor(self, device: torch.device) -> torch.Tensor:
+        """The whole stack as uint8, on the device where it fits there, else on the CPU."""
+        import torch
+
+        key = str(device)
+        if key not in self._on_device:
+            writable = self.images if self.images.flags.writeable else self.images.copy()
+            stack = torch.from_numpy(writable)
+            if device.type == "cuda" and stack.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+                stack = stack.to(device)
+            self._on_device[key] = stack
+        return self._on_device[key]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that can be named after ``--in`` and ``--out``.
+
+    load: ``load(split, root, shape)`` gives one split, read from the folder ``root``; ``shape`` is heeded only by a
+        data set whose own shape is None. It raises DataError where a file is missing or damaged.
+    shape: of its images; None where it is made in whatever shape is asked for.
+    sizes: images a split, as published. A split that is not named does not exist.
+    files: ``files(root)`` are the paths that ``load`` reads; empty for one that needs none.
+    version: raised when the same files or seed begin to give other images.
+    """
+
+    name: str
+    load: Callable[[str, Path, Shape | None], ImageSet]
+    shape: Shape | None
+    sizes: Mapping[str, int]
+    classes: Sequence[int] = ()
+    files: Callable[[Path], list[Path]] = lambda root: []
+    summary: str = ""
+    source: str = ""
+    licence: str = ""
+    version: int = 1
+
+
+# ------------------------------------------------------------------------------------ detectors
+
+
+class Params(pydantic.BaseModel):
+    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    def canonical(self) -> str:
+        """The values as JSON with sorted keys: equal exactly where the parameters are."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+def param(default: Any, meaning: str, *, source: str = "", unit: str = "", **bounds: Any) -> Any:
+    """One hyper-parameter: its default, meaning, bounds (gt, ge, lt, le), unit and where its value comes from."""
+    extra = {"source": source, "unit": unit}
+    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **bounds)
+
+
+class Detector(ABC):
+    """Learns one in-distribution data set and then gives every image a score; higher is more out-of-distribution.
+
+    A subclass declares ``name``, ``Params`` and ``presets`` and defines the four methods below. It never sees an
+    out-data set. Presets are values that differ from the defaults of Params: ``paper`` as published, ``quick`` for a CPU.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    Params: ClassVar[type[Params]] = Params
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
+    shapes: ClassVar[tuple[Shape, ...] | None] = None
+    """The image shapes it can be fitted to; None for any."""
+
+    def __init__(self, params: Params, shape: Shape):
+        self.params: Any = params
+        self.shape = shape
+
+    @classmethod
+    def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
+        """The values of a preset; override where the paper's values depend on the images' shape."""
+        if name not in cls.presets:
+            raise UnknownName(f"preset of {cls.name}", name, cls.presets)
+        return cls.presets[name]
+
+    @classmethod
+    def check_shape(cls, shape: Shape) -> None:
+        if cls.shapes is not None and shape not in cls.shapes:
+            able = " or ".join(map(shape_text, cls.shapes))
+            raise OODBenchError(f"{cls.name} can be fitted to images of {able}, not of {shape_text(shape)}")
+
+    @abstractmethod
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Learn the in-distribution; forgets any earlier fit. Networks live on ``context.device`` afterwards."""
+
+    @abstractmethod
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 images (b, C, H, W) in [0, 1] → one finite score each, (b,)."""
+
+    @abstractmethod
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that was learnt, as named tensors."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up what ``state`` gave, on the device the tensors are on."""
+
+
+class Progress:
+    """Where a fit says how far it is; this one is silent."""
+
+    def plan(self, phases: Mapping[str, float]) -> None:
+        """The phases of the fit, each with its whole cost in any one unit, so that an ETA can be given at once."""
+
+    def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
+        """``share`` of the phase is done (0 to 1), in ``epoch``; ``values`` are the latest losses and energies."""
+
+    def message(self, text: str) -> None:
+        """Something a person should read."""
+
+
+class Checkpoints(Protocol):
+    """Where a fit keeps its state so that it can go on after an interruption."""
+
+    def save(self, state: dict[str, Any]) -> None: ...
+
+    def load(self) -> dict[str, Any] | None: ...
+
+
+@dataclass
+class Context:
+    """All that ``fit`` may know of its surroundings."""
+
+    device: torch.device
+    seed: int = 0
+    precision: str = "float32"
+    progress: Progress = field(default_factory=Progress)
+    checkpoints: Checkpoints | None = None
+    checkpoint_seconds: float = 30.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How each finished phase of the fit ended."""
+    after_epoch: Callable[[str, int], None] | None = None
+    """Called with phase and epoch after each epoch, the weights as they are; for curves over epochs."""
+
+    def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
+        """A random generator that depends on the seed and the purpose alone."""
+        import torch
+
+        digest = hashlib.sha256(repr((self.seed, *purpose)).encode()).digest()
+        generator = torch.Generator(self.device if device is None else device)
+        generator.manual_seed(int.from_bytes(digest[:7], "little"))
+        return generator
+
+    def seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
+        """Inside, torch's global generators are seeded for the purpose (weights are drawn from them); restored after."""
+        return _seeded(self.generator(*purpose, device="cpu").initial_seed(), self.device)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision asked for: bfloat16 matrix products over float32 weights, or plain float32."""
+        import torch
+
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def note(self, text: str) -> None:
+        """Put something into the record of the run that a reader of its numbers must know, and show it."""
+        self.notes.append(text)
+        self.progress.message(text)
+
+
+class _seeded(AbstractContextManager[None]):
+    def __init__(self, seed: int, device: torch.device):
+        import torch
+
+        self.seed = seed
+        self.fork = torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        import torch
+
+        self.fork.__enter__()
+        torch.manual_seed(self.seed)
+
+    def __exit__(self, *error: Any) -> None:
+        self.fork.__exit__(*error)
+
+
+# -------------------------------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of (in scores (n,), out scores (m,)), float64; the out-data set is the positive class."""
+
+    name: str
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    higher_is_better: bool
+    summary: str
+
+
+# ----------------------------------------------------------------------------------- the record
+
+
+@dataclass(frozen=True)
+class Run:
+    """One detector with its parameters, one in-distribution data set and one seed.
+
+    params is canonical JSON. preset only says where the parameters came from: it is no part of what a run is.
+    """
+
+    detector: str
+    version: str
+    params: str
+    in_dataset: str
+    seed: int = 0
+    precision: str = "float32"
+    preset: str = field(default="paper", compare=False)
+
+    def key(self, fingerprint: str) -> str:
+        """Readable and content-addressed, from all that can change the scores; ``fingerprint`` is the in-data's."""
+        identity = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        return f"{self.detector}-{file_name(self.in_dataset)}-s{self.seed}-{digest}"
+
+
+def file_name(dataset: str) -> str:
+    """A data set's name as part of a file name: ``mnist:0-8`` → ``mnist_0-8``. One to one, as no name has ``_``."""
+    return dataset.replace(":", "_")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The score of every image of one split of one data set by one run: the record that all else is a view of."""
+
+    dataset: str
+    split: str
+    fingerprint: str
+    indices: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
+    """Float64 (n,); higher is more out-of-distribution."""
+    images_per_second: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's numbers come from; written by the runner, only carried afterwards."""
+
+    oodbench: str
+    plugin: str
+    plugin_version: str
+    torch: str
+    python: str
+    commit: str
+    device: str
+    fit_seconds: float
+    peak_memory_mib: float
+    parameters: int
+    images: Mapping[str, int]
+    """In-data images a split."""
+    created: str
+    notes: Sequence[str] = ()
+    """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one run on one out-data set."""
+
+    run: str
+    detector: str
+    in_dataset: str
+    out_dataset: str
+    seed: int
+    metric: str
+    value: float
+    n_in: int
+    n_out: int

@@ -1,0 +1,36 @@
+"""The errors a user can put right. Each message is one line: what was wrong, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OODBenchError(Exception):
+    """Printed as one line by the command line, which then exits with 1."""
+
+
+class UnknownName(OODBenchError):
+    """A detector, data set, metric, preset or parameter that does not exist; names the near ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+class DataError(OODBenchError):
+    """A data set that is missing, damaged, empty, or cannot be used as asked."""
+
+
+class StoreError(OODBenchError):
+    """A file of the store that cannot be read or written."""
+
+
+class FitError(OODBenchError):
+    """Training that cannot give a usable detector."""
+
+
+class ScoreError(OODBenchError):
+    """Scores that break the contract: not one finite number an image."""

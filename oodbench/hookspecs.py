@@ -1,0 +1,33 @@
+"""Every extension point of oodbench, in the order they fire.
+
+Each hook takes no arguments and returns a list; all lists are collected. A plugin is a module that
+implements any of them and is named by an entry point of the group ``oodbench``. Hooks are called once
+a command, so import what is heavy inside them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from oodbench.api import Dataset, Detector, Metric
+
+hookspec = pluggy.HookspecMarker("oodbench")
+hookimpl = pluggy.HookimplMarker("oodbench")
+
+
+@hookspec
+def register_datasets() -> list[Dataset]:
+    """Return the data sets that can be named after ``--in`` and ``--out``."""
+
+
+@hookspec
+def register_detectors() -> list[type[Detector]]:
+    """Return the detector classes that can be named after ``--detector``."""
+
+
+@hookspec
+def register_metrics() -> list[Metric]:
+    """Return the metrics, each a function of (in scores, out scores)."""
