@@ -1,0 +1,1 @@
+"""Networks for detectors to build on."""

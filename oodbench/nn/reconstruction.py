@@ -1,0 +1,162 @@
+"""Training an autoencoder to reconstruct: a method of its own, and the first phase of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+
+from oodbench.api import Context, ImageSet, Params, param
+from oodbench.errors import FitError
+from oodbench.nn.autoencoder import Autoencoder
+from oodbench.training import Phase, train
+
+DEAD = 1e-12
+"""A variance of the reconstructions over images, relative to the images' own, that only a dead network has."""
+CONSTANT = 1e-4
+"""Likewise, for a network that gives the same output for every image to the eye."""
+VALIDATION_BATCH = 512
+
+
+class ReconstructionParams(Params):
+    """How to train an autoencoder to reconstruct."""
+
+    epochs: int = param(100, "epochs", ge=1, source="supplement §3: 100 for MNIST, 120 for CIFAR-10")
+    learning_rate: float = param(1e-4, "of Adam", gt=0, source="NAE code; the supplement names one rate, 1e-5")
+    batch_size: int = param(128, "images an update", ge=1, source="NAE code; not in the supplement")
+    encoder_l2: float = param(0.0, "weight of the sum of squares of all encoder parameters", ge=0, source="NAE code")
+    gradient_clip: float = param(0.0, "greatest norm of the parameter gradient; 0 for none", ge=0, source="NAE code")
+    keep: Literal["best", "last"] = param(
+        "best", "weights to end with: of the best validation loss, or the last", source="supplement §3; NAE code: last"
+    )
+    patience: int = param(0, "stop after so many epochs in total without a better validation loss; 0: never", ge=0)
+    dequantize: bool = param(False, "x·255/256 + U[0,1)/256 on training images", source="NAE code, CIFAR-10")
+    horizontal_flip: float = param(0.0, "probability of mirroring a training image", ge=0, le=1, source="NAE code")
+    restarts: int = param(3, "fresh initialisations to try when training collapses", ge=0, source="ours: SCIENCE §8")
+
+
+QUICK: dict[str, Any] = {"epochs": 30, "learning_rate": 1e-3, "encoder_l2": 0.0}
+"""The recipe of every quick preset (SCIENCE §8): on a small budget encoder L2 nearly collapses the autoencoder."""
+
+
+def cost(params: ReconstructionParams, images: ImageSet) -> float:
+    """Of the whole phase, in forward passes of one image: forward, and backward to weights and activations."""
+    return 3.0 * params.epochs * len(images)
+
+
+def fit_reconstruction(
+    build: Callable[[], Autoencoder],
+    params: ReconstructionParams,
+    train_set: ImageSet,
+    validation: ImageSet,
+    context: Context,
+    name: str = "training",
+) -> Autoencoder:
+    """Build an autoencoder and train it; start again with other weights when it collapsed to a constant output."""
+    for attempt in range(params.restarts + 1):
+        phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
+        with context.seeded(phase_name, "weights"):
+            model = build().to(context.device)
+        phase = _phase(phase_name, model, params, validation, context)
+        outcome = train(phase, train_set, context)
+        if not collapsed(outcome, context.history, phase_name):
+            return model
+        if attempt < params.restarts:
+            _note_once(context, f"{phase_name} collapsed and was restarted with other weights")
+    raise FitError(
+        f"{name} collapsed {params.restarts + 1} times (dead, or one output for every image); "
+        "lower its learning_rate or encoder_l2, or give it more epochs"
+    )
+
+
+def _note_once(context: Context, text: str) -> None:
+    """A resumed fit passes here again."""
+    if text not in context.notes:
+        context.note(text)
+
+
+def collapsed(outcome: dict[str, Any], history: list[dict[str, Any]], phase: str) -> bool:
+    """Whether training died, or got stuck at one output for every image (not merely unfinished)."""
+    if outcome["trouble"]:
+        return True
+    rows = [row for row in history if row["phase"] == phase]
+    half = rows[len(rows) // 2 - 1]["validation_loss"] if len(rows) >= 4 else float("inf")
+    stuck = rows[-1]["validation_loss"] > 0.99 * half
+    return stuck and rows[-1]["output_variance"] < CONSTANT
+
+
+def augment(batch: torch.Tensor, generator: torch.Generator, params: ReconstructionParams) -> torch.Tensor:
+    """Mirror and dequantize training images (b, C, H, W) as asked for."""
+    if params.horizontal_flip:
+        flip = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < params.horizontal_flip
+        batch = torch.where(flip, batch.flip(3), batch)
+    if params.dequantize:
+        noise = torch.rand(batch.shape, generator=generator, device=batch.device)
+        batch = batch * (255 / 256) + noise / 256
+    return batch
+
+
+def squared_norm(module: torch.nn.Module) -> torch.Tensor:
+    """Sum of squares of all parameters, biases too."""
+    return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
+
+
+def _phase(
+    name: str, model: Autoencoder, params: ReconstructionParams, validation: ImageSet, context: Context
+) -> Phase:
+    optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
+
+    def update(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        batch = augment(batch, generator, params).contiguous(memory_format=torch.channels_last)
+        with context.autocast():
+            energy = model.energy(batch).mean()
+        loss = energy + params.encoder_l2 * squared_norm(model.encoder) if params.encoder_l2 else energy
+        optimizer.zero_grad()
+        loss.backward()
+        if params.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), params.gradient_clip)
+        optimizer.step()
+        return {"loss": loss, "positive_energy": energy}
+
+    return Phase(
+        name=name,
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        model=model,
+        update=update,
+        parts={"optimizer": optimizer},
+        validate=lambda: _validate(model, validation, context),
+        keep=params.keep,
+        patience=params.patience,
+        trouble=_trouble,
+    )
+
+
+def _trouble(values: Mapping[str, float]) -> str | None:
+    if not values["loss"] < float("inf"):
+        return "the loss is no longer finite; lower learning_rate"
+    if values.get("output_variance", 1.0) < DEAD:
+        return "the network is dead: one output for every image"
+    return None
+
+
+@torch.no_grad()
+def _validate(model: Autoencoder, validation: ImageSet, context: Context) -> dict[str, float]:
+    """Mean energy; the encoder's norm; the variance of the output over images, relative to the images' own."""
+    energies, sums = [], torch.zeros(4, *validation.shape, dtype=torch.float64, device=context.device)
+    for batch in validation.batches(VALIDATION_BATCH, context.device):
+        with context.autocast():
+            output = model(batch.contiguous(memory_format=torch.channels_last))
+        energies.append((batch - output).square().mean(dim=(1, 2, 3)))
+        batch, output = batch.double(), output.double()  # else rounding alone looks like variance
+        sums += torch.stack([batch, batch.square(), output, output.square()]).sum(dim=1)
+    image, image2, output, output2 = sums / len(validation)
+    variance, output_variance = (image2 - image**2).sum(), (output2 - output**2).sum()
+    return {
+        "validation_loss": torch.cat(energies).mean().item(),
+        "encoder_norm": squared_norm(model.encoder).sqrt().item(),
+        "output_variance": (output_variance / variance.clamp_min(1e-30)).item(),
+    }
+
+

@@ -1,0 +1,85 @@
+"""The residual autoencoder for 3×32×32 images of the EBAE supplement's ImageNet32 experiment.
+
+Encoder: Du & Mordatch, Implicit Generation and Modeling with Energy-Based Models (2019), its last representation
+average-pooled, without spectral normalisation. Decoder: the generator of Miyato et al., Spectral Normalization for
+GANs (2018), with group in place of batch normalisation, as in the authors' later code: a batch statistic would tie
+the energy of an image to its company.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+SHAPE = (3, 32, 32)
+
+
+class EncoderBlock(nn.Module):
+    """conv-LeakyReLU-conv plus skip, LeakyReLU; halves the image where ``pool`` is set."""
+
+    def __init__(self, channels: int, out: int, pool: bool):
+        super().__init__()
+        self.first = nn.Conv2d(channels, out, 3, padding=1)
+        self.second = nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Conv2d(channels, out, 1, bias=False) if pool or channels != out else nn.Identity()
+        self.pool = nn.AvgPool2d(2) if pool else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.second(functional.leaky_relu(self.first(x), 0.2))
+        return self.pool(functional.leaky_relu(y + self.skip(x), 0.2))
+
+
+class DecoderBlock(nn.Module):
+    """norm-ReLU-up-conv-norm-ReLU-conv plus nearest-neighbour skip; doubles the image."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.first_norm = nn.GroupNorm(groups, channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second_norm = nn.GroupNorm(groups, channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = functional.interpolate(torch.relu(self.first_norm(x)), scale_factor=2)
+        y = self.second(torch.relu(self.second_norm(self.first(y))))
+        return y + functional.interpolate(x, scale_factor=2)
+
+
+def resnet_encoder32(latent_dim: int, width: float = 1.0) -> nn.Sequential:
+    """Images (b, 3, 32, 32) → codes (b, latent_dim). ``width`` multiplies the hidden channels."""
+    c128, c256 = max(1, round(128 * width)), max(1, round(256 * width))
+    return nn.Sequential(
+        nn.Conv2d(3, c128, 3, padding=1),  # 32×32
+        nn.LeakyReLU(0.2),
+        EncoderBlock(c128, c128, pool=True),  # 16×16
+        EncoderBlock(c128, c128, pool=False),
+        EncoderBlock(c128, c256, pool=True),  # 8×8
+        EncoderBlock(c256, c256, pool=False),
+        EncoderBlock(c256, c256, pool=True),  # 4×4
+        EncoderBlock(c256, c256, pool=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(c256, latent_dim, 1),
+        nn.Flatten(),
+    )
+
+
+def resnet_decoder32(latent_dim: int, width: float = 1.0, groups: int = 2) -> nn.Sequential:
+    """Codes (b, latent_dim) → images (b, 3, 32, 32) in (0, 1)."""
+    hidden = max(groups, groups * round(128 * width / groups))
+    decoder = nn.Sequential(
+        nn.Unflatten(1, (latent_dim, 1, 1)),
+        nn.ConvTranspose2d(latent_dim, hidden, 4),  # 4×4
+        DecoderBlock(hidden, groups),  # 8×8
+        DecoderBlock(hidden, groups),  # 16×16
+        DecoderBlock(hidden, groups),  # 32×32
+        nn.GroupNorm(groups, hidden),
+        nn.ReLU(),
+        nn.Conv2d(hidden, 3, 3, padding=1),
+        nn.Sigmoid(),
+    )
+    for parameter in decoder.parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+    return decoder

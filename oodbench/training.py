@@ -1,0 +1,211 @@
+"""One training loop for detectors to build on: resumable, watched, with a history.
+
+A fit is one phase or several, one after the other. Every ``checkpoint_seconds`` the loop saves all that the rest of the
+phase depends on: a fit that is killed and started again ends with the weights it would have had, bit for bit on the
+same device.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from oodbench.api import Context, ImageSet
+
+SECONDS_BETWEEN_REPORTS = 0.5
+Values = Mapping[str, float]
+Weights = dict[str, torch.Tensor]
+
+
+class Stateful(Protocol):
+    """An optimiser, a buffer: anything whose state a checkpoint must hold."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+@dataclass
+class Phase:
+    """What to do with each batch, and when to stop.
+
+    update: one optimiser step on float32 images (b, C, H, W), with a generator for its noise; returns scalar tensors
+        on the device (their means over an epoch are the history), so that nothing waits for the device.
+    validate: after each epoch; its ``validation_loss`` is what ``keep="best"`` and ``patience`` go by.
+    keep: the weights that the phase ends with: of the ``best`` validation loss or the ``last``.
+    patience: stop after so many epochs, in total, without a better validation loss; 0 for never.
+    trouble: a reason to stop, seen from the means so far this epoch (with what ``validate`` gave, at its end); the last
+        good weights are put back.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    model: nn.Module
+    update: Callable[[torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
+    parts: Mapping[str, Stateful] = field(default_factory=dict)
+    validate: Callable[[], Values] = dict
+    keep: Literal["best", "last"] = "last"
+    patience: int = 0
+    trouble: Callable[[Values], str | None] = lambda values: None
+
+
+def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
+    return math.ceil(len(images) / batch_size)
+
+
+def train(phase: Phase, images: ImageSet, context: Context) -> dict[str, Any]:
+    """Run the phase, or what is left of it. Returns its outcome: epochs, the best one, and why it stopped early."""
+    loop = _Loop(phase, context)
+    if not loop.restore():
+        while loop.epoch < phase.epochs and not loop.stopped:
+            loop.run_epoch(images)
+        loop.finish()
+    return context.outcomes[phase.name]
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """A copy of the weights that later steps leave alone."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+class _Loop:
+    """The state of one phase: all of it is in ``state_dict``."""
+
+    def __init__(self, phase: Phase, context: Context):
+        self.phase, self.context = phase, context
+        self.generator = context.generator(phase.name)
+        self.epoch = self.step = self.strikes = 0
+        self.best, self.best_epoch, self.stopped, self.trouble = math.inf, 0, "", False
+        self.kept = weights_of(phase.model)
+        self.totals: dict[str, torch.Tensor] = {}
+        self.seen, self.seconds = 0, 0.0
+        self.saved_at = self.reported_at = time.monotonic()
+
+    def run_epoch(self, images: ImageSet) -> None:
+        phase, context = self.phase, self.context
+        order = context.generator(phase.name, "order", self.epoch, device="cpu")
+        steps = steps_per_epoch(images, phase.batch_size)
+        started = time.monotonic() - self.seconds
+        for step, batch in enumerate(images.batches(phase.batch_size, context.device, order)):
+            if step < self.step:
+                continue  # done before the interruption
+            self._add(phase.update(batch, self.generator), len(batch))
+            self.step, self.seconds = step + 1, time.monotonic() - started
+            self._report(steps)
+            if self._time_to_save() and self.step < steps:
+                if self._in_trouble(self._means()):
+                    return
+                self._save()
+        self._end_epoch({**self._means(), **self.phase.validate()})
+
+    def _add(self, values: Mapping[str, torch.Tensor], n: int) -> None:
+        for name, value in values.items():
+            self.totals[name] = self.totals.get(name, 0) + value.detach().double() * n
+        self.seen += n
+
+    def _means(self) -> dict[str, float]:
+        return {name: total.item() / self.seen for name, total in self.totals.items()}
+
+    def _report(self, steps: int) -> None:
+        if time.monotonic() - self.reported_at > SECONDS_BETWEEN_REPORTS:
+            self.reported_at = time.monotonic()
+            share = (self.epoch + self.step / steps) / self.phase.epochs
+            epoch = f"{self.epoch + 1}/{self.phase.epochs}"
+            self.context.progress.advance(self.phase.name, share, epoch, self._means())
+
+    def _in_trouble(self, values: Values) -> bool:
+        reason = self.phase.trouble(values)
+        self.trouble = reason is not None
+        if self.trouble:
+            self.stopped = f"{self.phase.name} stopped in epoch {self.epoch + 1} of {self.phase.epochs}: {reason}"
+        return self.trouble
+
+    def _end_epoch(self, row: Values) -> None:
+        self.context.history.append(
+            {"phase": self.phase.name, "epoch": self.epoch + 1, **row, "seconds": self.seconds}
+        )
+        if self._in_trouble(row):
+            return
+        if row.get("validation_loss", math.inf) < self.best:
+            self.best, self.best_epoch = row["validation_loss"], self.epoch + 1
+        else:
+            self.strikes += 1
+        if self.phase.keep == "last" or self.best_epoch == self.epoch + 1:
+            self.kept = weights_of(self.phase.model)
+        self.epoch, self.step, self.totals, self.seen, self.seconds = self.epoch + 1, 0, {}, 0, 0.0
+        if self.context.after_epoch:
+            self.context.after_epoch(self.phase.name, self.epoch)
+        if self.phase.patience and self.strikes >= self.phase.patience:
+            self.stopped = f"{self.phase.name} stopped after epoch {self.epoch}: {self.strikes} without a better loss"
+        if self._time_to_save():
+            self._save()
+
+    def finish(self) -> None:
+        phase, context = self.phase, self.context
+        phase.model.load_state_dict(self.kept)
+        context.outcomes[phase.name] = {
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+            "trouble": self.trouble,
+        }
+        if self.stopped:
+            context.note(self.stopped)
+        context.progress.advance(phase.name, 1.0, f"{self.epoch}/{phase.epochs}", {})
+        self._save()
+
+    # -------------------------------------------------------------------------- interruption
+
+    def _time_to_save(self) -> bool:
+        return time.monotonic() - self.saved_at > self.context.checkpoint_seconds
+
+    def _save(self) -> None:
+        if self.context.checkpoints:
+            self.context.checkpoints.save(self.state_dict())
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> bool:
+        """Take up the last checkpoint of this phase. True if the phase was finished."""
+        state = self.context.checkpoints.load() if self.context.checkpoints else None
+        if state is None:
+            return False
+        context = self.context
+        context.history[:], context.notes[:] = state["history"], state["notes"]
+        context.outcomes.update(state["outcomes"])
+        if state["phase"] == self.phase.name:
+            self.load_state_dict(state)
+        return self.phase.name in context.outcomes
+
+    def state_dict(self) -> dict[str, Any]:
+        context, phase = self.context, self.phase
+        return {
+            "phase": phase.name,
+            "outcomes": context.outcomes,
+            "history": context.history,
+            "notes": context.notes,
+            "counts": [self.epoch, self.step, self.strikes, self.best_epoch, self.seen],
+            "best": self.best,
+            "seconds": self.seconds,
+            "totals": self.totals,
+            "kept": self.kept,
+            "generator": self.generator.get_state(),
+            "model": phase.model.state_dict(),
+            "parts": {name: part.state_dict() for name, part in phase.parts.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.step, self.strikes, self.best_epoch, self.seen = state["counts"]
+        self.best, self.seconds = state["best"], state["seconds"]
+        self.totals = {name: total.to(self.context.device) for name, total in state["totals"].items()}
+        self.kept = state["kept"]
+        self.generator.set_state(state["generator"].cpu())
+        self.phase.model.load_state_dict(state["model"])
+        for name, part in self.phase.parts.items():
+            part.load_state_dict(state["parts"][name])
