@@ -1,0 +1,190 @@
+"""EBAE: the energy-based autoencoder.
+
+Reconstruction error is the energy of a normalised density, p(x) = exp(-E(x)) / Ω, and training follows the gradient of
+its log likelihood: energy goes down on data and up on samples of the model. Samples come from a Langevin chain in the
+spherical latent space, begun from a replay buffer, and then one in image space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+
+from oodbench import Context, Detector, ImageSet, OODBenchError, Shape
+from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder, to_sphere
+from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
+from oodbench.training import Phase, train
+from oodbench_ebae.buffer import ReplayBuffer
+from oodbench_ebae.langevin import Chain, latent_chain, visible_chain
+from oodbench_ebae.params import MADE_FOR, PAPER_32, PRESETS, EBAEParams
+
+PIXELS = (1, 2, 3)
+
+
+class EBAE(Detector):
+    """E(x) = ‖x - f_d(f_e(x) / ‖f_e(x)‖)‖² / D, one forward pass of the clean image."""
+
+    name = "ebae"
+    summary = "energy-based autoencoder, reconstruction error as a learnt energy"
+    paper = "Anonymous, supplement to Suppressing Outlier Reconstruction in Autoencoders (2020)"
+    Params = EBAEParams
+    presets = PRESETS
+    shapes = SHAPES
+
+    @classmethod
+    def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
+        values = super().preset(name, shape)
+        if MADE_FOR.get(name, shape) != shape:
+            raise OODBenchError(f"ebae: preset {name} is for images of {MADE_FOR[name]}, not of {shape}")
+        return PAPER_32 if name == "paper" and shape == (3, 32, 32) else values
+
+    def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
+        params = self.params
+        context.progress.plan({"pretraining": cost(params.pretraining, train_set), "ebae": self._cost(train_set)})
+        self.model = fit_reconstruction(self._build, params.pretraining, train_set, validation, context, "pretraining")
+        if params.epochs:
+            train(self._phase(train_set, context), train_set, context)
+        return self
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.energy(images.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (b, C, H, W) → what the autoencoder makes of them."""
+        return self.model(images)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self._build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
+
+    def _build(self) -> Autoencoder:
+        params = self.params
+        return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width, params.spherical)
+
+    # ------------------------------------------------------------------------------ the algorithm
+
+    def _phase(self, train_set: ImageSet, context: Context) -> Phase:
+        params, model = self.params, self.model
+        optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
+        buffer = ReplayBuffer(params.buffer.size, params.latent_dim, context.device)
+        worst = mean_image_error(train_set, context.device)
+
+        def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            images = augment(images, generator, params.pretraining).contiguous(memory_format=torch.channels_last)
+            with context.autocast():
+                negatives, sampling = draw_negatives(model, buffer, len(images), params, generator)
+                terms = loss_terms(model, images, negatives, params)
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            optimizer.step()
+            norm = squared_norm(model.encoder).sqrt()
+            return {**terms, **sampling, "encoder_norm": norm}
+
+        return Phase(
+            name="ebae",
+            epochs=params.epochs,
+            batch_size=params.batch_size,
+            model=model,
+            update=update,
+            parts={"optimizer": optimizer, "buffer": buffer},
+            trouble=lambda values: diverged(values, params, worst),
+        )
+
+    def _cost(self, images: ImageSet) -> float:
+        """In forward passes of one image: a latent step passes the decoder twice and the encoder once, forward and back."""
+        chains = 3 * self.params.latent_chain.steps + 2 * self.params.visible_chain.steps
+        return (chains + 7.0) * self.params.epochs * len(images)
+
+
+def draw_negatives(
+    model: Autoencoder, buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """n samples of the model (n, C, H, W): latent chain, decode, visible chain; and what the chains met."""
+    start = chain_start(buffer, n, params, generator)
+    latent = params.latent_chain
+    on_manifold = latent_chain(
+        lambda z: model.energy(model.decode(z)),
+        start, latent.steps, latent.step_size, latent.noise_std, params.spherical, generator,
+    )
+    if len(buffer.codes):
+        buffer.push(on_manifold.end)
+    with torch.no_grad():
+        decoded = model.decode(on_manifold.end).clamp(0, 1)
+    visible = params.visible_chain
+    sample = visible_chain(
+        model.energy,
+        decoded, visible.steps, visible.step_size, visible.noise_std, visible.anneal, visible.gradient_clip,
+        visible.clip, generator,
+    )
+    return sample.end, _met(start, on_manifold, decoded, sample)
+
+
+def chain_start(
+    buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
+) -> torch.Tensor:
+    """Where latent chains begin, (n, D_z): each from the buffer with the replay ratio's probability, else at random."""
+    shape, device = (n, params.latent_dim), buffer.codes.device
+    start = torch.randn(shape, generator=generator, device=device)
+    if len(buffer):
+        replayed = torch.rand(n, 1, generator=generator, device=device) < params.buffer.replay_ratio
+        start = torch.where(replayed, buffer.draw(n, generator), start)
+    return to_sphere(start) if params.spherical else start
+
+
+def loss_terms(
+    model: Autoencoder, positives: torch.Tensor, negatives: torch.Tensor, params: EBAEParams
+) -> dict[str, torch.Tensor]:
+    """Mean E(x⁺) - mean E(x⁻) + γ mean E(x⁻)² + c ‖θ_enc‖², and its terms."""
+    positive, negative = model.energy(positives), model.energy(negatives)
+    loss = (
+        positive.mean()
+        - negative.mean()
+        + params.gamma * negative.square().mean()
+        + params.encoder_l2 * squared_norm(model.encoder)
+    )
+    return {
+        "loss": loss,
+        "positive_energy": positive.mean(),
+        "negative_energy": negative.mean(),
+        "energy_after_visible_chain": negative.mean(),
+    }
+
+
+def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> str | None:
+    """A reason to stop: energies that are no numbers, negatives run away, or data reconstructed worse than not at all."""
+    positive, negative = values["positive_energy"], values["negative_energy"]
+    if not abs(values["loss"]) < float("inf"):
+        return "energies are no longer finite; lower learning_rate or the chains' step sizes"
+    if negative > params.max_negative_energy:
+        return f"the negative energy {negative:.3g} runs away (max_negative_energy); lower learning_rate"
+    if positive > worst:
+        return f"the positive energy {positive:.3g} is above {worst:.3g}, that of the mean image; lower learning_rate"
+    return None
+
+
+@torch.no_grad()
+def mean_image_error(images: ImageSet, device: torch.device) -> float:
+    """The energy of data reconstructed as their mean image: what an autoencoder reaches that has learnt nothing."""
+    total = torch.zeros(2, *images.shape, dtype=torch.float64, device=device)
+    for batch in images.batches(1024, device):
+        batch = batch.double()
+        total += torch.stack([batch.sum(dim=0), batch.square().sum(dim=0)])
+    mean, mean_square = total / len(images)
+    return (mean_square - mean.square()).mean().item()
+
+
+def _met(start: torch.Tensor, latent: Chain, decoded: torch.Tensor, sample: Chain) -> dict[str, torch.Tensor]:
+    return {
+        "energy_chain_start": latent.first_energy,
+        "energy_after_latent_chain": sample.first_energy,
+        "clip_fraction": sample.clip_fraction,
+        "latent_cosine": torch.cosine_similarity(start, latent.end).mean(),
+        "visible_displacement": (sample.end - decoded).square().sum(dim=PIXELS).sqrt().mean(),
+    }

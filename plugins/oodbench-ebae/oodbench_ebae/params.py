@@ -1,0 +1,106 @@
+"""Every knob of EBAE, with its default, its source, and the presets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from oodbench import Params, Shape, param
+from oodbench.nn.reconstruction import QUICK, ReconstructionParams
+
+SUPPLEMENT = "supplement §3"
+
+
+class LatentChainParams(Params):
+    steps: int = param(10, "length", ge=0, source=f"{SUPPLEMENT}: Arch28 10, Arch32 50")
+    step_size: float = param(0.4, "λ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.4, Arch32 2.0; NAE 0.2, CIFAR 1")
+    noise_std: float = param(0.05, "σ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.05, Arch32 0.02")
+
+
+class VisibleChainParams(Params):
+    steps: int = param(50, "length", ge=0, source=SUPPLEMENT)
+    step_size: float = param(20.0, "λ_x, for the mean energy", ge=0, source=f"{SUPPLEMENT}; NAE 10")
+    noise_std: float = param(0.05, "σ_x before annealing", ge=0, source=SUPPLEMENT)
+    anneal: Literal["supplement", "code", "none"] = param(
+        "supplement", "σ_t: σ/(1+t); code: σ, σ, σ/2, σ/3, …; none: σ", source=f"{SUPPLEMENT}; NAE code"
+    )
+    gradient_clip: float = param(0.01, "limit on the gradient", gt=0, source=SUPPLEMENT)
+    clip: Literal["row", "element", "none"] = param(
+        "row", "limit the L2 norm of each image row, or each element", source="EBAE/NAE code; hold-out code: element"
+    )
+
+
+class BufferParams(Params):
+    size: int = param(10_000, "codes kept; 0 for no buffer", ge=0, source=SUPPLEMENT)
+    replay_ratio: float = param(0.95, "probability that a chain starts from the buffer", ge=0, le=1, source=SUPPLEMENT)
+
+
+class EBAEParams(Params):
+    architecture: Literal["auto", "arch28", "arch32", "resnet32"] = param(
+        "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
+    )
+    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
+    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the supplement's Table 2")
+    spherical: bool = param(True, "codes on the unit sphere", source="supplement Table 3")
+    pretraining: ReconstructionParams = param(
+        ReconstructionParams(encoder_l2=1e-4), "as a plain autoencoder", source=f"{SUPPLEMENT}; NAE code: L2 here too"
+    )
+    latent_chain: LatentChainParams = param(LatentChainParams(), "Langevin chain on H(z) = E(f_d(z))")
+    visible_chain: VisibleChainParams = param(VisibleChainParams(), "Langevin chain on E(x)")
+    buffer: BufferParams = param(BufferParams(), "replay buffer of the latent chain")
+    epochs: int = param(50, "of EBAE training", ge=0, source=SUPPLEMENT)
+    learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=SUPPLEMENT)
+    batch_size: int = param(128, "images, and chains, an update", ge=1, source="NAE code; not in the supplement")
+    gamma: float = param(1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the supplement")
+    encoder_l2: float = param(1e-4, "weight of ‖θ_enc‖², all encoder parameters", ge=0, source=SUPPLEMENT)
+    max_negative_energy: float = param(
+        0.5, "a mean negative energy above this is divergence", gt=0, source="ours: where γ = 1 turns the gradient round"
+    )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "quick": {
+        "latent_dim": 16,
+        "width": 0.25,
+        "pretraining": QUICK,
+        "latent_chain": {"steps": 10, "step_size": 0.2},
+        "visible_chain": {"steps": 25, "step_size": 10.0},
+        "epochs": 6,
+        "learning_rate": 1e-4,
+    },
+    "nae-mnist": {
+        "pretraining": {"learning_rate": 1e-4, "encoder_l2": 1e-4, "keep": "last"},
+        "latent_chain": {"step_size": 0.2},
+        "visible_chain": {"step_size": 10.0, "anneal": "code"},
+    },
+    "nae-cifar10": {
+        "architecture": "resnet32",
+        "pretraining": {
+            "epochs": 180,
+            "encoder_l2": 0.0,
+            "gradient_clip": 0.1,
+            "keep": "last",
+            "patience": 4,
+            "dequantize": True,
+            "horizontal_flip": 0.5,
+        },
+        "latent_chain": {"steps": 20, "step_size": 1.0, "noise_std": 0.02},
+        "visible_chain": {"steps": 40, "step_size": 10.0, "noise_std": 0.02, "anneal": "code"},
+        "epochs": 10,
+        "encoder_l2": 0.0,
+    },
+    "nae-holdout": {
+        "pretraining": {"encoder_l2": 1e-4, "keep": "last", "patience": 4},
+        "latent_chain": {"step_size": 0.2},
+        "visible_chain": {"step_size": 10.0, "anneal": "code", "clip": "element"},
+    },
+}
+"""Values that differ from the defaults. The ``nae-*`` presets are the published successor's (SCIENCE §1.5)."""
+
+PAPER_32: dict[str, Any] = {
+    "pretraining": {"epochs": 120},
+    "latent_chain": {"steps": 50, "step_size": 2.0, "noise_std": 0.02},
+}
+"""Where the supplement's values for Arch32 differ from those for Arch28."""
+
+MADE_FOR: dict[str, Shape] = {"nae-mnist": (1, 28, 28), "nae-holdout": (1, 28, 28), "nae-cifar10": (3, 32, 32)}
