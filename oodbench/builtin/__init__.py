@@ -1,0 +1,1 @@
+"""The plugins that ship with the core; they use the same hooks as a stranger's."""
