@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Scores,
         Shape,
         param,
+        shape_text,
     )
     from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
     from oodbench.hookspecs import hookimpl
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _HOME = {
     "oodbench.api": (
         "SCORE_CONVENTION Checkpoints Context Dataset Detector ImageSet Metric Params Progress Provenance Result Run "
-        "Scores Shape param"
+        "Scores Shape param shape_text"
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
     "oodbench.hookspecs": "hookimpl",
@@ -62,6 +63,7 @@ __all__ = [
     "UnknownName",
     "hookimpl",
     "param",
+    "shape_text",
 ]
 
 

@@ -57,7 +57,9 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise DataError(f"{self.name}: images must be uint8 (n, C, H, W), not {self.images.dtype} {self.images.shape}")
+            raise DataError(
+                f"{self.name}: images must be uint8 (n, C, H, W), not {self.images.dtype} {self.images.shape}"
+            )
         if not len(self.images) == len(self.labels) == len(self.indices):
             raise DataError(f"{self.name}: images, labels and indices differ in number")
 
@@ -73,8 +75,8 @@ class ImageSet:
         """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         for start in range(0, len(self), 65536):
-            digest.update(np.ascontiguousarray(self.images[start : start + 65536]))
-        digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+            digest.update(self.images[start : start + 65536].tobytes())
+        digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     def only(self, classes: Sequence[int]) -> ImageSet:
@@ -141,7 +143,7 @@ class Dataset:
 class Params(pydantic.BaseModel):
     """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     def canonical(self) -> str:
         """The values as JSON with sorted keys: equal exactly where the parameters are."""
@@ -150,7 +152,7 @@ class Params(pydantic.BaseModel):
 
 def param(default: Any, meaning: str, *, source: str = "", unit: str = "", **bounds: Any) -> Any:
     """One hyper-parameter: its default, meaning, bounds (gt, ge, lt, le), unit and where its value comes from."""
-    extra = {"source": source, "unit": unit}
+    extra: dict[str, Any] = {"source": source, "unit": unit}
     return pydantic.Field(default, description=meaning, json_schema_extra=extra, **bounds)
 
 
@@ -158,7 +160,8 @@ class Detector(ABC):
     """Learns one in-distribution data set and then gives every image a score; higher is more out-of-distribution.
 
     A subclass declares ``name``, ``Params`` and ``presets`` and defines the four methods below. It never sees an
-    out-data set. Presets are values that differ from the defaults of Params: ``paper`` as published, ``quick`` for a CPU.
+    out-data set. Presets are values that differ from the defaults of Params: ``paper`` as published, ``quick`` for a
+    CPU.
     """
 
     name: ClassVar[str]
@@ -169,7 +172,7 @@ class Detector(ABC):
     shapes: ClassVar[tuple[Shape, ...] | None] = None
     """The image shapes it can be fitted to; None for any."""
 
-    def __init__(self, params: Params, shape: Shape):
+    def __init__(self, params: pydantic.BaseModel, shape: Shape):
         self.params: Any = params
         self.shape = shape
 
@@ -193,6 +196,10 @@ class Detector(ABC):
     @abstractmethod
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Float32 images (b, C, H, W) in [0, 1] → one finite score each, (b,)."""
+
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor | None:
+        """What a detector that reconstructs makes of the images, (b, C, H, W) in [0, 1], for figures."""
+        return None
 
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
@@ -251,7 +258,7 @@ class Context:
         return generator
 
     def seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
-        """Inside, torch's global generators are seeded for the purpose (weights are drawn from them); restored after."""
+        """Inside, torch's global generators, which weights are drawn from, are seeded for the purpose."""
         return _seeded(self.generator(*purpose, device="cpu").initial_seed(), self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -305,7 +312,8 @@ class Metric:
 class Run:
     """One detector with its parameters, one in-distribution data set and one seed.
 
-    params is canonical JSON. preset only says where the parameters came from: it is no part of what a run is.
+    params is canonical JSON. preset only says where the parameters came from, ``quick, latent_dim=8``: it is no part of
+    what a run is.
     """
 
     detector: str

@@ -6,6 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def reason(error: BaseException) -> str:
+    """An exception on one line: our own as it is, any other with its type."""
+    text = str(error) if isinstance(error, OODBenchError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
 class OODBenchError(Exception):
     """Printed as one line by the command line, which then exits with 1."""
 
@@ -15,7 +21,7 @@ class UnknownName(OODBenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from oodbench.api import Metric, Result, Run, Scores
-from oodbench.errors import ScoreError
+from oodbench.errors import ScoreError, reason
 
 
 def evaluate(run_key: str, run: Run, in_scores: Scores, out_scores: Scores, metrics: Iterable[Metric]) -> list[Result]:
@@ -46,7 +46,11 @@ def _check(run: Run, scores: Scores) -> None:
 
 
 def _value(metric: Metric, run: Run, in_scores: Scores, out_scores: Scores) -> float:
-    value = float(metric.compute(in_scores.values, out_scores.values))
+    where = f"{run.detector} on {out_scores.dataset}: the metric {metric.name}"
+    try:
+        value = float(metric.compute(in_scores.values, out_scores.values))
+    except Exception as error:
+        raise ScoreError(f"{where} failed: {reason(error)}") from error
     if not math.isfinite(value):
-        raise ScoreError(f"{run.detector} on {out_scores.dataset}: the metric {metric.name} gave {value}")
+        raise ScoreError(f"{where} gave {value}")
     return value

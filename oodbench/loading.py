@@ -128,7 +128,7 @@ class Loader:
         try:
             _store(folder, stem, made)
         except OSError as error:
-            where = f"choose another folder with --cache or OODBENCH_CACHE ({error.strerror})"
+            where = f"choose another folder with OODBENCH_CACHE ({error.strerror})"
             raise DataError(f"cannot write to the cache folder {self.cache}: {where}") from error
         kept = _recall(folder, stem, made.name, made.split)
         return made if kept is None else kept

@@ -10,6 +10,7 @@ from importlib import metadata
 import pluggy
 
 from oodbench import hookspecs
+from oodbench.errors import reason
 
 GROUP = "oodbench"
 BUILTIN = ("metrics", "synthetic", "samples", "vision")
@@ -38,7 +39,7 @@ def load_plugins() -> Plugins:
         if names is None or entry.name in names:
             _load(plugins, entry)
     missing = sorted((names or set()) - plugins.versions.keys() - plugins.failures.keys())
-    plugins.failures.update({name: "named in OODBENCH_PLUGINS but not installed" for name in missing})
+    plugins.failures.update(dict.fromkeys(missing, "named in OODBENCH_PLUGINS but not installed"))
     return plugins
 
 
@@ -54,8 +55,3 @@ def _load(plugins: Plugins, entry: metadata.EntryPoint) -> None:
         plugins.failures[entry.name] = reason(error)
     else:
         plugins.versions[entry.name] = entry.dist.version if entry.dist else "unknown"
-
-
-def reason(error: BaseException) -> str:
-    """An exception on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oodbench.api import Dataset, Detector, Metric
-from oodbench.errors import UnknownName
-from oodbench.plugins import Plugins, load_plugins, reason
+from oodbench.errors import UnknownName, reason
+from oodbench.plugins import Plugins, load_plugins
 
 HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_datasets": ("data set", lambda offer: isinstance(offer, Dataset)),

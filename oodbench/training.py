@@ -35,6 +35,7 @@ class Stateful(Protocol):
 class Phase:
     """What to do with each batch, and when to stop.
 
+    name: of the phase in the history, in the record and for its random numbers; ``label`` is what progress calls it.
     update: one optimiser step on float32 images (b, C, H, W), with a generator for its noise; returns scalar tensors
         on the device (their means over an epoch are the history), so that nothing waits for the device.
     validate: after each epoch; its ``validation_loss`` is what ``keep="best"`` and ``patience`` go by.
@@ -54,6 +55,7 @@ class Phase:
     keep: Literal["best", "last"] = "last"
     patience: int = 0
     trouble: Callable[[Values], str | None] = lambda values: None
+    label: str = ""
 
 
 def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
@@ -118,7 +120,7 @@ class _Loop:
             self.reported_at = time.monotonic()
             share = (self.epoch + self.step / steps) / self.phase.epochs
             epoch = f"{self.epoch + 1}/{self.phase.epochs}"
-            self.context.progress.advance(self.phase.name, share, epoch, self._means())
+            self.context.progress.advance(self.phase.label or self.phase.name, share, epoch, self._means())
 
     def _in_trouble(self, values: Values) -> bool:
         reason = self.phase.trouble(values)
@@ -128,9 +130,7 @@ class _Loop:
         return self.trouble
 
     def _end_epoch(self, row: Values) -> None:
-        self.context.history.append(
-            {"phase": self.phase.name, "epoch": self.epoch + 1, **row, "seconds": self.seconds}
-        )
+        self.context.history.append({"phase": self.phase.name, "epoch": self.epoch + 1, **row, "seconds": self.seconds})
         if self._in_trouble(row):
             return
         if row.get("validation_loss", math.inf) < self.best:
@@ -158,7 +158,7 @@ class _Loop:
         }
         if self.stopped:
             context.note(self.stopped)
-        context.progress.advance(phase.name, 1.0, f"{self.epoch}/{phase.epochs}", {})
+        context.progress.advance(phase.label or phase.name, 1.0, f"{self.epoch}/{phase.epochs}", {})
         self._save()
 
     # -------------------------------------------------------------------------- interruption

@@ -1,4 +1,4 @@
-"""Architectures: layer shapes and parameter counts of the supplement's Table 2 (counts: SCIENCE §2)."""
+"""Architectures: layer shapes and parameter counts of the supplement's Table 2."""
 
 from __future__ import annotations
 

@@ -12,10 +12,9 @@ from oodbench.errors import FitError
 from oodbench.nn.autoencoder import Autoencoder
 from oodbench.training import Phase, train
 
-DEAD = 1e-12
-"""A variance of the reconstructions over images, relative to the images' own, that only a dead network has."""
 CONSTANT = 1e-4
-"""Likewise, for a network that gives the same output for every image to the eye."""
+"""A variance of the reconstructions over images, relative to the images' own, that the eye takes for none."""
+EPOCHS_TO_JUDGE = 5
 VALIDATION_BATCH = 512
 
 
@@ -33,11 +32,12 @@ class ReconstructionParams(Params):
     patience: int = param(0, "stop after so many epochs in total without a better validation loss; 0: never", ge=0)
     dequantize: bool = param(False, "x·255/256 + U[0,1)/256 on training images", source="NAE code, CIFAR-10")
     horizontal_flip: float = param(0.0, "probability of mirroring a training image", ge=0, le=1, source="NAE code")
-    restarts: int = param(3, "fresh initialisations to try when training collapses", ge=0, source="ours: SCIENCE §8")
+    restarts: int = param(3, "fresh initialisations to try when training collapses", ge=0, source="ours")
 
 
-QUICK: dict[str, Any] = {"epochs": 30, "learning_rate": 1e-3, "encoder_l2": 0.0}
-"""The recipe of every quick preset (SCIENCE §8): on a small budget encoder L2 nearly collapses the autoencoder."""
+QUICK: dict[str, Any] = {"epochs": 20, "batch_size": 64, "learning_rate": 1e-3, "encoder_l2": 0.0}
+"""The recipe of every quick preset. On so small a budget encoder L2 would nearly collapse the autoencoder: in 40 epochs
+on 7,200 digits at this rate the energy of the data stayed at .068 with it, and fell to .008 without."""
 
 
 def cost(params: ReconstructionParams, images: ImageSet) -> float:
@@ -59,13 +59,14 @@ def fit_reconstruction(
         with context.seeded(phase_name, "weights"):
             model = build().to(context.device)
         phase = _phase(phase_name, model, params, validation, context)
+        phase.label = name
         outcome = train(phase, train_set, context)
         if not collapsed(outcome, context.history, phase_name):
             return model
         if attempt < params.restarts:
             _note_once(context, f"{phase_name} collapsed and was restarted with other weights")
     raise FitError(
-        f"{name} collapsed {params.restarts + 1} times (dead, or one output for every image); "
+        f"{name} gave a dead network, or one output for every image, {params.restarts + 1} times; "
         "lower its learning_rate or encoder_l2, or give it more epochs"
     )
 
@@ -77,13 +78,10 @@ def _note_once(context: Context, text: str) -> None:
 
 
 def collapsed(outcome: dict[str, Any], history: list[dict[str, Any]], phase: str) -> bool:
-    """Whether training died, or got stuck at one output for every image (not merely unfinished)."""
-    if outcome["trouble"]:
-        return True
+    """Whether training died, or ended with one output for every image; a fit of a few epochs is given the doubt."""
     rows = [row for row in history if row["phase"] == phase]
-    half = rows[len(rows) // 2 - 1]["validation_loss"] if len(rows) >= 4 else float("inf")
-    stuck = rows[-1]["validation_loss"] > 0.99 * half
-    return stuck and rows[-1]["output_variance"] < CONSTANT
+    constant = bool(rows) and rows[-1]["output_variance"] < CONSTANT
+    return outcome["trouble"] or (constant and len(rows) >= EPOCHS_TO_JUDGE)
 
 
 def augment(batch: torch.Tensor, generator: torch.Generator, params: ReconstructionParams) -> torch.Tensor:
@@ -136,14 +134,14 @@ def _phase(
 def _trouble(values: Mapping[str, float]) -> str | None:
     if not values["loss"] < float("inf"):
         return "the loss is no longer finite; lower learning_rate"
-    if values.get("output_variance", 1.0) < DEAD:
-        return "the network is dead: one output for every image"
+    if values.get("code_spread") == 0:
+        return "the encoder is dead: one code for every image"
     return None
 
 
 @torch.no_grad()
 def _validate(model: Autoencoder, validation: ImageSet, context: Context) -> dict[str, float]:
-    """Mean energy; the encoder's norm; the variance of the output over images, relative to the images' own."""
+    """Mean energy; the encoder's norm; how far codes and outputs differ over images (outputs: variance, relative)."""
     energies, sums = [], torch.zeros(4, *validation.shape, dtype=torch.float64, device=context.device)
     for batch in validation.batches(VALIDATION_BATCH, context.device):
         with context.autocast():
@@ -153,10 +151,11 @@ def _validate(model: Autoencoder, validation: ImageSet, context: Context) -> dic
         sums += torch.stack([batch, batch.square(), output, output.square()]).sum(dim=1)
     image, image2, output, output2 = sums / len(validation)
     variance, output_variance = (image2 - image**2).sum(), (output2 - output**2).sum()
+    some = next(validation.batches(VALIDATION_BATCH, context.device))
+    codes = model.encoder(some)  # in float32 always: bfloat16 may round small differences away
     return {
         "validation_loss": torch.cat(energies).mean().item(),
         "encoder_norm": squared_norm(model.encoder).sqrt().item(),
+        "code_spread": (codes.amax(dim=0) - codes.amin(dim=0)).max().item(),
         "output_variance": (output_variance / variance.clamp_min(1e-30)).item(),
     }
-
-

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 import torch
 
 from oodbench import Context, Detector, ImageSet, Params, Shape, param
-from oodbench.nn.autoencoder import SHAPES, build_autoencoder
+from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder
 from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_reconstruction
 
 
@@ -41,7 +41,7 @@ class AE(Detector):
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         context.progress.plan({"training": cost(self.params.training, train)})
-        self.model = fit_reconstruction(self._build, self.params.training, train, validation, context)
+        self.model = fit_reconstruction(self.build, self.params.training, train, validation, context)
         return self
 
     @torch.no_grad()
@@ -50,16 +50,15 @@ class AE(Detector):
 
     @torch.no_grad()
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (b, C, H, W) → what the autoencoder makes of them."""
         return self.model(images)
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.model.state_dict()
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self._build().to(next(iter(state.values())).device)
+        self.model = self.build().to(next(iter(state.values())).device)
         self.model.load_state_dict(state)
 
-    def _build(self):
+    def build(self) -> Autoencoder:
         params = self.params
         return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width, params.spherical)

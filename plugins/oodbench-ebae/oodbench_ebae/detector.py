@@ -8,11 +8,11 @@ spherical latent space, begun from a replay buffer, and then one in image space.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 
-from oodbench import Context, Detector, ImageSet, OODBenchError, Shape
+from oodbench import Context, Detector, ImageSet, OODBenchError, Shape, shape_text
 from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder, to_sphere
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
 from oodbench.training import Phase, train
@@ -37,15 +37,17 @@ class EBAE(Detector):
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
         values = super().preset(name, shape)
         if MADE_FOR.get(name, shape) != shape:
-            raise OODBenchError(f"ebae: preset {name} is for images of {MADE_FOR[name]}, not of {shape}")
+            raise OODBenchError(
+                f"ebae: preset {name} is for images of {shape_text(MADE_FOR[name])}, not of {shape_text(shape)}"
+            )
         return PAPER_32 if name == "paper" and shape == (3, 32, 32) else values
 
     def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
         params = self.params
         context.progress.plan({"pretraining": cost(params.pretraining, train_set), "ebae": self._cost(train_set)})
-        self.model = fit_reconstruction(self._build, params.pretraining, train_set, validation, context, "pretraining")
+        self.model = fit_reconstruction(self.build, params.pretraining, train_set, validation, context, "pretraining")
         if params.epochs:
-            train(self._phase(train_set, context), train_set, context)
+            train(self.phase(train_set, context), train_set, context)
         return self
 
     @torch.no_grad()
@@ -54,27 +56,26 @@ class EBAE(Detector):
 
     @torch.no_grad()
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (b, C, H, W) → what the autoencoder makes of them."""
         return self.model(images)
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.model.state_dict()
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self._build().to(next(iter(state.values())).device)
+        self.model = self.build().to(next(iter(state.values())).device)
         self.model.load_state_dict(state)
 
-    def _build(self) -> Autoencoder:
+    def build(self) -> Autoencoder:
         params = self.params
         return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width, params.spherical)
 
     # ------------------------------------------------------------------------------ the algorithm
 
-    def _phase(self, train_set: ImageSet, context: Context) -> Phase:
+    def phase(self, train_set: ImageSet, context: Context) -> Phase:
         params, model = self.params, self.model
         optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
         buffer = ReplayBuffer(params.buffer.size, params.latent_dim, context.device)
-        worst = mean_image_error(train_set, context.device)
+        worst = max(mean_image_error(train_set, context.device), 2 * pretrained_energy(context))
 
         def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             images = augment(images, generator, params.pretraining).contiguous(memory_format=torch.channels_last)
@@ -98,7 +99,7 @@ class EBAE(Detector):
         )
 
     def _cost(self, images: ImageSet) -> float:
-        """In forward passes of one image: a latent step passes the decoder twice and the encoder once, forward and back."""
+        """In forward passes of one image: a latent step decodes, encodes and decodes, forward and back."""
         chains = 3 * self.params.latent_chain.steps + 2 * self.params.visible_chain.steps
         return (chains + 7.0) * self.params.epochs * len(images)
 
@@ -111,7 +112,12 @@ def draw_negatives(
     latent = params.latent_chain
     on_manifold = latent_chain(
         lambda z: model.energy(model.decode(z)),
-        start, latent.steps, latent.step_size, latent.noise_std, params.spherical, generator,
+        start,
+        latent.steps,
+        latent.step_size,
+        latent.noise_std,
+        params.spherical,
+        generator,
     )
     if len(buffer.codes):
         buffer.push(on_manifold.end)
@@ -120,15 +126,19 @@ def draw_negatives(
     visible = params.visible_chain
     sample = visible_chain(
         model.energy,
-        decoded, visible.steps, visible.step_size, visible.noise_std, visible.anneal, visible.gradient_clip,
-        visible.clip, generator,
+        decoded,
+        visible.steps,
+        visible.step_size,
+        visible.noise_std,
+        visible.anneal,
+        visible.gradient_clip,
+        visible.clip,
+        generator,
     )
     return sample.end, _met(start, on_manifold, decoded, sample)
 
 
-def chain_start(
-    buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
-) -> torch.Tensor:
+def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator) -> torch.Tensor:
     """Where latent chains begin, (n, D_z): each from the buffer with the replay ratio's probability, else at random."""
     shape, device = (n, params.latent_dim), buffer.codes.device
     start = torch.randn(shape, generator=generator, device=device)
@@ -158,15 +168,21 @@ def loss_terms(
 
 
 def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> str | None:
-    """A reason to stop: energies that are no numbers, negatives run away, or data reconstructed worse than not at all."""
+    """A reason to stop: energies that are no numbers, negatives that run away, data no longer reconstructed."""
     positive, negative = values["positive_energy"], values["negative_energy"]
     if not abs(values["loss"]) < float("inf"):
         return "energies are no longer finite; lower learning_rate or the chains' step sizes"
     if negative > params.max_negative_energy:
         return f"the negative energy {negative:.3g} runs away (max_negative_energy); lower learning_rate"
     if positive > worst:
-        return f"the positive energy {positive:.3g} is above {worst:.3g}, that of the mean image; lower learning_rate"
+        return f"the positive energy {positive:.3g} is above {worst:.3g}: data are forgotten; lower learning_rate"
     return None
+
+
+def pretrained_energy(context: Context) -> float:
+    """The mean energy of the data when pre-training ended."""
+    rows = [row for row in context.history if row["phase"].startswith("pretraining")]
+    return rows[-1]["positive_energy"]
 
 
 @torch.no_grad()

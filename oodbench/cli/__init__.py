@@ -1,0 +1,89 @@
+"""The command line: one file a command, imported only when that command is asked for, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodbench.errors import OODBenchError
+
+if TYPE_CHECKING:
+    from oodbench.registry import Registry
+
+COMMANDS = {
+    "run": "Fit detectors, score data sets, and show the metrics.",
+    "list": "List detectors, data sets, metrics or plugins.",
+    "show": "Show all about one detector, data set or metric.",
+    "evaluate": "Compute the metrics again from stored scores.",
+    "leaderboard": "Print the results of a store as ranked tables in Markdown.",
+    "figure": "Draw reconstructions and score histograms of finished runs.",
+}
+"""Command → help. Each is the object ``command`` of the module of that name in this folder."""
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Looks commands up by name, and turns every exception into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"oodbench.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except OODBenchError as error:
+            raise click.ClickException(str(error)) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if os.environ.get("OODBENCH_DEBUG"):
+                raise
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise click.ClickException(f"{what}; set OODBENCH_DEBUG=1 for the traceback") from None
+
+
+def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        click.echo(f"oodbench {metadata.version('oodbench')}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def main() -> None:
+    """Benchmark of out-of-distribution image detectors.
+
+    \b
+    oodbench run --detector ae --in mnist5k:0,2-9 --out mnist5k:1 --preset quick
+    """
+
+
+def find_plugins() -> Registry:
+    """The registry; what could not be loaded is named on stderr, and the rest works."""
+    from oodbench.registry import load_registry
+
+    registry = load_registry()
+    for plugin, why in registry.failures.items():
+        click.echo(f"Warning: plugin {plugin}: {why}", err=True)
+    return registry

@@ -1,0 +1,45 @@
+"""``oodbench evaluate``: metrics again from stored scores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from oodbench.cli import find_plugins
+from oodbench.cli.options import (
+    chosen_metrics,
+    json_option,
+    metric_option,
+    print_failures,
+    print_json,
+    records,
+    store_option,
+)
+
+
+@click.command()
+@store_option
+@metric_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, store: str, metrics: tuple[str, ...], as_json: bool) -> None:
+    """Compute the metrics again from stored scores.
+
+    For a metric that is new, or whose plugin has changed: nothing is fitted or scored.
+    """
+    registry = find_plugins()
+    chosen = chosen_metrics(registry, metrics)
+
+    from oodbench import leaderboard, pipeline
+    from oodbench.api import SCORE_CONVENTION
+
+    outcome = pipeline.evaluate_store(store, chosen)
+    results = outcome.results[outcome.results["metric"].isin([metric.name for metric in chosen])]
+    if as_json:
+        print_json(records(results))
+    elif len(results):
+        click.echo(leaderboard.summary(results, chosen))
+        click.echo(f"\n{SCORE_CONVENTION}")
+    print_failures([asdict(failure) for failure in outcome.failures])
+    ctx.exit(1 if outcome.failures else 0)

@@ -1,0 +1,40 @@
+"""``oodbench figure``: draw what finished runs make of images, and their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oodbench.cli import find_plugins
+from oodbench.cli.options import data_option, store_option, what_to_run, words_of
+
+
+@click.command()
+@what_to_run
+@data_option
+@store_option
+@click.option("--images", default=8, show_default=True, type=click.IntRange(1, 64), help="Of each data set.")
+@click.option("--title", default="", help="Heading of the figure.")
+@click.option(
+    "--output",
+    default="figure.png",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; its ending says the kind: png, svg, pdf.",
+)
+def command(store: str, data_dir: Path | None, images: int, title: str, output: Path, **given: Any) -> None:
+    """Draw inputs, reconstructions and score histograms of finished runs.
+
+    Name them as in `oodbench run`: one in-data set, any detectors and out-data sets; of several seeds the first is
+    drawn. The images are the first of each test split.
+
+    \b
+    oodbench figure --detector ae --detector ebae --in mnist5k:0,2-9 --out mnist5k:1 --preset quick --output figure.png
+    """
+    from oodbench import pipeline
+
+    pipeline.figure(*words_of(**given), store=store, data_dir=data_dir, count=images, title=title, path=output,
+                    registry=find_plugins())  # fmt: skip
+    click.echo(f"Written to {output}", err=True)

@@ -1,0 +1,93 @@
+"""Options that several commands share, and how records are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oodbench.api import Metric
+    from oodbench.registry import Registry
+    from oodbench.runs import Words
+
+WORDS = (
+    click.argument("suite", required=False, type=click.Path(dir_okay=False, path_type=Path)),
+    click.option("--detector", "detectors", multiple=True, help="Name of a detector; repeats."),
+    click.option("--in", "ins", multiple=True, help="In-distribution data set, as in mnist or mnist:0-8; repeats."),
+    click.option("--out", "outs", multiple=True, help="Out-of-distribution data set; repeats."),
+    click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), help="A seed; repeats.  [default: 0]"),
+    click.option("--seeds", "count", type=click.IntRange(1), help="3 means the seeds 0, 1 and 2."),
+    click.option("--preset", default="", help="quick, paper, or another of the detector's.  [default: paper]"),
+    click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter: latent_dim=32; repeats."),
+    click.option("--precision", default="", metavar="float32|bfloat16", help="Of products.  [default: float32]"),
+)
+store_option = click.option(
+    "--store",
+    default="results",
+    envvar="OODBENCH_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="Folder or address of what was run.",
+)
+data_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="OODBENCH_DATA",
+    show_envvar=True,
+    help="Folder of the data sets' files.  [default: your user data folder]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+metric_option = click.option("--metric", "metrics", multiple=True, help="Only this metric; repeats.")
+
+
+def what_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The words that name runs, as options; ``words_of`` takes up their values."""
+    for word in reversed(WORDS):
+        command = word(command)
+    return command
+
+
+def words_of(
+    suite: Path | None, seeds: tuple[int, ...], count: int | None, **said: str | tuple[str, ...]
+) -> list[Words]:
+    """The words of the options; over those of the suite file, if there is one."""
+    from oodbench.runs import Words, read_suite
+
+    if count and seeds:
+        raise click.UsageError("say --seed or --seeds, not both")
+    words = Words(seeds=seeds or tuple(range(count or 0)), **said)  # type: ignore[arg-type]
+    return [read.replaced_by(words) for read in read_suite(suite)] if suite else [words]
+
+
+def chosen_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names; all if there are none."""
+    return [registry.metric(name) for name in names] or list(registry.metrics.values())
+
+
+def print_json(record: Any) -> None:
+    click.echo(json.dumps(record, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
+    from tabulate import tabulate
+
+    click.echo(tabulate(list(rows), headers="keys", disable_numparse=True))
+
+
+def print_failures(failures: Sequence[Mapping[str, Any]]) -> None:
+    """What failed, on stderr."""
+    for failure in failures:
+        where = " → ".join(filter(None, [failure["run"], failure["out_dataset"]]))
+        click.echo(f"Failed: {where}: {failure['error']}", err=True)
+
+
+def records(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, exact to the last digit; NaN as null."""
+    rows = results.astype(object).where(results.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]

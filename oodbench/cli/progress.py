@@ -1,0 +1,147 @@
+"""How far a fit is, on stderr: bars in a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import IO, Self
+
+import rich.progress
+from rich.console import Console
+from rich.table import Column
+
+from oodbench.api import Progress
+
+LONG_SECONDS = 30 * 60
+LINE_SECONDS = 30
+SHOWN_VALUES = 3
+"""The first of the values: the loss and the energies; the others are in the history."""
+SURE_ADVANCES = 3
+SURE_SECONDS = 5
+
+
+class Estimate:
+    """Seconds to the end of a whole fit, from what its phases cost and how fast it has gone so far."""
+
+    def __init__(self, phases: Mapping[str, float], now: float):
+        self.phases = dict(phases)
+        self.shares = dict.fromkeys(phases, 0.0)
+        self.start = now
+        self.first: tuple[float, float] | None = None
+        self.advances = 0
+
+    def advance(self, phase: str, share: float, now: float) -> None:
+        for earlier in self.phases:
+            if earlier == phase:
+                break
+            self.shares[earlier] = 1.0
+        self.shares[phase] = share
+        self.advances += 1
+        if self.first is None:  # what came before may have been done in an earlier session
+            self.first = now, self._done()
+
+    def remaining(self, now: float) -> float | None:
+        """None as long as nothing can be said."""
+        if self.first is None:
+            return None
+        since, done_then = self.first
+        gained = self._done() - done_then
+        if gained <= 0:
+            return None
+        return (now - since) * (sum(self.phases.values()) - self._done()) / gained
+
+    def is_sure(self, now: float) -> bool:
+        return self.advances >= SURE_ADVANCES and now - self.start >= SURE_SECONDS
+
+    def _done(self) -> float:
+        return sum(cost * self.shares[phase] for phase, cost in self.phases.items())
+
+
+class RichProgress(Progress):
+    """The progress of fits and scorings. ``shorter`` says how to make a long fit shorter; ``quiet`` shows nothing."""
+
+    def __init__(self, shorter: str = "", quiet: bool = False, file: IO[str] | None = None):
+        self.console = Console(stderr=file is None, file=file, highlight=False, markup=False)
+        self.shorter = shorter
+        self.quiet = quiet
+        self.bars: rich.progress.Progress | None = None
+        self.estimate = Estimate({}, 0.0)
+        self.warned = False
+        self.last_line = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self.quiet:
+            self.bars = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                rich.progress.BarColumn(10, table_column=Column(min_width=10)),
+                rich.progress.TaskProgressColumn(table_column=Column(min_width=4)),
+                rich.progress.TextColumn(
+                    "{task.fields[detail]}",
+                    markup=False,
+                    table_column=Column(ratio=1),
+                ),
+                console=self.console,
+                transient=True,
+                expand=True,
+            )
+            self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+
+    def plan(self, phases: Mapping[str, float]) -> None:
+        self.estimate = Estimate(phases, time.monotonic())
+        self.warned = False
+        self.last_line = time.monotonic()
+        if self.bars is not None:
+            for task in list(self.bars.task_ids):
+                self.bars.remove_task(task)
+            for phase in phases:
+                self.bars.add_task(phase, total=1.0, detail="")
+
+    def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
+        if self.quiet or phase not in self.estimate.phases:
+            return
+        now = time.monotonic()
+        self.estimate.advance(phase, share, now)
+        remaining = self.estimate.remaining(now)
+        if self.bars is not None:
+            self._move_bars(self.bars, phase, _detail(epoch, values, remaining))
+        elif now - self.last_line >= LINE_SECONDS:
+            self.last_line = now
+            self.console.print(f"{phase} {share:.0%} {_detail(epoch, values, remaining)}", soft_wrap=True)
+        self._warn_if_long(now, remaining)
+
+    def message(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, soft_wrap=True)
+
+    def _move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
+        for task in bars.tasks:
+            share = self.estimate.shares[task.description]
+            bars.update(task.id, completed=share, detail=detail if task.description == phase else "")
+
+    def _warn_if_long(self, now: float, remaining: float | None) -> None:
+        if self.warned or remaining is None or not self.estimate.is_sure(now):
+            return
+        whole = now - self.estimate.start + remaining
+        if whole > LONG_SECONDS:
+            self.warned = True
+            self.message(f"This fit will take about {duration(whole)}.{self.shorter and f' Shorter: {self.shorter}.'}")
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``5 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _detail(epoch: str, values: Mapping[str, float], remaining: float | None) -> str:
+    parts = [f"ETA {duration(remaining)}"] if remaining is not None else []
+    parts += [f"epoch {epoch}"] if epoch else []
+    parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in list(values.items())[:SHOWN_VALUES]]
+    return "  ".join(parts)

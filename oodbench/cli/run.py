@@ -1,0 +1,109 @@
+"""``oodbench run``: fit, score, evaluate, and show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodbench.cli import INTERRUPTED, find_plugins
+from oodbench.cli.options import (
+    data_option,
+    json_option,
+    print_failures,
+    print_json,
+    records,
+    store_option,
+    what_to_run,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from oodbench.pipeline import Outcome
+    from oodbench.registry import Registry
+    from oodbench.runs import Words
+
+
+@click.command()
+@what_to_run
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Where to compute.")
+@data_option
+@store_option
+@click.option("--force", is_flag=True, help="Do it all again, even what is finished.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    store: str,
+    data_dir: Path | None,
+    device: str,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Fit detectors, score data sets, and show the metrics.
+
+    Every combination is run. What is finished in the store is not done again; a fit that was interrupted goes on. A
+    SUITE file has the same words as these options; an option replaces the file's.
+
+    \b
+    oodbench run --detector ae --in mnist5k:0,2-9 --out mnist5k:1 --out noise --preset quick
+    oodbench run --detector ae --in cifar10 --out svhn --set latent_dim=64 --set ae.training.epochs=20 --seeds 3
+    """
+    from oodbench import pipeline
+    from oodbench.cli.progress import RichProgress
+
+    registry, words = find_plugins(), words_of(**given)
+    try:
+        with RichProgress(_shorter(words, device, registry), quiet) as progress:
+            outcome = pipeline.run(
+                *words,
+                store=store,
+                data_dir=data_dir,
+                device=device,
+                force=force,
+                progress=progress,
+                registry=registry,
+            )
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
+        ctx.exit(INTERRUPTED)
+    if as_json:
+        print_json(records(outcome.results))
+    else:
+        _print(outcome, store, registry)
+    print_failures([asdict(failure) for failure in outcome.failures])
+    ctx.exit(1 if outcome.failures else 0)
+
+
+def _shorter(words: list[Words], device: str, registry: Registry) -> str:
+    """What would make these fits shorter."""
+    from oodbench.runs import parameters
+
+    detectors = {registry.detectors[name] for each in words for name in each.detectors if name in registry.detectors}
+    epochs = {name for detector in detectors for name in parameters(detector.Params) if name.endswith("epochs")}
+    ways = [
+        "--preset quick" if any(each.preset != "quick" for each in words) else "",
+        *[f"--set {name}=…" for name in sorted(epochs)],
+        "--precision bfloat16" if any(each.precision != "bfloat16" for each in words) else "",
+        "--device cuda" if device in ("auto", "cpu") else "",
+    ]
+    return ", ".join(filter(None, ways))
+
+
+def _print(outcome: Outcome, store: str, registry: Registry) -> None:
+    from oodbench import leaderboard
+    from oodbench.api import SCORE_CONVENTION
+    from oodbench.storage import Store
+
+    if len(outcome.results):
+        click.echo(leaderboard.summary(outcome.results, registry.metrics.values()))
+        click.echo(f"\n{SCORE_CONVENTION}")
+    if outcome.keys:
+        click.echo("Scores, weights, history and results:")
+        for key in outcome.keys:
+            click.echo(f"  {Store(store).where(key)}")

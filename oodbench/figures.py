@@ -1,0 +1,114 @@
+"""Step 5, to look at: what detectors make of in- and out-images, and how their scores fall apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oodbench.api import Scores
+from oodbench.errors import OODBenchError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+BINS = 50
+IN_COLOUR, OUT_COLOURS = "0.45", ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One detector: its scores on the in-set and each out-set, the AUROC of each, and its reconstructions if any.
+
+    reconstructions: data set → float (k, C, H, W) in [0, 1], of the images shown; empty where there are none.
+    """
+
+    detector: str
+    in_scores: Scores
+    out_scores: Sequence[Scores]
+    auroc: Mapping[str, float]
+    reconstructions: Mapping[str, np.ndarray]
+
+
+def draw(images: Mapping[str, np.ndarray], panels: Sequence[Panel], path: Path, title: str = "") -> None:
+    """Write the figure; its kind is the file's ending (png, svg, pdf).
+
+    images: data set → uint8 (k, C, H, W), in-set first: the first k of each test split, not chosen by anyone.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["svg.hashsalt"] = "oodbench"  # the same figure is the same file
+    rows = 1 + sum(bool(panel.reconstructions) for panel in panels)
+    columns = sum(len(stack) for stack in images.values())
+    width = max(8.0, 0.48 * columns)
+    top, bottom = 0.55 + rows * width / columns, 2.3
+    figure = Figure(figsize=(width, top + bottom), layout="constrained", dpi=150)
+    parts: np.ndarray = figure.subfigures(2, 1, height_ratios=[top, bottom])  # type: ignore[assignment]
+    upper, lower = parts
+    if title:
+        figure.suptitle(title, fontsize=10)
+    _reconstructions(upper, images, panels)
+    _histograms(lower, panels)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise OODBenchError(f"the figure {path} cannot be written: {error}") from None
+
+
+def _reconstructions(figure: SubFigure, images: Mapping[str, np.ndarray], panels: Sequence[Panel]) -> None:
+    """A row of inputs and one for each detector that reconstructs, a block of columns for each data set."""
+    rows: list[tuple[str, Mapping[str, np.ndarray]]] = [("input", images)]
+    rows += [(panel.detector, panel.reconstructions) for panel in panels if panel.reconstructions]
+    blocks = figure.subplots(len(rows), len(images), width_ratios=[len(s) for s in images.values()], squeeze=False)
+    for line, (label, stacks) in zip(blocks, rows, strict=True):
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        for axes, name in zip(line, images, strict=True):
+            _show(axes, stacks[name])
+    for axes, name, role in zip(blocks[0], images, ["in", *["out"] * (len(images) - 1)], strict=True):
+        axes.set_title(f"{role}: {name}", fontsize=8, color=IN_COLOUR if role == "in" else "tab:red")
+
+
+def _show(axes: Axes, stack: np.ndarray) -> None:
+    """Images (k, C, H, W) side by side, with a gap of one pixel."""
+    if stack.dtype == np.uint8:
+        stack = stack / 255.0
+    padded = np.pad(stack, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=1.0)
+    strip = np.concatenate(list(padded), axis=2).transpose(1, 2, 0)  # (H, k·W, C)
+    axes.imshow(strip.repeat(3, axis=2) if strip.shape[2] == 1 else strip, interpolation="nearest")
+    axes.set(xticks=[], yticks=[], frame_on=False)
+
+
+def _histograms(figure: SubFigure, panels: Sequence[Panel]) -> None:
+    row: np.ndarray = figure.subplots(1, len(panels), squeeze=False)
+    for axes, panel in zip(row[0], panels, strict=True):
+        sets: list[tuple[Scores, str, Any]] = [(panel.in_scores, f"in: {panel.in_scores.dataset}", IN_COLOUR)]
+        for number, scores in enumerate(panel.out_scores):
+            label = f"out: {scores.dataset}, AUROC {panel.auroc[scores.dataset]:.3f}"
+            sets.append((scores, label, OUT_COLOURS[number % len(OUT_COLOURS)]))
+        edges, log = _edges(np.concatenate([scores.values for scores, _, _ in sets]))
+        for scores, label, colour in sets:
+            weights = np.full(len(scores.values), 1 / len(scores.values))
+            filled = colour == IN_COLOUR
+            axes.hist(scores.values, edges, weights=weights, label=label, color=colour,
+                      histtype="stepfilled" if filled else "step", alpha=0.6 if filled else 1)  # fmt: skip
+        if log:
+            axes.set_xscale("log")
+        axes.set_title(panel.detector, fontsize=9)
+        axes.set_xlabel("score (higher is more out-of-distribution)", fontsize=7)
+        axes.set_ylabel("share of images", fontsize=7)
+        axes.tick_params(labelsize=7)
+        axes.legend(fontsize=6)
+
+
+def _edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Bin edges over all scores, logarithmic where they are positive and span more than a decade."""
+    low, high = values.min(), values.max()
+    if low == high:
+        return np.linspace(low - 0.5, high + 0.5, BINS), False
+    log = bool(low > 0 and high / low > 10)
+    return (np.geomspace(low, high, BINS) if log else np.linspace(low, high, BINS)), log

@@ -1,0 +1,257 @@
+"""Step 2: a run → a fitted detector → the score of every image."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oodbench.api import SPLITS, Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run, Scores
+from oodbench.errors import OODBenchError, ScoreError, UnknownName
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from oodbench.registry import Registry
+
+BATCH_SIZE = {"cpu": 512, "cuda": 2048}
+"""Images scored at once."""
+
+
+def find_device(name: str) -> torch.device:
+    """The device of ``auto``, ``cpu``, ``cuda`` or ``cuda:1``. Raises OODBenchError where it is not there."""
+    import torch
+
+    word, _, number = name.partition(":")
+    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not number.isdecimal())):
+        raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == "cpu" or (word == "auto" and not count):
+        return torch.device("cpu")
+    if int(number or 0) >= count:
+        there = f"only cuda:0 to cuda:{count - 1} are there" if count else "torch sees no CUDA device here"
+        raise OODBenchError(f"--device {name}: {there}; --device auto takes the best there is")
+    return torch.device("cuda", int(number or 0))
+
+
+def run_key(run: Run, splits: Mapping[str, ImageSet]) -> str:
+    """The run's key, from the images of all three splits of its in-data set."""
+    prints = "-".join(splits[split].fingerprint for split in SPLITS)
+    return run.key(hashlib.sha256(prints.encode()).hexdigest()[:16])
+
+
+# ------------------------------------------------------------------------------------------- fit
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A detector that was just fitted, with its record."""
+
+    detector: Detector
+    provenance: Provenance
+    history: list[dict[str, Any]]
+
+
+@dataclass
+class _Watched:
+    """Checkpoints that know whether a fit went on from one."""
+
+    checkpoints: Checkpoints
+    saved: bool = field(default=False, init=False)
+    resumed: bool = field(default=False, init=False)
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.saved = True
+        self.checkpoints.save(state)
+
+    def load(self) -> dict[str, Any] | None:
+        state = self.checkpoints.load()
+        self.resumed = self.resumed or (state is not None and not self.saved)  # else it is this fit's own
+        return state
+
+
+def fit(
+    run: Run,
+    splits: Mapping[str, ImageSet],
+    registry: Registry,
+    device: torch.device,
+    progress: Progress,
+    checkpoints: Checkpoints,
+    notes: Sequence[str] = (),
+) -> Fitted:
+    """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
+    watched = _Watched(checkpoints)
+    context = Context(device, run.seed, run.precision, progress, watched)
+    _reset_peak_memory(device)
+    start = time.perf_counter()
+    detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
+    _wait_for(device)
+    seconds = time.perf_counter() - start
+    parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
+    resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
+    provenance = Provenance(
+        **_software(run, registry),
+        device=device_name(device),
+        fit_seconds=seconds,
+        peak_memory_mib=_peak_memory_mib(device),
+        parameters=parameters,
+        images={split: len(images) for split, images in splits.items()},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes=[*notes, *context.notes, *resumed],
+    )
+    return Fitted(detector, provenance, context.history)
+
+
+def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -> Detector:
+    """The run's detector, not yet fitted."""
+    detector = registry.detector(run.detector)
+    return detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu (AMD EPYC)``, ``cuda (NVIDIA H200)``."""
+    import torch
+
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({_processor()})"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _software(run: Run, registry: Registry) -> dict[str, str]:
+    import torch
+
+    return {
+        "oodbench": metadata.version("oodbench"),
+        "plugin": registry.plugin_of["detector", run.detector],
+        "plugin_version": run.version,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """The commit of the checkout that oodbench runs from, ``-dirty`` if files were changed; empty if there is none."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return ""
+    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _wait_for(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """On a GPU what the fit allocated; on a CPU what the whole process has held at most so far."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+# ----------------------------------------------------------------------------------------- score
+
+
+def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
+    """Score every image. Raises ScoreError unless the detector gives one finite number an image."""
+    import torch
+
+    size = BATCH_SIZE[context.device.type]
+    start = time.perf_counter()
+    while True:
+        try:
+            values = _values(detector, images, context, size)
+            break
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+    seconds = time.perf_counter() - start
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise ScoreError(f"{detector.name} gave NaN or infinity for {bad:,} of {len(images):,} images of {images.name}")
+    return Scores(
+        dataset=images.name,
+        split=images.split,
+        fingerprint=images.fingerprint,
+        indices=images.indices,
+        labels=images.labels,
+        values=values.numpy(),
+        images_per_second=len(images) / seconds,
+        device=device_name(context.device),
+    )
+
+
+def reconstruct(detector: Detector, images: np.ndarray, device: torch.device) -> np.ndarray | None:
+    """What the detector makes of uint8 images (k, C, H, W), as float; None from one that does not reconstruct."""
+    import torch
+
+    made = detector.reconstruct(torch.from_numpy(images.copy()).to(device).float() / 255)
+    return None if made is None else made.detach().float().cpu().numpy()
+
+
+def _values(detector: Detector, images: ImageSet, context: Context, size: int) -> torch.Tensor:
+    """All scores, float64 on the CPU. They stay on the device until the end: no batch waits for the one before."""
+    import torch
+
+    phase = f"scoring {images.name}"
+    context.progress.plan({phase: len(images)})
+    values: list[torch.Tensor] = []
+    done = 0
+    with context.autocast():
+        for batch in images.batches(size, context.device):
+            got = detector.score(batch)
+            _check_one_each(got, len(batch), detector, images)
+            values.append(got.detach())  # no no_grad around it: a score may itself take gradients
+            done += len(batch)
+            context.progress.advance(phase, done / len(images), "", {})
+    return torch.cat(values).to("cpu", torch.float64)
+
+
+def _check_one_each(got: object, count: int, detector: Detector, images: ImageSet) -> None:
+    import torch
+
+    if not isinstance(got, torch.Tensor):
+        raise ScoreError(f"{detector.name} gave a {type(got).__name__} for images of {images.name}, not a tensor (b,)")
+    if got.shape != (count,):
+        gave = f"{len(got):,} scores" if got.ndim == 1 else f"scores of shape {tuple(got.shape)}"
+        raise ScoreError(f"{detector.name} gave {gave} for {count:,} images of {images.name}")

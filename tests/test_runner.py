@@ -1,0 +1,236 @@
+"""A run → scores: one finite number an image, whatever the detector does; and where the numbers come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from oodbench import runner
+from oodbench.api import SPLITS, Context, Detector, ImageSet, Params, Progress, Run
+from oodbench.errors import OODBenchError, ScoreError, UnknownName
+from oodbench.registry import load_registry
+
+CPU = torch.device("cpu")
+
+
+def image_set(n: int, name: str = "random", seed: int = 0) -> ImageSet:
+    images = np.random.default_rng(seed).integers(0, 256, (n, 1, 8, 8), np.uint8)
+    return ImageSet(name, "test", images, np.arange(n) % 2, np.arange(n) + 100)
+
+
+class Brightness(Detector):
+    """Nothing to learn: the mean pixel."""
+
+    name = "brightness"
+
+    def fit(self, train, validation, context):
+        return self
+
+    def score(self, images):
+        return images.mean((1, 2, 3))
+
+    def state(self):
+        return {}
+
+    def load_state(self, state):
+        pass
+
+
+def detector_that_gives(score, name: str = "odd") -> Detector:
+    kind = type("Odd", (Brightness,), {"name": name, "score": lambda self, images: score(images)})
+    return kind(Params(), (1, 8, 8))
+
+
+# ----------------------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("n", [1, 512, 1300])
+def test_every_image_is_scored_in_its_order(n):
+    images = image_set(n)
+    scores = runner.score(detector_that_gives(lambda x: x.mean((1, 2, 3))), images, Context(CPU))
+    assert scores.values.dtype == np.float64
+    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
+    np.testing.assert_array_equal(scores.indices, images.indices)
+    np.testing.assert_array_equal(scores.labels, images.labels)
+    assert (scores.dataset, scores.split, scores.fingerprint) == ("random", "test", images.fingerprint)
+    assert scores.images_per_second > 0
+
+
+def test_float64_scores_keep_all_their_digits():
+    scores = runner.score(detector_that_gives(lambda x: x.double().mean((1, 2, 3)) + 1e-12), image_set(5), Context(CPU))
+    exact = torch.from_numpy(image_set(5).images).float().div(255).double().mean((1, 2, 3)) + 1e-12
+    np.testing.assert_array_equal(scores.values, exact.numpy())
+
+
+def test_a_score_may_take_gradients():
+    def gradient_norm(images):
+        images = images.requires_grad_()
+        (gradient,) = torch.autograd.grad(images.square().sum(), images)
+        return gradient.flatten(1).norm(dim=1) + images.flatten(1).sum(1)
+
+    images = image_set(4)
+    scores = runner.score(detector_that_gives(gradient_norm), images, Context(CPU))
+    pixels = images.images.reshape(4, -1) / 255
+    np.testing.assert_allclose(scores.values, 2 * np.sqrt((pixels**2).sum(1)) + pixels.sum(1), rtol=1e-5)
+
+
+def test_scores_are_computed_in_the_precision_asked_for():
+    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    detector = detector_that_gives(lambda x: (x.flatten(1) @ weight).float().sum(1))
+    coarse = runner.score(detector, image_set(8), Context(CPU, precision="bfloat16")).values
+    fine = runner.score(detector, image_set(8), Context(CPU)).values
+    assert 0 < np.abs(coarse - fine).max() < 5
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (
+            lambda x: torch.where(torch.arange(len(x)) < 3, torch.nan, x.mean((1, 2, 3))),
+            "odd gave NaN or infinity for 3 of 8 images of noise",
+        ),
+        (lambda x: x.mean((1, 2, 3)) / 0.0, "odd gave NaN or infinity for 8 of 8 images of noise"),
+        (lambda x: x.mean((1, 2, 3))[:5], "odd gave 5 scores for 8 images of noise"),
+        (lambda x: x.mean((2, 3)), "odd gave scores of shape (8, 1) for 8 images of noise"),
+        (lambda x: x.mean(), "odd gave scores of shape () for 8 images of noise"),
+        (lambda x: [0.0] * len(x), "odd gave a list for images of noise, not a tensor (b,)"),
+    ],
+)
+def test_scores_that_break_the_contract_are_refused(score, message):
+    with pytest.raises(ScoreError) as refusal:
+        runner.score(detector_that_gives(score), image_set(8, "noise"), Context(CPU))
+    assert message in str(refusal.value)
+
+
+def test_a_batch_that_does_not_fit_is_halved():
+    sizes = []
+
+    def score(images):
+        sizes.append(len(images))
+        if len(images) > 130:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean((1, 2, 3))
+
+    images = image_set(300)
+    scores = runner.score(detector_that_gives(score), images, Context(CPU))
+    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
+    assert sizes == [300, 256, 128, 128, 44]
+
+
+def test_one_image_that_does_not_fit_is_an_error():
+    def score(images):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        runner.score(detector_that_gives(score), image_set(3), Context(CPU))
+
+
+def test_scoring_says_how_far_it_is():
+    class Heard(Progress):
+        def __init__(self):
+            self.shares: list[tuple[str, float]] = []
+
+        def advance(self, phase, share, epoch, values):
+            self.shares.append((phase, share))
+
+    heard = Heard()
+    runner.score(detector_that_gives(lambda x: x.mean((1, 2, 3))), image_set(1024), Context(CPU, progress=heard))
+    assert heard.shares == [("scoring random", 0.5), ("scoring random", 1.0)]
+
+
+# -------------------------------------------------------------------------------------------- fit
+
+
+class Memory:
+    """Checkpoints in memory."""
+
+    def __init__(self, state=None):
+        self.state = state
+
+    def save(self, state):
+        self.state = state
+
+    def load(self):
+        return self.state
+
+
+@pytest.fixture
+def registry(toys):
+    class Patient(Brightness):
+        """Looks for a checkpoint, and has something to say."""
+
+        name = "patient"
+
+        def fit(self, train, validation, context):
+            context.checkpoints.load()
+            context.note("restarted once")
+            context.history.append({"epoch": 1})
+            self.weight = torch.zeros(7, 3)
+            return self
+
+        def state(self):
+            return {"weight": self.weight, "steps": torch.tensor([5])}
+
+    registry = load_registry()
+    registry.detectors["patient"] = Patient
+    registry.plugin_of["detector", "patient"] = "toys"
+    return registry
+
+
+@pytest.fixture
+def splits():
+    return {split: image_set(n, "random", n) for split, n in zip(SPLITS, (12, 4, 6), strict=True)}
+
+
+def run_of(**said) -> Run:
+    return Run(**{"detector": "patient", "version": "1.2", "params": "{}", "in_dataset": "random"} | said)
+
+
+def test_the_record_of_a_fit_says_where_its_numbers_come_from(registry, splits):
+    fitted = runner.fit(run_of(), splits, registry, CPU, Progress(), Memory(), ["random: a note on the data"])
+    record = fitted.provenance
+    assert (record.plugin, record.plugin_version, record.torch) == ("toys", "1.2", torch.__version__)
+    assert dict(record.images) == {"train": 12, "validation": 4, "test": 6}
+    assert record.parameters == 21  # the count of steps is no parameter
+    assert record.device.startswith("cpu (")
+    assert record.fit_seconds > 0
+    assert record.peak_memory_mib > 10
+    assert record.notes == ["random: a note on the data", "restarted once"]
+    assert fitted.history == [{"epoch": 1}]
+
+
+def test_a_fit_that_went_on_from_a_checkpoint_says_so(registry, splits):
+    fitted = runner.fit(run_of(), splits, registry, CPU, Progress(), Memory({"epoch": 3}))
+    assert any("checkpoint" in note for note in fitted.provenance.notes)
+
+
+def test_the_key_depends_on_every_split(splits):
+    key = runner.run_key(run_of(), splits)
+    for split in SPLITS:
+        assert runner.run_key(run_of(), splits | {split: image_set(5, seed=99)}) != key
+    swapped = splits | {"train": splits["test"], "test": splits["train"]}
+    assert runner.run_key(run_of(), swapped) != key
+    assert runner.run_key(run_of(), dict(splits)) == key
+
+
+# ----------------------------------------------------------------------------------------- device
+
+
+def test_the_cpu_is_always_there():
+    assert runner.find_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "cuda1", ""])
+def test_a_device_of_another_name_is_refused(name):
+    with pytest.raises(UnknownName, match="unknown device"):
+        runner.find_device(name)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(OODBenchError, match="--device cuda:99: .*; --device auto takes the best there is"):
+        runner.find_device("cuda:99")
+
+
+def test_auto_takes_what_there_is():
+    assert runner.find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
