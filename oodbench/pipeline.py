@@ -219,13 +219,13 @@ class _Line:
         except Exception as error:
             self._fail(run, out, error)
         else:
-            self.store.clear_failure(run.detector, run.in_dataset, run.seed, out)
+            self.store.clear_failure(run, out)
 
     def _fail(self, run: Run, out: str | None, error: Exception) -> None:
         self.failures.append(Failure(_title(run), out or "", reason(error)))
         self.progress.message(f"failed: {reason(error)}")
         trace = "".join(traceback.format_exception(error))
-        self.store.write_failure(run.detector, run.in_dataset, run.seed, out, reason(error), trace)
+        self.store.write_failure(run, out, reason(error), trace)
 
 
 @dataclass

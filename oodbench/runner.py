@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = {"cpu": 512, "cuda": 2048}
 """Images scored at once."""
+CHECKPOINT_SECONDS = 30
+"""How much of a fit an interruption may lose, unless OODBENCH_CHECKPOINT_SECONDS says otherwise."""
 
 
 def find_device(name: str) -> torch.device:
@@ -90,7 +93,8 @@ def fit(
 ) -> Fitted:
     """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
     watched = _Watched(checkpoints)
-    context = Context(device, run.seed, run.precision, progress, watched)
+    every = float(os.environ.get("OODBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS))
+    context = Context(device, run.seed, run.precision, progress, watched, every)
     _reset_peak_memory(device)
     start = time.perf_counter()
     detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)

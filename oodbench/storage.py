@@ -212,25 +212,18 @@ class Store:
 
     # --------------------------------------------------------------------------------- failures
 
-    def write_failure(
-        self, detector: str, in_dataset: str, seed: int, out_dataset: str | None, error: str, traceback: str
-    ) -> None:
+    def write_failure(self, run: Run, out_dataset: str | None, error: str, traceback: str) -> None:
         """Record that a combination failed; ``out_dataset`` is None where the fit itself did."""
-        record = {"detector": detector, "in_dataset": in_dataset, "seed": seed, "out_dataset": out_dataset}
-        path = self._failure_path(detector, in_dataset, seed, out_dataset)
-        self.files.write(path, _json({**record, "error": error, "traceback": traceback}))
+        record = {**vars(run), "out_dataset": out_dataset, "error": error, "traceback": traceback}
+        self.files.write(_failure_path(run, out_dataset), _json(record))
 
-    def clear_failure(self, detector: str, in_dataset: str, seed: int, out_dataset: str | None) -> None:
-        self.files.remove(self._failure_path(detector, in_dataset, seed, out_dataset))
+    def clear_failure(self, run: Run, out_dataset: str | None) -> None:
+        self.files.remove(_failure_path(run, out_dataset))
 
     def failures(self) -> list[dict[str, Any]]:
         """What ``write_failure`` was given, one dict a combination, sorted by combination."""
         names = [name for name in self.files.names(FAILURES) if name.endswith(".json")]
         return [self.files.read(f"{FAILURES}/{name}", json.loads, "delete it") for name in names]
-
-    def _failure_path(self, detector: str, in_dataset: str, seed: int, out_dataset: str | None) -> str:
-        parts = [detector, file_name(in_dataset), f"s{seed}", *([file_name(out_dataset)] if out_dataset else [])]
-        return f"{FAILURES}/{'.'.join(parts)}.json"
 
 
 class StoreCheckpoints:
@@ -259,6 +252,12 @@ class StoreCheckpoints:
         with suppress(StoreError):
             return self.files.read(self.path, parse)
         return None
+
+
+def _failure_path(run: Run, out_dataset: str | None) -> str:
+    """Without the data's fingerprint: what failed may be the data."""
+    parts = [run.key(fingerprint=""), *([file_name(out_dataset)] if out_dataset else [])]
+    return f"{FAILURES}/{'.'.join(parts)}.json"
 
 
 def _json(record: dict[str, Any]) -> bytes:

@@ -174,9 +174,9 @@ class _Loop:
     def restore(self) -> bool:
         """Take up the last checkpoint of this phase. True if the phase was finished."""
         state = self.context.checkpoints.load() if self.context.checkpoints else None
-        if state is None:
-            return False
         context = self.context
+        if state is None or state["device"] != context.device.type:  # random streams differ between devices
+            return False
         context.history[:], context.notes[:] = state["history"], state["notes"]
         context.outcomes.update(state["outcomes"])
         if state["phase"] == self.phase.name:
@@ -186,6 +186,7 @@ class _Loop:
     def state_dict(self) -> dict[str, Any]:
         context, phase = self.context, self.phase
         return {
+            "device": context.device.type,
             "phase": phase.name,
             "outcomes": context.outcomes,
             "history": context.history,

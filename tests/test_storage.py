@@ -192,24 +192,22 @@ def test_results_of_finished_runs_only_or_of_those_asked_for(store):
 
 def test_failures_are_listed_until_cleared(store):
     assert store.failures() == []
-    store.write_failure("ae", "mnist:0-8", 0, None, "FitError: dead", "Traceback …")
-    store.write_failure("ae", "mnist:0-8", 0, "noise", "ScoreError: NaN", "Traceback …")
-    store.write_failure("ae", "mnist:0-8", 0, "noise", "ScoreError: NaN again", "Traceback …")
-    first, second = store.failures()
-    fit_failed = {
-        "detector": "ae",
-        "in_dataset": "mnist:0-8",
-        "seed": 0,
-        "out_dataset": None,
-        "error": "FitError: dead",
+    store.write_failure(RUN, None, "FitError: dead", "Traceback …")
+    store.write_failure(RUN, "noise", "ScoreError: NaN", "Traceback …")
+    store.write_failure(RUN, "noise", "ScoreError: NaN again", "Traceback …")
+    store.write_failure(replace(RUN, params="{}"), None, "FitError: other parameters", "Traceback …")
+    found = {(each["params"], each["out_dataset"]): each["error"] for each in store.failures()}
+    assert found == {
+        (RUN.params, None): "FitError: dead",
+        (RUN.params, "noise"): "ScoreError: NaN again",
+        ("{}", None): "FitError: other parameters",
     }
-    assert first | second == second  # both have all keys
-    assert {**first, **fit_failed} == first or {**second, **fit_failed} == second
-    assert "ScoreError: NaN again" in {first["error"], second["error"]}
-    store.clear_failure("ae", "mnist:0-8", 0, None)
+    assert {each["detector"] for each in store.failures()} == {"ae"}
+    store.clear_failure(replace(RUN, params="{}"), None)
+    store.clear_failure(RUN, None)
     assert [failure["out_dataset"] for failure in store.failures()] == ["noise"]
-    store.clear_failure("ae", "mnist:0-8", 0, None)
-    store.clear_failure("ae", "mnist:0-8", 0, "noise")
+    store.clear_failure(RUN, None)
+    store.clear_failure(RUN, "noise")
     assert store.failures() == []
 
 
@@ -261,7 +259,7 @@ def test_a_crash_before_the_move_leaves_the_old_file(local, folder, monkeypatch)
 def test_what_a_killed_process_left_is_never_read(local, folder):
     fit(local)
     local.write_scores(KEY, scores(), out=True)
-    local.write_failure("ae", "mnist", 0, None, "e", "t")
+    local.write_failure(RUN, None, "e", "t")
     for place, name in [(f"{KEY}/scores", ".noise.parquet.0f"), ("failures", ".x.json.0f"), (".", ".probe.0f")]:
         (folder / place / name).write_bytes(b"half a fi")
     assert local.out_datasets(KEY) == ["mnist:9"]

@@ -61,6 +61,14 @@ def build_autoencoder(
     architecture: str, shape: Shape, latent_dim: int, width: float = 1.0, spherical: bool = False
 ) -> Autoencoder:
     """An autoencoder with fresh weights, channels-last. ``auto`` chooses the supplement's Arch28 or Arch32 by shape."""
+    model = Autoencoder(*build_networks(architecture, shape, latent_dim, width), spherical)
+    return model.to(memory_format=torch.channels_last)
+
+
+def build_networks(
+    architecture: str, shape: Shape, latent_dim: int, width: float = 1.0, outputs: int | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """A fresh encoder and decoder; ``outputs`` is how many numbers the encoder gives an image where not D_z."""
     if architecture == "auto":
         architecture = next((name for name, entry in ARCHITECTURES.items() if entry[0] == shape), "auto")
     takes, encoder, decoder = ARCHITECTURES.get(architecture, ((0, 0, 0), None, None))
@@ -68,8 +76,7 @@ def build_autoencoder(
         raise OODBenchError(f"no autoencoder for images of {shape_text(shape)}; there are: {_table()}")
     if takes != shape:
         raise OODBenchError(f"{architecture} takes images of {shape_text(takes)}, not of {shape_text(shape)}")
-    model = Autoencoder(encoder(latent_dim, width), decoder(latent_dim, width), spherical)
-    return model.to(memory_format=torch.channels_last)
+    return encoder(latent_dim if outputs is None else outputs, width), decoder(latent_dim, width)
 
 
 def _table() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -16,6 +16,11 @@ CONSTANT = 1e-4
 """A variance of the reconstructions over images, relative to the images' own, that the eye takes for none."""
 EPOCHS_TO_JUDGE = 5
 VALIDATION_BATCH = 512
+
+Model = TypeVar("Model", bound=Autoencoder)
+Loss = Callable[[Model, torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
+"""What training lowers: of images (b, C, H, W) and with a generator for its noise, ``loss`` and, for the history, its
+terms; scalars."""
 
 
 class ReconstructionParams(Params):
@@ -45,20 +50,29 @@ def cost(params: ReconstructionParams, images: ImageSet) -> float:
     return 3.0 * params.epochs * len(images)
 
 
+def reconstruction_error(
+    model: Autoencoder, images: torch.Tensor, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """The mean energy: the loss of the plain autoencoder."""
+    energy = model.energy(images).mean()
+    return {"loss": energy, "positive_energy": energy}
+
+
 def fit_reconstruction(
-    build: Callable[[], Autoencoder],
+    build: Callable[[], Model],
     params: ReconstructionParams,
     train_set: ImageSet,
     validation: ImageSet,
     context: Context,
     name: str = "training",
-) -> Autoencoder:
+    loss: Loss[Model] = reconstruction_error,
+) -> Model:
     """Build an autoencoder and train it; start again with other weights when it collapsed to a constant output."""
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
         with context.seeded(phase_name, "weights"):
             model = build().to(context.device)
-        phase = _phase(phase_name, model, params, validation, context)
+        phase = _phase(phase_name, model, loss, params, validation, context)
         phase.label = name
         outcome = train(phase, train_set, context)
         if not collapsed(outcome, context.history, phase_name):
@@ -101,21 +115,27 @@ def squared_norm(module: torch.nn.Module) -> torch.Tensor:
 
 
 def _phase(
-    name: str, model: Autoencoder, params: ReconstructionParams, validation: ImageSet, context: Context
+    name: str,
+    model: Model,
+    loss: Loss[Model],
+    params: ReconstructionParams,
+    validation: ImageSet,
+    context: Context,
 ) -> Phase:
     optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
 
     def update(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         batch = augment(batch, generator, params).contiguous(memory_format=torch.channels_last)
         with context.autocast():
-            energy = model.energy(batch).mean()
-        loss = energy + params.encoder_l2 * squared_norm(model.encoder) if params.encoder_l2 else energy
+            terms = dict(loss(model, batch, generator))
+        if params.encoder_l2:
+            terms["loss"] = terms["loss"] + params.encoder_l2 * squared_norm(model.encoder)
         optimizer.zero_grad()
-        loss.backward()
+        terms["loss"].backward()
         if params.gradient_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), params.gradient_clip)
         optimizer.step()
-        return {"loss": loss, "positive_energy": energy}
+        return terms
 
     return Phase(
         name=name,
@@ -124,7 +144,7 @@ def _phase(
         model=model,
         update=update,
         parts={"optimizer": optimizer},
-        validate=lambda: _validate(model, validation, context),
+        validate=lambda: _validate(model, loss, validation, context),
         keep=params.keep,
         patience=params.patience,
         trouble=_trouble,
@@ -132,7 +152,7 @@ def _phase(
 
 
 def _trouble(values: Mapping[str, float]) -> str | None:
-    if not values["loss"] < float("inf"):
+    if not abs(values["loss"]) < float("inf"):
         return "the loss is no longer finite; lower learning_rate"
     if values.get("code_spread") == 0:
         return "the encoder is dead: one code for every image"
@@ -140,22 +160,32 @@ def _trouble(values: Mapping[str, float]) -> str | None:
 
 
 @torch.no_grad()
-def _validate(model: Autoencoder, validation: ImageSet, context: Context) -> dict[str, float]:
-    """Mean energy; the encoder's norm; how far codes and outputs differ over images (outputs: variance, relative)."""
-    energies, sums = [], torch.zeros(4, *validation.shape, dtype=torch.float64, device=context.device)
+def _validate(model: Model, loss: Loss[Model], validation: ImageSet, context: Context) -> dict[str, float]:
+    """Mean loss, with the same noise every time; the encoder's norm; how far codes and outputs differ over images."""
+    generator = context.generator("validation")
+    total = torch.zeros((), dtype=torch.float64, device=context.device)
+    model.eval()
     for batch in validation.batches(VALIDATION_BATCH, context.device):
         with context.autocast():
-            output = model(batch.contiguous(memory_format=torch.channels_last))
-        energies.append((batch - output).square().mean(dim=(1, 2, 3)))
-        batch, output = batch.double(), output.double()  # else rounding alone looks like variance
-        sums += torch.stack([batch, batch.square(), output, output.square()]).sum(dim=1)
-    image, image2, output, output2 = sums / len(validation)
-    variance, output_variance = (image2 - image**2).sum(), (output2 - output**2).sum()
-    some = next(validation.batches(VALIDATION_BATCH, context.device))
-    codes = model.encoder(some)  # in float32 always: bfloat16 may round small differences away
+            terms = loss(model, batch.contiguous(memory_format=torch.channels_last), generator)
+        total += terms["loss"].double() * len(batch)
+    spread = _spread(model, next(validation.batches(VALIDATION_BATCH, context.device)))
+    model.train()
     return {
-        "validation_loss": torch.cat(energies).mean().item(),
+        "validation_loss": (total / len(validation)).item(),
         "encoder_norm": squared_norm(model.encoder).sqrt().item(),
+        **spread,
+    }
+
+
+def _spread(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
+    """How far codes differ over these images (greatest range), and outputs (variance, relative to the images' own).
+
+    In float32 always: bfloat16 may round small differences away.
+    """
+    codes, outputs = model.encoder(images), model(images).double()  # else rounding alone looks like variance
+    variance = images.double().var(dim=0, correction=0).sum()
+    return {
         "code_spread": (codes.amax(dim=0) - codes.amin(dim=0)).max().item(),
-        "output_variance": (output_variance / variance.clamp_min(1e-30)).item(),
+        "output_variance": (outputs.var(dim=0, correction=0).sum() / variance.clamp_min(1e-30)).item(),
     }

@@ -1,0 +1,122 @@
+"""Density models of 8-bit images: bits per dimension, and training by maximum likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from oodbench.api import Context, ImageSet, Params, param
+from oodbench.errors import FitError
+from oodbench.training import Phase, Stateful, train
+
+LEVELS = 256
+VALIDATION_BATCH = 512
+AT_ONCE = 128
+"""Images scored at once: more would only need more memory."""
+
+
+class DensityModel(nn.Module):
+    """A network that gives every 8-bit image a likelihood."""
+
+    def log_likelihood(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """ln p of images (b, C, H, W) in [0, 1], one each, (b,).
+
+        With a generator as in training, dropout or noise drawn from it; without one deterministic.
+        """
+        raise NotImplementedError
+
+    def bits_per_dim(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """-log2 p(x) / D over the D = C·H·W values of an image, (b,). Guessing blindly among 256 levels costs 8."""
+        return -self.log_likelihood(images, generator) / (images[0].numel() * math.log(2))
+
+
+class Scheduler(Stateful, Protocol):
+    """Any of torch.optim.lr_scheduler."""
+
+    def step(self) -> None: ...
+
+
+class LikelihoodParams(Params):
+    """How to train a density model; a detector gives its own defaults."""
+
+    epochs: int = param(100, "epochs", ge=1, source="EBAE authors' later configurations; not in the supplement")
+    batch_size: int = param(64, "images an update", ge=1)
+    learning_rate: float = param(1e-3, "of Adam", gt=0)
+    keep: Literal["best", "last"] = param(
+        "best", "weights to end with: of the best validation likelihood, or the last", source="ours"
+    )
+    clip_value: float = param(0.0, "limit on each element of the parameter gradient; 0 for none", ge=0)
+    clip_norm: float = param(0.0, "limit on the norm of the parameter gradient; 0 for none", ge=0)
+
+
+def to_levels(images: torch.Tensor) -> torch.Tensor:
+    """Images in [0, 1] → the nearest of 256 levels, 0 to 255, floating."""
+    return (images * (LEVELS - 1)).round()
+
+
+@torch.no_grad()
+def score_bits(model: DensityModel, images: torch.Tensor) -> torch.Tensor:
+    """Bits per dimension of images (b, C, H, W), deterministic, float32 (b,)."""
+    return torch.cat([model.bits_per_dim(part) for part in images.split(AT_ONCE)]).float()
+
+
+def fit_likelihood(
+    model: DensityModel,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Scheduler,
+    params: LikelihoodParams,
+    train_set: ImageSet,
+    validation: ImageSet,
+    context: Context,
+) -> None:
+    """Lower the bits per dimension of the training images; the scheduler makes one step an update."""
+    context.progress.plan({"training": 3.0 * params.epochs * len(train_set)})
+
+    def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        with context.autocast():
+            loss = model.bits_per_dim(images, generator).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        _clip(model, params)
+        optimizer.step()
+        scheduler.step()
+        return {"loss": loss}
+
+    phase = Phase(
+        name="training",
+        epochs=params.epochs,
+        batch_size=params.batch_size,
+        model=model,
+        update=update,
+        parts={"optimizer": optimizer, "scheduler": scheduler},
+        validate=lambda: {"validation_loss": mean_bits(model, validation, context)},
+        keep=params.keep,
+        trouble=_trouble,
+    )
+    outcome = train(phase, train_set, context)
+    if outcome["trouble"] and not outcome["epochs"]:
+        raise FitError(outcome["stopped"])
+
+
+def mean_bits(model: DensityModel, images: ImageSet, context: Context) -> float:
+    """Bits per dimension of a whole set."""
+    batches = images.batches(VALIDATION_BATCH, context.device)
+    with context.autocast():
+        return torch.cat([score_bits(model, batch) for batch in batches]).double().mean().item()
+
+
+def _clip(model: nn.Module, params: LikelihoodParams) -> None:
+    if params.clip_value:
+        nn.utils.clip_grad_value_(model.parameters(), params.clip_value)
+    if params.clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), params.clip_norm)
+
+
+def _trouble(values: Mapping[str, float]) -> str | None:
+    if all(math.isfinite(value) for value in values.values()):
+        return None
+    return "the likelihood is no longer finite; lower training.learning_rate"
