@@ -27,8 +27,10 @@ $(INSTALLED): pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 	$(VENV)/bin/python -m pip install --editable '.[dev]' $(PLUGINS:%=--editable ./%)
 	@touch $@
 
+DEMO := leaderboards/mnist5k-demo/suite.toml
 demo: install
-	$(VENV)/bin/oodbench run leaderboards/mnist5k-demo/suite.toml --store demo/results
+	$(VENV)/bin/oodbench run $(DEMO) --store demo
+	$(VENV)/bin/oodbench figure $(DEMO) --store demo --images 6 --output demo/figure.png
 
 test: install
 	$(VENV)/bin/python -m pytest

@@ -241,6 +241,7 @@ class Context:
     progress: Progress = field(default_factory=Progress)
     checkpoints: Checkpoints | None = None
     checkpoint_seconds: float = 30.0
+    """How much of a fit an interruption may lose."""
     history: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)

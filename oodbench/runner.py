@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = {"cpu": 512, "cuda": 2048}
 """Images scored at once."""
-CHECKPOINT_SECONDS = 30
-"""How much of a fit an interruption may lose, unless OODBENCH_CHECKPOINT_SECONDS says otherwise."""
 
 
 def find_device(name: str) -> torch.device:
@@ -93,11 +92,13 @@ def fit(
 ) -> Fitted:
     """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
     watched = _Watched(checkpoints)
-    every = float(os.environ.get("OODBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS))
-    context = Context(device, run.seed, run.precision, progress, watched, every)
+    context = Context(device, run.seed, run.precision, progress, watched)
+    if "OODBENCH_CHECKPOINT_SECONDS" in os.environ:  # so that a test need not wait for one
+        context.checkpoint_seconds = float(os.environ["OODBENCH_CHECKPOINT_SECONDS"])
     _reset_peak_memory(device)
     start = time.perf_counter()
-    detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
+    with _repeatable(device):
+        detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
     _wait_for(device)
     seconds = time.perf_counter() - start
     parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
@@ -162,6 +163,21 @@ def _commit() -> str:
         return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Inside, a GPU uses algorithms that give the same numbers each time, where there are any; a CPU does anyway."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _wait_for(device: torch.device) -> None:
