@@ -17,7 +17,7 @@ from benchmarks.machine import describe, in_turn, table
 from oodbench import Context, ImageSet
 from oodbench.runner import BATCH_SIZE, score
 
-IMAGES = 10_000
+IMAGES = 4_000
 
 
 def measure(repetitions: int = 5) -> str:

@@ -85,7 +85,7 @@ def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precis
     context = Context(device, precision=precision)
     with context.seeded("weights"):
         detector.model = detector.build().to(device)
-    phase = detector.phase(_digits(batch), context)
+    phase = detector.phase(context, worst=1.0)
     return lambda images, generator: phase.update(images, generator)
 
 

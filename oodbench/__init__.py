@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     )
     from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
     from oodbench.hookspecs import hookimpl
+    from oodbench.registry import find_detector
+    from oodbench.runs import resolve
 
 _HOME = {
     "oodbench.api": (
@@ -37,6 +39,8 @@ _HOME = {
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
     "oodbench.hookspecs": "hookimpl",
+    "oodbench.registry": "find_detector",
+    "oodbench.runs": "resolve",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
@@ -61,8 +65,10 @@ __all__ = [
     "Shape",
     "StoreError",
     "UnknownName",
+    "find_detector",
     "hookimpl",
     "param",
+    "resolve",
     "shape_text",
 ]
 

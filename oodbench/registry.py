@@ -74,6 +74,15 @@ def load_registry(plugins: Plugins | None = None) -> Registry:
     return registry
 
 
+def find_detector(name: str) -> tuple[type[Detector], str]:
+    """The detector of that name, with the version of the plugin that offers it, for one that builds on another.
+
+    Raises UnknownName where no installed plugin offers it.
+    """
+    registry = load_registry()
+    return registry.detector(name), registry.version("detector", name)
+
+
 def _ask(plugins: Plugins, hook: str, plugin: str) -> list[list[Any]]:
     """Call one hook of one plugin alone, so that an exception can be laid at its door."""
     manager = plugins.manager

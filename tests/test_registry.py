@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oodbench.errors import UnknownName
-from oodbench.registry import load_registry
+from oodbench.registry import find_detector, load_registry
 
 METRICS = """
 from oodbench import Metric, hookimpl
@@ -32,6 +32,12 @@ def test_everything_is_found_by_name_and_with_its_version(toys):
     assert registry.version("detector", "mean-distance") == "1.2"
     assert registry.plugin_of["data set", "bars"] == "toys"
     assert registry.failures == {}
+
+
+def test_a_detector_can_be_found_by_one_that_builds_on_it(toys):
+    assert find_detector("mean-distance") == (toys.MeanDistance, "1.2")
+    with pytest.raises(UnknownName, match="unknown detector 'meandistance'; did you mean mean-distance"):
+        find_detector("meandistance")
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,12 @@ def fit_reconstruction(
     context: Context,
     name: str = "training",
     loss: Loss[Model] = reconstruction_error,
+    may_be_constant: bool = False,
 ) -> Model:
-    """Build an autoencoder and train it; start again with other weights when it collapsed to a constant output."""
+    """Build an autoencoder and train it; start again with other weights when it collapsed to a constant output.
+
+    may_be_constant: one output for every image is no collapse, but what this loss may rightly ask for.
+    """
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
         with context.seeded(phase_name, "weights"):
@@ -75,7 +79,7 @@ def fit_reconstruction(
         phase = _phase(phase_name, model, loss, params, validation, context)
         phase.label = name
         outcome = train(phase, train_set, context)
-        if not collapsed(outcome, context.history, phase_name):
+        if not (outcome["trouble"] if may_be_constant else collapsed(outcome, context.history, phase_name)):
             return model
         if attempt < params.restarts:
             _note_once(context, f"{phase_name} collapsed and was restarted with other weights")

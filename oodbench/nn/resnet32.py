@@ -16,7 +16,7 @@ SHAPE = (3, 32, 32)
 
 
 class EncoderBlock(nn.Module):
-    """conv-LeakyReLU-conv plus skip, LeakyReLU; halves the image where ``pool`` is set."""
+    """conv-LeakyReLU-conv plus skip, halved by averaging where ``pool`` is set, LeakyReLU."""
 
     def __init__(self, channels: int, out: int, pool: bool):
         super().__init__()
@@ -27,7 +27,7 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.second(functional.leaky_relu(self.first(x), 0.2))
-        return self.pool(functional.leaky_relu(y + self.skip(x), 0.2))
+        return functional.leaky_relu(self.pool(y + self.skip(x)), 0.2)
 
 
 class DecoderBlock(nn.Module):

@@ -8,16 +8,17 @@ spherical latent space, begun from a replay buffer, and then one in image space.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
 from oodbench import Context, Detector, ImageSet, OODBenchError, Shape, shape_text
 from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder, to_sphere
+from oodbench.nn.langevin import Chain, visible_chain
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
+from oodbench.nn.replay import ReplayBuffer
 from oodbench.training import Phase, train
-from oodbench_ebae.buffer import ReplayBuffer
-from oodbench_ebae.langevin import Chain, latent_chain, visible_chain
+from oodbench_ebae.langevin import latent_chain
 from oodbench_ebae.params import MADE_FOR, PAPER_32, PRESETS, EBAEParams
 
 PIXELS = (1, 2, 3)
@@ -32,6 +33,7 @@ class EBAE(Detector):
     Params = EBAEParams
     presets = PRESETS
     shapes = SHAPES
+    rare_parameters: ClassVar = {"pretraining.restarts": "when pre-training collapses"}
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
@@ -47,7 +49,8 @@ class EBAE(Detector):
         context.progress.plan({"pretraining": cost(params.pretraining, train_set), "ebae": self._cost(train_set)})
         self.model = fit_reconstruction(self.build, params.pretraining, train_set, validation, context, "pretraining")
         if params.epochs:
-            train(self.phase(train_set, context), train_set, context)
+            worst = max(mean_image_error(train_set, context.device), 2 * pretrained_energy(context))
+            train(self.phase(context, worst), train_set, context)
         return self
 
     @torch.no_grad()
@@ -71,11 +74,11 @@ class EBAE(Detector):
 
     # ------------------------------------------------------------------------------ the algorithm
 
-    def phase(self, train_set: ImageSet, context: Context) -> Phase:
+    def phase(self, context: Context, worst: float) -> Phase:
+        """EBAE training of the model as it is; a mean energy of the data above ``worst`` ends it."""
         params, model = self.params, self.model
         optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
-        buffer = ReplayBuffer(params.buffer.size, params.latent_dim, context.device)
-        worst = max(mean_image_error(train_set, context.device), 2 * pretrained_energy(context))
+        buffer = ReplayBuffer(params.buffer.size, (params.latent_dim,), context.device)
 
         def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             images = augment(images, generator, params.pretraining).contiguous(memory_format=torch.channels_last)
@@ -119,7 +122,7 @@ def draw_negatives(
         params.spherical,
         generator,
     )
-    if len(buffer.codes):
+    if len(buffer.samples):
         buffer.push(on_manifold.end)
     with torch.no_grad():
         decoded = model.decode(on_manifold.end).clamp(0, 1)
@@ -140,7 +143,7 @@ def draw_negatives(
 
 def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator) -> torch.Tensor:
     """Where latent chains begin, (n, D_z): each from the buffer with the replay ratio's probability, else at random."""
-    shape, device = (n, params.latent_dim), buffer.codes.device
+    shape, device = (n, params.latent_dim), buffer.samples.device
     start = torch.randn(shape, generator=generator, device=device)
     if len(buffer):
         replayed = torch.rand(n, 1, generator=generator, device=device) < params.buffer.replay_ratio

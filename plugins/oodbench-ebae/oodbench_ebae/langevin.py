@@ -1,38 +1,14 @@
-"""The two Langevin chains of EBAE (supplement §3, "Sampling parameters").
+"""The latent Langevin chain of EBAE (supplement §3, "Sampling parameters"); the visible one is the library's.
 
-Both take gradients with respect to the sample alone: no parameter gradient is computed, let alone accumulated.
+Gradients are taken with respect to the code alone: no parameter gradient is computed, let alone accumulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
 import torch
 
 from oodbench.nn.autoencoder import to_sphere
-
-Energy = Callable[[torch.Tensor], torch.Tensor]
-Clip = Literal["row", "element", "none"]
-Anneal = Literal["supplement", "code", "none"]
-
-
-class Chain(NamedTuple):
-    """Where a chain ended, and what it met on the way (scalars on the device)."""
-
-    end: torch.Tensor
-    first_energy: torch.Tensor
-    """Mean energy at its start."""
-    clip_fraction: torch.Tensor
-    """Share of gradient rows (or elements) that were clipped, over all steps."""
-
-
-def input_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """∇_x E(x) for each sample, and E(x) (b,)."""
-    x = x.detach().requires_grad_()
-    energies = energy(x)
-    (gradient,) = torch.autograd.grad(energies.sum(), x)
-    return gradient, energies.detach()
+from oodbench.nn.langevin import Chain, Energy, input_gradient
 
 
 def latent_step(
@@ -41,33 +17,6 @@ def latent_step(
     """z - λ_z ∇H(z) + σ_z ε, then back onto the sphere. The gradient is Euclidean, not tangential."""
     z = z - step_size * gradient + noise_std * noise
     return to_sphere(z) if spherical else z
-
-
-def visible_step(
-    x: torch.Tensor, gradient: torch.Tensor, noise: torch.Tensor, step_size: float, noise_std: float
-) -> torch.Tensor:
-    """x - λ_x clipped ∇E(x) + σ_t ε, kept in [0, 1]."""
-    return (x - step_size * gradient + noise_std * noise).clamp(0, 1)
-
-
-def clip_gradient(gradient: torch.Tensor, limit: float, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-    """The clipped gradient (b, C, H, W), and the share that was clipped.
-
-    ``row`` scales each image row of each channel to an L2 norm of at most the limit (the authors' EBAE code);
-    ``element`` clamps each number to ±limit (Du & Mordatch; the authors' later hold-out code).
-    """
-    if clip == "row":
-        norm = gradient.norm(dim=-1, keepdim=True)
-        return gradient * (limit / norm.clamp_min(limit)), (norm > limit).double().mean()
-    if clip == "element":
-        return gradient.clamp(-limit, limit), (gradient.abs() > limit).double().mean()
-    return gradient, gradient.new_zeros((), dtype=torch.float64)
-
-
-def annealed(noise_std: float, step: int, anneal: Anneal) -> float:
-    """σ_t: ``supplement`` σ/(1+t), t = 0, 1, …; ``code``, off by one, σ, σ, σ/2, σ/3, …; ``none`` σ."""
-    divisor = {"supplement": 1 + step, "code": max(1, step), "none": 1}[anneal]
-    return noise_std / divisor
 
 
 def latent_chain(
@@ -87,26 +36,3 @@ def latent_chain(
         noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
         z = latent_step(z, gradient, noise, step_size, noise_std, spherical)
     return Chain(z.detach(), first, z.new_zeros((), dtype=torch.float64))
-
-
-def visible_chain(
-    energy: Energy,
-    x: torch.Tensor,
-    steps: int,
-    step_size: float,
-    noise_std: float,
-    anneal: Anneal,
-    limit: float,
-    clip: Clip,
-    generator: torch.Generator,
-) -> Chain:
-    """Langevin steps on E(x) from images x (b, C, H, W) in [0, 1]; always begun anew, never from a buffer."""
-    first, clipped = x.new_full((), float("nan")), x.new_zeros((), dtype=torch.float64)
-    for step in range(steps):
-        gradient, energies = input_gradient(energy, x)
-        first = energies.mean() if step == 0 else first
-        gradient, share = clip_gradient(gradient, limit, clip)
-        clipped = clipped + share / steps
-        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        x = visible_step(x, gradient, noise, step_size, annealed(noise_std, step, anneal))
-    return Chain(x.detach(), first, clipped)

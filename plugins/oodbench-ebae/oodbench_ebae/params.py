@@ -75,7 +75,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
     },
     "nae-mnist": {
-        "pretraining": {"learning_rate": 1e-4, "encoder_l2": 1e-4, "keep": "last"},
+        "pretraining": {"gradient_clip": 0.1, "keep": "last"},
         "latent_chain": {"step_size": 0.2},
         "visible_chain": {"step_size": 10.0, "anneal": "code"},
     },
@@ -96,7 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "encoder_l2": 0.0,
     },
     "nae-holdout": {
-        "pretraining": {"encoder_l2": 1e-4, "keep": "last", "patience": 4},
+        "pretraining": {"keep": "last", "patience": 4},
         "latent_chain": {"step_size": 0.2},
         "visible_chain": {"step_size": 10.0, "anneal": "code", "clip": "element"},
     },

@@ -6,17 +6,10 @@ import math
 
 import pytest
 import torch
-from oodbench_ebae.langevin import (
-    annealed,
-    clip_gradient,
-    input_gradient,
-    latent_chain,
-    latent_step,
-    visible_chain,
-    visible_step,
-)
+from oodbench_ebae.langevin import latent_chain, latent_step
 
 from oodbench.nn.autoencoder import build_autoencoder
+from oodbench.nn.langevin import annealed, clip_gradient, input_gradient, visible_chain, visible_step
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

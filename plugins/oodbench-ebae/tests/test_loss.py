@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oodbench_ebae.buffer import ReplayBuffer
 from oodbench_ebae.detector import draw_negatives, loss_terms
 from oodbench_ebae.params import EBAEParams
 
 from oodbench.nn.autoencoder import build_autoencoder
+from oodbench.nn.replay import ReplayBuffer
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_parameter_gradients_equal_finite_differences(model, images, gamma, l2):
 def test_negatives_carry_no_graph_and_leave_no_gradient(model):
     params = EBAEParams(latent_dim=3)
     model = model.float()
-    buffer = ReplayBuffer(10, 3)
+    buffer = ReplayBuffer(10, (3,))
     negatives, met = draw_negatives(model, buffer, 2, params, torch.Generator().manual_seed(0))
     assert not negatives.requires_grad
     assert negatives.min() >= 0 and negatives.max() <= 1
@@ -84,7 +84,7 @@ def test_negatives_carry_no_graph_and_leave_no_gradient(model):
 def test_no_latent_chain_and_no_buffer_decode_random_points(model):
     """Row 2 of the supplement's Table 3."""
     params = EBAEParams(latent_dim=3, latent_chain={"steps": 0}, buffer={"size": 0}, visible_chain={"steps": 0})
-    buffer = ReplayBuffer(0, 3)
+    buffer = ReplayBuffer(0, (3,))
     model = model.float()
     negatives, met = draw_negatives(model, buffer, 4, params, torch.Generator().manual_seed(0))
     z = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))

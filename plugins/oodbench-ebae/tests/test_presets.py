@@ -45,6 +45,8 @@ def test_the_successors_values():
         assert (params.pretraining.learning_rate, params.learning_rate) == (1e-4, 1e-5)
         assert params.pretraining.keep == "last"
         assert params.latent_dim == 32
+        assert params.pretraining.encoder_l2 == params.encoder_l2 == 1e-4
+    assert (mnist.pretraining.gradient_clip, holdout.pretraining.gradient_clip) == (0.1, 0)
     assert (mnist.visible_chain.clip, holdout.visible_chain.clip) == ("row", "element")
     cifar10 = resolved("nae-cifar10", COLOUR)
     assert cifar10.architecture == "resnet32"

@@ -1,0 +1,84 @@
+"""A detector around an autoencoder: what the methods that differ in their loss alone have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+
+from oodbench.api import Context, Detector, ImageSet, Params, Shape, param
+from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder
+from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_reconstruction
+
+
+class AutoencoderParams(Params):
+    architecture: Literal["auto", "arch28", "arch32", "resnet32"] = param(
+        "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
+    )
+    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
+    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the supplement's Table 2")
+    training: ReconstructionParams = param(ReconstructionParams(), "of the autoencoder")
+
+
+QUICK_AUTOENCODER: dict[str, Any] = {"latent_dim": 16, "width": 0.25, "training": QUICK}
+"""The quick preset of every such detector."""
+
+
+class AutoencoderDetector(Detector):
+    """Trains an autoencoder on its ``loss``; scores by the error on the clean image, ‖x - f_d(f_e(x))‖² / D.
+
+    The latent space is free: codes are not projected onto a sphere.
+    """
+
+    Params = AutoencoderParams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": QUICK_AUTOENCODER}
+    shapes = SHAPES
+    rare_parameters: ClassVar[Mapping[str, str]] = {
+        "training.keep": "when the last epoch is not the best",
+        "training.patience": "when validation gets no better",
+        "training.restarts": "when training collapses",
+    }
+    may_be_constant: ClassVar[bool] = False
+    """Whether one output for every image is no failure of training."""
+    model: Autoencoder
+
+    @classmethod
+    def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
+        """The paper's, with as many epochs as the supplement pre-trains EBAE: 120 for CIFAR-10, else 100."""
+        values = dict(super().preset(name, shape))
+        if name == "paper" and shape == (3, 32, 32):
+            values["training"] = {"epochs": 120, **values.get("training", {})}
+        return values
+
+    @abstractmethod
+    def loss(self, model: Any, images: torch.Tensor, generator: torch.Generator) -> Mapping[str, torch.Tensor]:
+        """What training lowers, under ``loss``, and its terms; scalars."""
+
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        params = self.params.training
+        context.progress.plan({"training": cost(params, train)})
+        self.model = fit_reconstruction(
+            self.build, params, train, validation, context, loss=self.loss, may_be_constant=self.may_be_constant
+        )
+        return self
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.energy(images.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self.build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
+
+    def build(self) -> Autoencoder:
+        params = self.params
+        return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width)
