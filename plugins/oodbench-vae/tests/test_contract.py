@@ -1,0 +1,23 @@
+"""Both detectors keep the contract of every detector, on each shape."""
+
+from __future__ import annotations
+
+import pytest
+from oodbench_vae.detector import VAE, VAELikelihood
+
+from oodbench.testing import DETECTOR_CHECKS, DetectorCase
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+SLOW = pytest.mark.slow  # the two share all but the score: each shape and each score once is enough for every day
+CASES = [
+    pytest.param(DetectorCase(VAE, GREY, {"width": 0.1}), id="vae-grey"),
+    pytest.param(DetectorCase(VAELikelihood, COLOUR, {"width": 0.1}), id="vae-likelihood-colour"),
+    pytest.param(DetectorCase(VAE, COLOUR, {"width": 0.1}), id="vae-colour", marks=SLOW),
+    pytest.param(DetectorCase(VAELikelihood, GREY, {"width": 0.1}), id="vae-likelihood-grey", marks=SLOW),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+def test_contract(check, case):
+    check(case)

@@ -1,0 +1,12 @@
+"""The Wasserstein autoencoder as a detector plugin of oodbench."""
+
+from __future__ import annotations
+
+from oodbench import Detector, hookimpl
+
+
+@hookimpl
+def register_detectors() -> list[type[Detector]]:
+    from oodbench_wae.detector import WAE
+
+    return [WAE]
