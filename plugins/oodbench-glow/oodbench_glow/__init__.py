@@ -1,0 +1,12 @@
+"""Glow, an invertible flow, as a detector plugin of oodbench."""
+
+from __future__ import annotations
+
+from oodbench import Detector, hookimpl
+
+
+@hookimpl
+def register_detectors() -> list[type[Detector]]:
+    from oodbench_glow.detector import Glow
+
+    return [Glow]

@@ -1,0 +1,97 @@
+"""Glow: the score of an image is the bits per dimension that an invertible flow needs for it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+import torch
+
+from oodbench import Context, Detector, ImageSet, OODBenchError, Params, Shape, param, shape_text
+from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
+from oodbench_glow.flow import GlowNetwork
+
+SUPPLEMENT = "EBAE supplement"
+CODE = "chaiyujin/glow-pytorch, celeba.json; the code of the EBAE authors' baseline"
+
+
+class TrainingParams(LikelihoodParams):
+    batch_size: int = param(12, "images an update, and for the initialisation of actnorm", ge=1, source=CODE)
+    learning_rate: float = param(1e-3, "of Adam, the highest", gt=0, source=CODE)
+    beta2: float = param(0.9999, "of Adam: how slowly it forgets squared gradients", ge=0, lt=1, source=CODE)
+    warmup: int = param(
+        4000, "updates of linear rise; then the rate falls with 1/√update", ge=1, unit="updates", source=CODE
+    )
+    least_learning_rate: float = param(1e-4, "below which it does not fall", ge=0, source=CODE)
+    clip_value: float = param(5.0, "limit on each element of the parameter gradient; 0 for none", ge=0, source=CODE)
+    clip_norm: float = param(100.0, "limit on the norm of the parameter gradient; 0 for none", ge=0, source=CODE)
+
+
+class GlowParams(Params):
+    depth: int = param(12, "K, steps of the flow", ge=1, source=SUPPLEMENT)
+    hidden: int = param(64, "channels of the hidden layers of a coupling", ge=1, source=SUPPLEMENT)
+    coupling: Literal["affine", "additive"] = param("affine", "with or without a scale", source=f"{CODE}; paper §3.3")
+    training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
+
+
+class Glow(Detector):
+    """S(x) = -log₂ p(x) / D, ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|."""
+
+    name = "glow"
+    summary = "Glow, negative log-likelihood in bits per dimension"
+    paper = "Kingma, Dhariwal, Glow: Generative Flow with Invertible 1×1 Convolutions (NeurIPS 2018), arXiv:1807.03039"
+    score_unit: ClassVar[str] = "bits per dimension"
+    Params = GlowParams
+    presets: ClassVar = {
+        "paper": {},
+        "quick": {
+            "depth": 4,
+            "hidden": 32,
+            "training": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3, "warmup": 50},
+        },
+    }
+
+    rare_parameters: ClassVar = {
+        "training.keep": "when the last epoch is not the best",
+        "training.least_learning_rate": "after warmup · (learning_rate / least_learning_rate)² updates",
+    }
+
+    @classmethod
+    def check_shape(cls, shape: Shape) -> None:
+        if shape[1] % 2 or shape[2] % 2:
+            raise OODBenchError(
+                f"{cls.name} can be fitted to images of even height and width, not of {shape_text(shape)}"
+            )
+
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        training = self.params.training
+        with context.seeded("weights"):
+            self.model = self.build().to(context.device)
+        first = next(train.batches(training.batch_size, context.device, context.generator("first batch", device="cpu")))
+        self.model.initialise(first, context.generator("first batch", "noise"))
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, betas=(0.9, training.beta2))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: rate(update + 1, training))
+        fit_likelihood(self.model, optimizer, scheduler, training, train, validation, context)
+        return self
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return score_bits(self.model, images)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self.build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
+
+    def build(self) -> GlowNetwork:
+        params = self.params
+        model = GlowNetwork(self.shape[0], params.depth, params.hidden, params.coupling)
+        return model.to(memory_format=torch.channels_last)
+
+
+def rate(update: int, training: TrainingParams) -> float:
+    """The factor on the learning rate at an update, from 1 on: it rises linearly, then falls with the square root."""
+    if update <= training.warmup:
+        return update / training.warmup
+    return max((training.warmup / update) ** 0.5, training.least_learning_rate / training.learning_rate)

@@ -1,0 +1,12 @@
+"""PixelCNN++, an autoregressive density model, as a detector plugin of oodbench."""
+
+from __future__ import annotations
+
+from oodbench import Detector, hookimpl
+
+
+@hookimpl
+def register_detectors() -> list[type[Detector]]:
+    from oodbench_pixelcnnpp.detector import PixelCNNPP
+
+    return [PixelCNNPP]

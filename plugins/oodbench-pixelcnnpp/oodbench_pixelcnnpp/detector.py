@@ -1,0 +1,85 @@
+"""PixelCNN++: the score of an image is the bits per dimension that an autoregressive model needs for it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import torch
+
+from oodbench import Context, Detector, ImageSet, OODBenchError, Params, Shape, param, shape_text
+from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
+from oodbench.training import steps_per_epoch
+from oodbench_pixelcnnpp.network import PixelCNNPPNetwork
+
+CODE = "pclucas14/pixel-cnn-pp, the code of the EBAE authors' baseline"
+
+
+class TrainingParams(LikelihoodParams):
+    batch_size: int = param(64, "images an update", ge=1, source=CODE)
+    learning_rate: float = param(2e-4, "of Adam", gt=0, source=CODE)
+    learning_rate_decay: float = param(0.999995, "factor on the rate after each epoch", gt=0, le=1, source=CODE)
+
+
+class PixelCNNPPParams(Params):
+    resnets: int = param(5, "gated resnets a stream and resolution, on the way up", ge=1, source="paper §2.3")
+    filters: int = param(80, "channels of the hidden layers", ge=1, source="EBAE supplement; the paper has 160")
+    mixtures: int = param(10, "logistics a pixel", ge=1, source=CODE)
+    dropout: float = param(0.5, "probability that training drops a feature map", ge=0, lt=1, source="paper §2.5; code")
+    training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
+
+
+class PixelCNNPP(Detector):
+    """S(x) = -log₂ p(x) / D, p(x) = Π_i p(x_i | x_<i), each p a discretised mixture of logistics."""
+
+    name = "pixelcnnpp"
+    summary = "PixelCNN++, negative log-likelihood in bits per dimension"
+    paper = "Salimans, Karpathy, Chen, Kingma, PixelCNN++ (ICLR 2017), arXiv:1701.05517"
+    score_unit: ClassVar[str] = "bits per dimension"
+    Params = PixelCNNPPParams
+    presets: ClassVar = {
+        "paper": {},
+        "quick": {
+            "resnets": 1,
+            "filters": 8,
+            "mixtures": 5,
+            "dropout": 0.0,
+            "training": {"epochs": 2, "batch_size": 16, "learning_rate": 8e-3},
+        },
+    }
+
+    rare_parameters: ClassVar = {"training.keep": "when the last epoch is not the best"}
+
+    @classmethod
+    def check_shape(cls, shape: Shape) -> None:
+        channels, height, width = shape
+        if channels not in (1, 3) or height % 4 or width % 4:
+            raise OODBenchError(
+                f"{cls.name} can be fitted to grey or colour images whose height and width are multiples of 4, "
+                f"not of {shape_text(shape)}"
+            )
+
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        training = self.params.training
+        with context.seeded("weights"):
+            self.model = self.build().to(context.device)
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate)
+        epoch = steps_per_epoch(train, training.batch_size)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, epoch, training.learning_rate_decay)
+        fit_likelihood(self.model, optimizer, scheduler, training, train, validation, context)
+        return self
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return score_bits(self.model, images)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self.build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
+
+    def build(self) -> PixelCNNPPNetwork:
+        params = self.params
+        model = PixelCNNPPNetwork(self.shape[0], params.resnets, params.filters, params.mixtures, params.dropout)
+        return model.to(memory_format=torch.channels_last)
