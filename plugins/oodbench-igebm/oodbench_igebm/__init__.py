@@ -1,0 +1,12 @@
+"""IGEBM, a scalar energy-based model, as a detector plugin of oodbench."""
+
+from __future__ import annotations
+
+from oodbench import Detector, hookimpl
+
+
+@hookimpl
+def register_detectors() -> list[type[Detector]]:
+    from oodbench_igebm.detector import IGEBM
+
+    return [IGEBM]

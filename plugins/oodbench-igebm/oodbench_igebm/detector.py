@@ -1,0 +1,176 @@
+"""IGEBM: implicit generation with an energy-based model.
+
+A network gives every image one number, its energy. Training follows the gradient of the log likelihood of
+p(x) = exp(-E(x)) / Ω: the energy goes down on data and up on samples of the model, which come from Langevin chains in
+image space that go on, over the updates, from a replay buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+
+from oodbench import Context, Detector, FitError, ImageSet
+from oodbench.nn.langevin import Energy, visible_chain
+from oodbench.nn.replay import ReplayBuffer
+from oodbench.training import Phase, train
+from oodbench_igebm.network import EnergyNetwork, build_network
+from oodbench_igebm.params import PRESETS, IGEBMParams
+from oodbench_igebm.spectral import frozen
+
+PIXELS = (1, 2, 3)
+BETA2 = 0.999
+
+
+class IGEBM(Detector):
+    """E(x), one forward pass of the clean image."""
+
+    name = "igebm"
+    summary = "energy-based model, a scalar energy learnt against its own Langevin samples"
+    paper = "Du & Mordatch, Implicit Generation and Modeling with Energy-Based Models (2019)"
+    Params = IGEBMParams
+    presets = PRESETS
+    shapes = ((1, 28, 28), (3, 32, 32))
+
+    def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
+        params = self.params
+        context.progress.plan({"igebm": (2.0 * params.chain.steps + 6.0) * params.epochs * len(train_set)})
+        with context.seeded("weights"):
+            self.model = self.build().to(context.device)
+        outcome = train(self.phase(validation, context), train_set, context)
+        if outcome["trouble"] and not outcome["epochs"]:
+            raise FitError(f"{outcome['stopped']}; no epoch was whole, so that there are no weights to go back to")
+        self.model.eval()
+        return self
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images.contiguous(memory_format=torch.channels_last))
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self.build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
+        self.model.eval()
+
+    def build(self) -> EnergyNetwork:
+        return build_network(self.shape[0], self.params.width, self.params.spectral_norm)
+
+    # ------------------------------------------------------------------------------ the algorithm
+
+    def phase(self, validation: ImageSet, context: Context) -> Phase:
+        params, model = self.params, self.model
+        optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate, betas=(params.beta1, BETA2))
+        # Half precision halves the checkpoints, and its error, 2⁻¹² at most, is far below one step's noise.
+        buffer = ReplayBuffer(params.buffer.size, self.shape, context.device, torch.float16)
+
+        def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+            images = images.contiguous(memory_format=torch.channels_last)
+            with frozen(model), context.autocast():
+                negatives, met = draw_negatives(model, buffer, images.shape, params, generator)
+            with context.autocast():
+                terms = loss_terms(model, images, negatives, params.alpha)
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            if params.clip_parameters:
+                clip_parameter_gradients(optimizer)
+            optimizer.step()
+            return {**terms, **met}
+
+        return Phase(
+            name="igebm",
+            epochs=params.epochs,
+            batch_size=params.batch_size,
+            model=model,
+            update=update,
+            parts={"optimizer": optimizer, "buffer": buffer},
+            validate=lambda: {"validation_energy": mean_energy(model, validation, context)},
+            trouble=lambda values: diverged(values, params.max_energy),
+        )
+
+
+def draw_negatives(
+    energy: Energy, buffer: ReplayBuffer, shape: torch.Size, params: IGEBMParams, generator: torch.Generator
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Samples of the model (b, C, H, W), which the buffer keeps; and what the chains met."""
+    start = chain_start(buffer, shape, params, generator).contiguous(memory_format=torch.channels_last)
+    chain = params.chain
+    sample = visible_chain(
+        energy,
+        start,
+        chain.steps,
+        chain.step_size,
+        chain.noise_std,
+        "none",
+        chain.gradient_clip,
+        "element",
+        generator,
+    )
+    if len(buffer.samples):
+        buffer.push(sample.end)
+    displacement = (sample.end - start).square().sum(dim=PIXELS).sqrt().mean()
+    return sample.end, {
+        "energy_chain_start": sample.first_energy,
+        "clip_fraction": sample.clip_fraction,
+        "visible_displacement": displacement,
+    }
+
+
+def chain_start(
+    buffer: ReplayBuffer, shape: torch.Size, params: IGEBMParams, generator: torch.Generator
+) -> torch.Tensor:
+    """Where chains begin: each from the buffer with the replay ratio's probability, else uniform noise in [0, 1]."""
+    device = buffer.samples.device
+    start = torch.rand(shape, generator=generator, device=device)
+    if len(buffer):
+        replayed = torch.rand(len(start), 1, 1, 1, generator=generator, device=device) < params.buffer.replay_ratio
+        start = torch.where(replayed, buffer.draw(len(start), generator), start)
+    return start
+
+
+def loss_terms(
+    energy: Energy, positives: torch.Tensor, negatives: torch.Tensor, alpha: float
+) -> dict[str, torch.Tensor]:
+    """Mean E(x⁺) - mean E(x⁻) + α (mean E(x⁺)² + mean E(x⁻)²), and its terms; in one pass, by one set of weights."""
+    positive, negative = energy(torch.cat([positives, negatives])).split([len(positives), len(negatives)])
+    squares = positive.square().mean() + negative.square().mean()
+    loss = positive.mean() - negative.mean() + alpha * squares
+    return {"loss": loss, "positive_energy": positive.mean(), "negative_energy": negative.mean()}
+
+
+def clip_parameter_gradients(optimizer: torch.optim.Adam) -> None:
+    """Hold each element g within ±(3 √v̂ + 0.1), v̂ its mean square over earlier steps, bias corrected.
+
+    Before the first step there is no v̂, and nothing is clipped.
+    """
+    for group in optimizer.param_groups:
+        beta2 = group["betas"][1]
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            if state and parameter.grad is not None:
+                correction = 1 - beta2 ** state["step"].item()  # Adam counts on the CPU: nothing waits for the device
+                bound = 3 * (state["exp_avg_sq"] / correction).sqrt() + 0.1
+                parameter.grad.copy_(parameter.grad.clamp(-bound, bound))
+
+
+def diverged(values: Mapping[str, Any], limit: float) -> str | None:
+    """A reason to stop: energies that are no numbers, or that run away though their squares are held down."""
+    positive, negative = values["positive_energy"], values["negative_energy"]
+    if not abs(values["loss"]) < float("inf"):
+        return "energies are no longer finite; lower learning_rate or chain.step_size"
+    if max(abs(positive), abs(negative)) > limit:
+        return f"energies {positive:.3g} and {negative:.3g} run away (max_energy); lower learning_rate"
+    return None
+
+
+@torch.no_grad()
+def mean_energy(model: EnergyNetwork, images: ImageSet, context: Context) -> float:
+    total = torch.zeros((), dtype=torch.float64, device=context.device)
+    with frozen(model), context.autocast():
+        for batch in images.batches(512, context.device):
+            total += model(batch.contiguous(memory_format=torch.channels_last)).double().sum()
+    return (total / len(images)).item()

@@ -1,0 +1,59 @@
+"""The energy: the residual network of Du & Mordatch (2019) for 3×32×32, on 1×28×28 the same blocks.
+
+Halving floors there: 28, 14, 7, 3. No class embedding: the data have no labels here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from oodbench.nn.autoencoder import at_least_float32
+from oodbench.nn.resnet32 import EncoderBlock
+from oodbench_igebm.spectral import SpectralNorm
+
+NEAR_ZERO = 1e-10
+"""Standard deviation of the second convolution of a block at the start, which makes the block its skip path."""
+
+
+class EnergyNetwork(nn.Module):
+    """Images (b, C, H, W) → energies (b,), float32."""
+
+    def __init__(self, channels: int, width: float = 1.0, spectral_norm: bool = True):
+        super().__init__()
+        c128, c256 = max(1, round(128 * width)), max(1, round(256 * width))
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, c128, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            EncoderBlock(c128, c128, pool=True),
+            EncoderBlock(c128, c128, pool=False),
+            EncoderBlock(c128, c256, pool=True),
+            EncoderBlock(c256, c256, pool=False),
+            EncoderBlock(c256, c256, pool=True),
+            EncoderBlock(c256, c256, pool=False),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(c256, 1)
+        if spectral_norm:
+            _normalise(self.body)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.body(x).sum(dim=(2, 3))
+        return at_least_float32(self.head(features)).squeeze(1)
+
+
+def build_network(channels: int, width: float, spectral_norm: bool) -> EnergyNetwork:
+    """An energy with fresh weights, channels-last. ``width`` multiplies the hidden channels."""
+    return EnergyNetwork(channels, width, spectral_norm).to(memory_format=torch.channels_last)
+
+
+def _normalise(body: nn.Module) -> None:
+    """Normalise every convolution; weights are drawn as in the codes: N(0, 1), a block's second one near zero."""
+    for name, layer in list(body.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            second = name.endswith("second")
+            nn.init.normal_(layer.weight, std=NEAR_ZERO if second else 1.0)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+            parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight, bound=second))

@@ -1,0 +1,12 @@
+"""Input complexity as a detector plugin of oodbench."""
+
+from __future__ import annotations
+
+from oodbench import Detector, hookimpl
+
+
+@hookimpl
+def register_detectors() -> list[type[Detector]]:
+    from oodbench_input_complexity.detector import InputComplexity
+
+    return [InputComplexity]

@@ -1,0 +1,73 @@
+"""L(x): how many bits a lossless compressor needs for an image.
+
+Lengths are those of whole files, headers and all. Encoders are deterministic, but not for ever the same: another
+version of zlib or OpenJPEG may find other lengths.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image, features
+
+from oodbench import OODBenchError
+
+Compressor = Callable[[np.ndarray], int]
+"""One image, uint8 (C, H, W) → bytes."""
+
+
+def _file_length(image: np.ndarray, kind: str, **options: object) -> int:
+    pixels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.tell()
+
+
+COMPRESSORS: dict[str, Compressor] = {
+    "png": lambda image: _file_length(image, "PNG", compress_level=9),
+    "jpeg2000": lambda image: _file_length(image, "JPEG2000", irreversible=False, no_jp2=True),
+    "webp": lambda image: _file_length(image, "WEBP", lossless=True, quality=100, method=0),
+    "zlib": lambda image: len(zlib.compress(image.tobytes(), 9)),
+    "bz2": lambda image: len(bz2.compress(image.tobytes(), 9)),
+    "lzma": lambda image: len(lzma.compress(image.tobytes())),
+}
+MINIMUM = ("png", "jpeg2000")
+"""What ``min`` is the least of. The paper has FLIF too, for which there is no kept Python package."""
+PILLOW_FEATURE = {"png": "zlib", "jpeg2000": "jpg_2000", "webp": "webp"}
+
+
+def compressors(name: str) -> tuple[Compressor, ...]:
+    """The compressors of a name, all there; another score because one is missing would be a silent lie."""
+    names = MINIMUM if name == "min" else (name,)
+    for each in names:
+        if each in PILLOW_FEATURE and not features.check(PILLOW_FEATURE[each]):
+            raise OODBenchError(f"this Pillow was built without {each}; install its wheel, or set another compressor")
+    return tuple(COMPRESSORS[each] for each in names)
+
+
+def libraries() -> str:
+    """The versions that lengths may depend on."""
+    import PIL
+
+    versions = [f"Pillow {PIL.__version__}", f"zlib {zlib.ZLIB_RUNTIME_VERSION}"]
+    for feature, name in (("zlib_ng", "zlib-ng"), ("jpg_2000", "OpenJPEG"), ("webp", "WebP")):
+        if version := features.version(feature):
+            versions.append(f"{name} {version}")
+    return ", ".join(versions)
+
+
+def bits_per_dimension(images: torch.Tensor, name: str) -> torch.Tensor:
+    """L(x) / D of images (b, C, H, W) in [0, 1], brought to 256 levels; float32 (b,) on the images' device.
+
+    Image by image: a compressor knows no batch.
+    """
+    chosen = compressors(name)
+    pixels = (images.detach() * 255).round().to("cpu", torch.uint8).contiguous().numpy()
+    lengths = [min(compressor(image) for compressor in chosen) for image in pixels]
+    return torch.tensor(lengths, dtype=torch.float32, device=images.device) * (8 / images[0].numel())

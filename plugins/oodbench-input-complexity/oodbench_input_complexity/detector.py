@@ -1,0 +1,92 @@
+"""Input complexity: a likelihood, corrected by how simple the image is.
+
+Likelihoods of generative models follow the complexity of the image more than anything else: simple images are likely
+whatever the model was trained on. A general compressor is a model of that part. What the image costs beyond it is the
+score, a likelihood ratio of the two models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+import pydantic
+import torch
+
+from oodbench import Context, Detector, ImageSet, OODBenchError, Params, find_detector, param, resolve
+from oodbench_input_complexity.compression import bits_per_dimension, compressors, libraries
+
+UNIT = "bits per dimension"
+
+
+class InputComplexityParams(Params):
+    base: str = param("glow", "detector whose score is the negative log-likelihood", source="paper: Glow, PixelCNN++")
+    base_preset: str = param("paper", "of the base's parameters", source="ours")
+    base_version: str = param("", "of the base's plugin; filled in, so that a run is of one version", source="ours")
+    compressor: Literal["min", "png", "jpeg2000", "webp", "zlib", "bz2", "lzma"] = param(
+        "min", "of image files, or of their bytes; min: the shorter of PNG and JPEG2000", source="paper: FLIF too"
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _base_is_a_likelihood(cls, values: Any) -> Any:
+        """Refuse a base that will not do before anything is run, and make its version part of what the run is."""
+        if not isinstance(values, dict):
+            return values
+        name = values.get("base", cls.model_fields["base"].default)
+        _, version = likelihood(name)
+        return {**values, "base_version": values.get("base_version") or version}
+
+
+class InputComplexity(Detector):
+    """S(x) = (-log₂ p(x) - L(x)) / D, L the compressed length in bits."""
+
+    name = "input-complexity"
+    summary = "negative log-likelihood minus compressed length, in bits per dimension"
+    paper = (
+        "Serrà et al., Input Complexity and Out-of-distribution Detection with Likelihood-based Generative Models "
+        "(ICLR 2020), arXiv:1909.11480"
+    )
+    Params = InputComplexityParams
+    presets: ClassVar = {"paper": {}, "quick": {"base_preset": "quick"}}
+    shapes = ((1, 28, 28), (3, 32, 32))
+
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        compressors(self.params.compressor)  # a missing one is to be seen before training
+        self.base = self.build().fit(train, validation, context)
+        note = f"compressed lengths are those of {libraries()}"
+        if note not in context.notes:
+            context.note(note)
+        return self
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return self.base.score(images) - bits_per_dimension(images, self.params.compressor)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.base.state()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.base = self.build()
+        self.base.load_state(state)
+
+    def build(self) -> Detector:
+        """The base with its preset's parameters, not yet fitted."""
+        base, version = likelihood(self.params.base)
+        if version != self.params.base_version:
+            raise OODBenchError(
+                f"input-complexity: this run is of {self.params.base} {self.params.base_version}, but {version} is "
+                "installed; leave base_version to be filled in, or install that version"
+            )
+        return base(resolve(base, self.params.base_preset, self.shape, {}), self.shape)
+
+
+def likelihood(name: str) -> tuple[type[Detector], str]:
+    """A detector whose score is a negative log-likelihood in bits per dimension, and its plugin's version."""
+    base, version = find_detector(name)
+    unit = getattr(base, "score_unit", "")
+    if unit != UNIT:
+        raise OODBenchError(
+            f"input-complexity: base {name} gives no likelihood: its score_unit is {unit or 'not declared'!r}, "
+            f"not {UNIT!r}; choose one such as glow or pixelcnnpp"
+        )
+    return base, version

@@ -1,0 +1,21 @@
+"""The contract that every detector keeps, over a small likelihood."""
+
+from __future__ import annotations
+
+import pytest
+from oodbench_input_complexity.detector import InputComplexity
+
+from oodbench.testing import DETECTOR_CHECKS, DetectorCase
+
+case = DetectorCase(
+    InputComplexity,
+    (1, 28, 28),
+    values={"base": "pixels"},
+    alternatives={"base": ("levels",), "base_preset": ("paper",), "base_version": ("0.9",)},
+)
+
+
+@pytest.mark.usefixtures("bases")
+@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+def test_contract(check):
+    check(case)
