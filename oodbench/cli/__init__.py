@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Fit detectors, score data sets, and show the metrics.",
     "list": "List detectors, data sets, metrics or plugins.",
     "show": "Show all about one detector, data set or metric.",
+    "check": "Check that a detector, data set or metric keeps its contract.",
     "evaluate": "Compute the metrics again from stored scores.",
     "leaderboard": "Print the results of a store as ranked tables in Markdown.",
     "figure": "Draw reconstructions and score histograms of finished runs.",

@@ -1,0 +1,143 @@
+"""``oodbench check NAME``: does a detector, data set or metric keep its contract?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodbench.cli import find_plugins
+from oodbench.cli.options import data_option, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from oodbench.api import Detector, Shape
+    from oodbench.registry import Registry
+
+GREY_AND_COLOUR = ((1, 28, 28), (3, 32, 32))
+
+Check = Callable[[Any], None]
+Cases = Mapping[str, Any]
+"""Shape → what is checked; of data sets and metrics, which have one case, the shape is empty."""
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--shape", "shapes", multiple=True, metavar="CxHxW", help="As in 1x28x28; repeats.  [default: all it takes]"
+)
+@click.option("--only", multiple=True, metavar="CHECK", help="Only this check; repeats.")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter: latent_dim=8; repeats.")
+@data_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    name: str,
+    shapes: tuple[str, ...],
+    only: tuple[str, ...],
+    sets: tuple[str, ...],
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Check that a detector, data set or metric keeps its contract; exit with 1 if it does not.
+
+    A detector is fitted with its preset quick, and less of it: a parameter named epochs or steps is at most 4, a
+    batch_size at most 16, and there are 512 images. --set overrides this.
+    """
+    checks, cases = find(name, find_plugins(), shapes, sets, data_dir)
+    rows = list(verdicts(_chosen(checks, only), cases))
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("check", "shape", "outcome", "reason") if "" not in cases else ("check", "outcome", "reason")
+        print_table([{column: row[column] for column in columns} for row in rows])
+    if failed := sum(row["outcome"] == "failed" for row in rows):
+        click.echo(f"{failed} of {len(rows)} checks failed.", err=True)
+        context.exit(1)
+
+
+def find(
+    name: str, registry: Registry, shapes: Sequence[str], sets: Sequence[str], data_dir: Path | None
+) -> tuple[list[Any], Cases]:
+    """The checks for what is called so, and the cases to run them on."""
+    from oodbench import testing
+    from oodbench.errors import UnknownName
+    from oodbench.pipeline import data_folder
+
+    if name in registry.detectors:
+        return testing.DETECTOR_CHECKS, _detector_cases(registry.detectors[name], shapes, sets)
+    if shapes or sets:
+        raise click.UsageError("--shape and --set are for detectors")
+    if name in registry.datasets:
+        return testing.DATASET_CHECKS, {"": testing.DatasetCase(registry.datasets[name], data_dir or data_folder())}
+    if name in registry.metrics:
+        return testing.METRIC_CHECKS, {"": testing.MetricCase(registry.metrics[name])}
+    known = [*registry.detectors, *registry.datasets, *registry.metrics]
+    raise UnknownName("detector, data set or metric", name, known)
+
+
+def verdicts(checks: Sequence[Check], cases: Cases) -> Iterator[dict[str, Any]]:
+    """Each check on each case, told on stderr as it goes."""
+    from oodbench.testing import run_checks
+
+    for shape, case in cases.items():
+        for verdict in run_checks(checks, case):
+            where = f" {shape}" if shape else ""
+            click.echo(f"{verdict.check}{where}: {verdict.outcome}, {verdict.seconds:.1f} s", err=True)
+            yield {
+                "check": verdict.check,
+                "shape": shape,
+                "outcome": verdict.outcome,
+                "reason": verdict.reason,
+                "seconds": verdict.seconds,
+            }
+
+
+def _chosen(checks: Sequence[Check], only: Sequence[str]) -> list[Check]:
+    from oodbench.errors import UnknownName
+
+    by_name = {check.__name__: check for check in checks}
+    for name in only:
+        if name not in by_name:
+            raise UnknownName("check", name, by_name)
+    return [check for name, check in by_name.items() if name in only or not only]
+
+
+def _detector_cases(detector: type[Detector], shapes: Sequence[str], sets: Sequence[str]) -> Cases:
+    from oodbench.api import shape_text
+    from oodbench.testing import DetectorCase
+
+    values = dict(_value(detector, text) for text in sets)
+    cases = {}
+    for shape in [_shape(text) for text in shapes] or detector.shapes or GREY_AND_COLOUR:
+        case = DetectorCase(detector, shape, values)
+        case.params()  # a shape or value that is refused is a bad word, not a failed check
+        cases[shape_text(shape)] = case
+    return cases
+
+
+def _shape(text: str) -> Shape:
+    if not re.fullmatch(r"[1-9]\d*([x×][1-9]\d*){2}", text):
+        raise click.UsageError(f"--shape {text}: write channels, height and width as in 1x28x28")
+    channels, height, width = map(int, re.split("[x×]", text))
+    return channels, height, width
+
+
+def _value(detector: type[Detector], text: str) -> tuple[str, Any]:
+    """``name=value``, the value as JSON where it is that."""
+    from oodbench.errors import UnknownName
+    from oodbench.runs import parameters
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set {text}: write it as name=value")
+    if name not in parameters(detector.Params):
+        raise UnknownName(f"parameter of {detector.name}", name, parameters(detector.Params))
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

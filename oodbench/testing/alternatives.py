@@ -1,0 +1,95 @@
+"""Whether a parameter does anything: other valid values for it, and what a brief fit gives with them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args, get_origin
+
+from oodbench.errors import OODBenchError
+from oodbench.runs import parameters
+from oodbench.testing.case import BRIEF, BRIEF_IMAGES, DetectorCase, digest, value_at
+
+MOST_PAIRS = 40
+RATE = 0.02
+"""A float below this is taken for a rate or a weight, and is also tried a thousand times as large; a larger one may be
+the size of something."""
+
+
+class Search:
+    """Fits briefly with other values of parameters, each combination once."""
+
+    def __init__(self, case: DetectorCase):
+        self.case = case
+        self.base = case.params(BRIEF)
+        self.infos = parameters(case.detector.Params)
+        self.seen: dict[str, str] = {}
+        self.valid: dict[str, list[Any]] = {}
+
+    def others(self, name: str) -> list[Any]:
+        """Other values that the detector accepts, the near ones first and the extreme ones last."""
+        if name not in self.valid:
+            value = value_at(self.base, name)
+            guesses = self.case.alternatives.get(name) or other_values(value, self.infos[name].annotation)
+            self.valid[name] = [other for other in guesses if self._is_valid(name, other)]
+        return self.valid[name]
+
+    def matters(self, name: str) -> bool:
+        if any(self._differ({}, {name: other}) for other in self.others(name)):
+            return True
+        return any(
+            self._differ({with_: value}, {with_: value, name: other})
+            for with_, value in self._company(name)[:MOST_PAIRS]
+            for other in self.others(name)[:2]
+        )
+
+    def _company(self, name: str) -> list[tuple[str, Any]]:
+        """The most extreme two values of each other parameter, those of its own group first."""
+        group = name.rpartition(".")[0]
+        names = [other for other in self.infos if other != name]
+        extremes = [(other, value) for far in (1, 2) for other in names for value in self.others(other)[-far:][:1]]
+        return sorted(extremes, key=lambda extreme: extreme[0].rpartition(".")[0] != group)
+
+    def _is_valid(self, name: str, value: Any) -> bool:
+        try:
+            changed = self.case.params(BRIEF, {name: value})
+        except OODBenchError:
+            return False
+        return changed.canonical() != self.base.canonical()
+
+    def _differ(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        return self._outcome(one) != self._outcome(other)
+
+    def _outcome(self, values: dict[str, Any]) -> str:
+        """What a brief fit with these values gives, or how it refuses them: also something a parameter does."""
+        key = repr(sorted(values.items()))
+        if key not in self.seen:
+            try:
+                self.seen[key] = digest(self.case.fit(self.case.params(BRIEF, values), BRIEF_IMAGES))
+            except Exception as error:
+                self.seen[key] = f"{type(error).__name__}: {error}"
+        return self.seen[key]
+
+
+def other_values(value: Any, annotation: Any) -> list[Any]:
+    """Guesses at other values of the same type, valid or not."""
+    if get_origin(annotation) is Literal:
+        return [other for other in get_args(annotation) if other != value]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return _without(value, [value + 1, value - 1, 2 * value, value // 2, 1, 0])
+    if isinstance(value, float):
+        near = [2 * value, value / 2, 0.5, 1.0, 0.0] if value else [0.5, 1.0, -1.0]
+        far = [1e-3 * (value or 1.0), 1e3 * (value or 1.0)]
+        return _without(value, near + (far if abs(value) < RATE else far[:1]))
+    if isinstance(value, list | tuple) and value:
+        longer, shorter = [*value, value[-1]], list(value[:-1])
+        changed = [[*value[:-1], last] for last in other_values(value[-1], type(value[-1]))]
+        return [longer, shorter, *changed]
+    if value is None:
+        return [1, 0.5, True, *(get_args(option)[0] for option in get_args(annotation) if get_args(option))]
+    return []
+
+
+def _without(value: float, others: list[Any]) -> list[Any]:
+    """Each once, where it comes last, but the value itself."""
+    return [other for other in reversed(dict.fromkeys(reversed(others))) if other != value]

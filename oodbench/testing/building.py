@@ -1,0 +1,108 @@
+"""Checks of what a detector declares: its presets, its shapes and its parameters."""
+
+from __future__ import annotations
+
+import pydantic
+
+from oodbench.api import Params, Shape, shape_text
+from oodbench.errors import OODBenchError
+from oodbench.runs import parameters
+from oodbench.testing.alternatives import Search
+from oodbench.testing.case import BRIEF, BRIEF_IMAGES, LEAST, DetectorCase
+from oodbench.testing.verdicts import Skip
+
+SHAPES: tuple[Shape, ...] = ((1, 28, 28), (3, 32, 32))
+FEW = 4
+
+
+def builds_from_every_preset(case: DetectorCase) -> None:
+    """The whole networks of each preset, hardly trained, on a few images."""
+    presets = case.detector.presets
+    for name in ("paper", "quick"):
+        assert name in presets, f"there is no preset {name!r}: every detector has paper and quick, which may be empty"
+    for preset in presets:
+        try:
+            params = case.params(LEAST, preset=preset)
+        except OODBenchError as error:
+            if preset not in ("paper", "quick") and "×" in str(error):
+                continue  # it is for another shape
+            raise AssertionError(f"preset {preset} is refused for {shape_text(case.shape)}: {error}") from None
+        try:
+            case.fit(params, FEW)
+        except OODBenchError:
+            continue  # a detector may refuse to learn from so few images
+        except Exception as error:
+            raise AssertionError(f"preset {preset}: {type(error).__name__}: {error}") from error
+
+
+def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:
+    for shape in SHAPES:
+        if shape == case.shape:
+            continue
+        try:
+            detector = case.detector(case.params(BRIEF, shape=shape), shape)
+            fit = case.fit(detector.params, BRIEF_IMAGES, detector=detector)
+        except OODBenchError as error:
+            if "×" not in str(error):
+                raise AssertionError(
+                    f"images of {shape_text(shape)} are refused, but not which it takes: {error}; declare `shapes`"
+                ) from None
+        except Exception as error:
+            raise AssertionError(
+                f"images of {shape_text(shape)} give {type(error).__name__}: {error}; declare in `shapes` what it takes"
+            ) from error
+        else:
+            assert len(fit.scores) == 12, f"images of {shape_text(shape)} do not get one score each"
+
+
+def parameters_round_trip(case: DetectorCase) -> None:
+    """Through JSON, as a run keeps them; unknown ones are refused in every group; each says what it means."""
+    params = case.params()
+    assert isinstance(params, Params), "Params must derive from oodbench.Params, which refuses unknown names"
+    again = case.detector.Params.model_validate_json(params.canonical())
+    assert again == params and again.canonical() == params.canonical(), (
+        f"parameters change on their way through JSON: {params.canonical()} → {again.canonical()}; use plain numbers, "
+        "texts, booleans and lists"
+    )
+    for group, model in _groups(case.detector.Params).items():
+        try:
+            model.model_validate({"no_such_parameter": 1})
+        except pydantic.ValidationError as error:
+            refused = any(fault["type"] == "extra_forbidden" for fault in error.errors())
+        else:
+            refused = False
+        assert refused, f"an unknown parameter of {group} is not refused: derive {model.__name__} from oodbench.Params"
+    mute = [name for name, info in parameters(case.detector.Params).items() if not info.description]
+    assert not mute, f"no meaning is given for {', '.join(mute)}: declare each with param(default, meaning)"
+
+
+def _groups(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, type[pydantic.BaseModel]]:
+    """The model and its groups, by dotted name."""
+    groups = {prefix or "the detector": model}
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
+            groups |= _groups(kind, f"{prefix}.{name}" if prefix else name)
+    return groups
+
+
+def every_parameter_takes_effect(case: DetectorCase) -> None:
+    """Another valid value changes the state, the scores, the history, the notes, or whether it fits at all.
+
+    Each parameter is changed alone; where that changes nothing, together with one other, as some matter only then
+    (how to clip, when something is clipped). A detector may name parameters that matter in rare cases only, each with
+    the case: ``rare_parameters: ClassVar = {"restarts": "when training collapses"}``.
+    """
+    rare = getattr(case.detector, "rare_parameters", {})
+    names = parameters(case.detector.Params)
+    unknown = sorted(set(rare) - set(names))
+    assert not unknown, f"rare_parameters names {', '.join(unknown)}, which are no parameters"
+    search = Search(case)
+    wanted = [name for name in names if name not in rare]
+    idle = [name for name in wanted if search.others(name) and not search.matters(name)]
+    assert not idle, (
+        f"changing {', '.join(idle)} changes neither the state, the scores nor the history, alone or together with "
+        "another parameter: use it, remove it, or name it in rare_parameters with the case in which it matters"
+    )
+    if unvaried := [name for name in wanted if not search.others(name)]:
+        raise Skip(f"no other valid value is known for {', '.join(unvaried)}: name some in the case's alternatives")

@@ -1,0 +1,34 @@
+"""The contract of a detector: every check, in the order of what one would want to know first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oodbench.testing import building, fitting, scoring, surroundings
+from oodbench.testing.case import DetectorCase
+
+DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
+    building.builds_from_every_preset,
+    building.takes_grey_and_colour_or_refuses,
+    building.parameters_round_trip,
+    scoring.one_finite_score_an_image,
+    scoring.scores_are_not_constant,
+    scoring.noise_scores_higher_than_data,
+    scoring.scoring_is_deterministic,
+    scoring.scores_do_not_depend_on_the_batch,
+    scoring.scoring_leaves_its_images_alone,
+    scoring.memory_does_not_grow,
+    fitting.training_helps,
+    fitting.same_seed_same_scores,
+    fitting.another_seed_gives_other_weights,
+    fitting.fit_leaves_its_inputs_alone,
+    fitting.fit_leaves_global_random_numbers_alone,
+    fitting.fit_sees_no_out_data,
+    fitting.fits_fewer_images_than_a_batch,
+    fitting.refit_forgets,
+    fitting.interrupted_fit_ends_the_same,
+    surroundings.saved_state_scores_the_same_elsewhere,
+    surroundings.bfloat16_stays_close,
+    surroundings.cpu_and_gpu_agree,
+    building.every_parameter_takes_effect,
+]

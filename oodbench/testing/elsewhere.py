@@ -1,0 +1,65 @@
+"""Work in another process, which knows nothing but what it is told: ``python -m oodbench.testing.elsewhere FOLDER``.
+
+An object is sent as a pickle, that is by the name of its module; one that was loaded from a file, as tests are, is
+loaded from there again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from oodbench.testing.verdicts import Skip
+
+SECONDS = 300
+
+
+def elsewhere(work: Callable[..., None], sent: Any, module: str, folder: Path, **said: Any) -> None:
+    """Run ``work(sent, folder, **said)`` in a new process, which reads from and writes to the folder.
+
+    ``module`` is that of what is sent. Skip where it cannot be sent; AssertionError where the process fails.
+    """
+    try:
+        (folder / "sent.pickle").write_bytes(pickle.dumps((work, sent)))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise Skip(f"another process cannot import it: {error}") from None
+    file = getattr(sys.modules.get(module), "__file__", None)
+    order = {"path": sys.path, "module": module, "file": file, "said": said}
+    (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
+    command = [sys.executable, "-m", "oodbench.testing.elsewhere", str(folder)]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
+    assert not done.returncode, f"in another process: {' '.join(done.stderr.strip().splitlines()[-1:])}"
+
+
+def main(folder: Path) -> None:
+    order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
+    sys.path[:] = order["path"]
+    if order["file"]:
+        _import(order["module"], order["file"])
+    work, sent = pickle.loads((folder / "sent.pickle").read_bytes())
+    work(sent, folder, **order["said"])
+
+
+def _import(name: str, file: str) -> ModuleType:
+    """The module by name, else from its file, as pytest imports tests."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec and spec.loader, file
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,213 @@
+"""Checks of ``fit``: that it learns, repeats itself, forgets, goes on when interrupted, and touches nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from oodbench.errors import OODBenchError
+from oodbench.testing.case import BRIEF, BRIEF_IMAGES, LEARN, LEAST, Checkpoints, DetectorCase, Fit, Killed, same
+from oodbench.testing.images import held_out
+from oodbench.testing.scoring import separation
+from oodbench.testing.verdicts import Skip
+
+CEILING = 0.95
+"""An AUROC from which more training need not raise it."""
+GLOBAL_GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "torch": (
+        lambda: torch.random.get_rng_state().tolist(),
+        lambda state: torch.random.set_rng_state(torch.tensor(state, dtype=torch.uint8)),
+    ),
+    "numpy": (
+        lambda: [np.asarray(part).tolist() for part in np.random.get_state()],
+        lambda state: np.random.set_state(tuple(state)),
+    ),
+    "python": (random.getstate, random.setstate),
+}
+"""How to see and set each, as plain values."""
+
+
+def training_helps(case: DetectorCase) -> None:
+    """It changes the state, and tells data from their negatives better than a copy that was hardly trained.
+
+    In either direction: that the right side scores higher is another check's business.
+    """
+    least = LEAST | {"batch_size": LEARN["batch_size"]}
+    try:
+        untrained = case.fit(case.params(least), LEARN["batch_size"])
+    except OODBenchError as error:
+        raise Skip(f"cannot be fitted to {LEARN['batch_size']} images for comparison: {error}") from None
+    learnt = case.learnt
+    if not learnt.state:
+        raise Skip("there is nothing to learn: the state is empty")
+    changed = learnt.state.keys() != untrained.state.keys() or any(
+        not same(tensor, untrained.state[name]) for name, tensor in learnt.state.items()
+    )
+    assert changed, (
+        "the state after the whole fit is that of a fit of one step: the training loop trains nothing (is the "
+        "optimiser made of the parameters that state gives? is its step called?)"
+    )
+    before, after = (_told_apart(case, fit) for fit in (untrained, learnt))
+    assert after > before or after >= CEILING, (
+        f"trained it tells data from their negatives with AUROC {after:.3f}, untrained with {before:.3f}: training "
+        "does not lower the score of data (is the sign of the loss right? is the learning rate of quick too low?)"
+    )
+
+
+def _told_apart(case: DetectorCase, fit: Fit) -> float:
+    share = separation(
+        case.scores(fit.detector, held_out(case.shape)), case.scores(fit.detector, held_out(case.shape, negative=True))
+    )
+    return max(share, 1 - share)
+
+
+# ---------------------------------------------------------------------------------- seeds
+
+
+def same_seed_same_scores(case: DetectorCase) -> None:
+    difference = case.brief.difference(case.repeated)
+    assert not difference, (
+        f"two fits with the same seed differ in {difference}: draw weights inside context.seeded(…), noise from "
+        "context.generator(…), and nothing from global generators, clocks or sets"
+    )
+
+
+def another_seed_gives_other_weights(case: DetectorCase) -> None:
+    with _RandomNumbers() as drawn:
+        other = case.fit(case.params(BRIEF), BRIEF_IMAGES, context=case.context(seed=1))
+    if case.brief.state.keys() == other.state.keys() and all(
+        same(tensor, other.state[name]) for name, tensor in case.brief.state.items()
+    ):
+        if not drawn.operations:
+            raise Skip("fit draws no random numbers, so that no seed can matter")
+        raise AssertionError(
+            f"seeds 0 and 1 learn the same though fit draws random numbers ({', '.join(sorted(drawn.operations))}): "
+            "take every generator from the context, none with a seed of its own"
+        )
+
+
+class _RandomNumbers(TorchDispatchMode):
+    """Hears which of torch's random operations are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.operations.add(func.overloadpacket.__name__)
+        return func(*args, **kwargs or {})
+
+
+# --------------------------------------------------------------------------------- what fit leaves alone
+
+
+def fit_leaves_its_inputs_alone(case: DetectorCase) -> None:
+    given, untouched = (case.sets(case.shape, BRIEF_IMAGES) for _ in range(2))
+    case.detector(case.params(BRIEF), case.shape).fit(*given, case.context())
+    for one, other in zip(given, untouched, strict=True):
+        for part in ("images", "labels", "indices"):
+            assert np.array_equal(getattr(one, part), getattr(other, part)), (
+                f"fit wrote into the {part} of the {one.split} set: work on a copy"
+            )
+
+
+def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
+    before = {name: get() for name, (get, _) in GLOBAL_GENERATORS.items()}
+    try:
+        _stir()
+        stirred = {name: get() for name, (get, _) in GLOBAL_GENERATORS.items()}
+        case.detector(case.params(BRIEF), case.shape).fit(*case.sets(case.shape, BRIEF_IMAGES), case.context())
+        moved = [name for name, (get, _) in GLOBAL_GENERATORS.items() if get() != stirred[name]]
+    finally:
+        for name, (_, put) in GLOBAL_GENERATORS.items():
+            put(before[name])
+    assert not moved, (
+        f"fit drew from or seeded the global random numbers of {' and '.join(moved)}: use context.seeded(…) for "
+        "weights and context.generator(…) for noise"
+    )
+
+
+def _stir() -> None:
+    """Bring the global generators where no fit leaves them, so that one who seeds them is seen to."""
+    torch.rand(1)
+    np.random.rand()
+    random.random()
+
+
+def fit_sees_no_out_data(case: DetectorCase) -> None:
+    names = list(inspect.signature(case.detector.fit).parameters.values())[1:]
+    plain = all(name.kind in (name.POSITIONAL_ONLY, name.POSITIONAL_OR_KEYWORD) for name in names)
+    assert len(names) == 3 and plain, (
+        f"fit takes ({', '.join(map(str, names))}): it takes train, validation and context, and nothing through which "
+        "out-data could reach it"
+    )
+
+
+# ---------------------------------------------------------------------------------------- few, again, interrupted
+
+
+def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
+    """Three images, and one more than a batch holds; it learns from them, and then scores one image."""
+    for count in (3, BRIEF["batch_size"] + 1):
+        try:
+            fit = case.fit(case.params(BRIEF), count)
+        except OODBenchError as error:
+            raise Skip(f"refuses to be fitted to {count} images: {error}") from None
+        except Exception as error:
+            raise AssertionError(
+                f"fitted to {count} images, it gave {type(error).__name__}: {error}; a last batch may "
+                "be smaller than batch_size, and may be the only one: do not drop it, or refuse with a FitError"
+            ) from error
+        learns = not fit.state or fit.difference(case.fit(case.params(BRIEF), count, negative=True))
+        assert learns, f"fitted to {count} images it learns nothing: the batch that is not full is left out"
+        score = case.scores(fit.detector, held_out(case.shape, 1))
+        assert score.shape == (1,) and torch.isfinite(score).all(), f"fitted to {count} images, it scores {score}"
+
+
+def refit_forgets(case: DetectorCase) -> None:
+    _needs_repeatable_fits(case)
+    params = case.params(BRIEF)
+    used = case.fit(params, BRIEF_IMAGES, negative=True, context=case.context(seed=1)).detector
+    difference = case.fit(params, BRIEF_IMAGES, detector=used).difference(case.brief)
+    assert not difference, (
+        f"a detector fitted a second time differs in {difference} from a new one: fit must begin anew, with fresh "
+        "networks, optimisers, buffers and statistics"
+    )
+
+
+def interrupted_fit_ends_the_same(case: DetectorCase) -> None:
+    """Killed right after it saved, at the first, a middle and the last checkpoint, and started again."""
+    _needs_repeatable_fits(case)
+    params, counted = case.params(BRIEF), Checkpoints()
+    whole = case.fit(params, BRIEF_IMAGES, context=case.context(checkpoints=counted, checkpoint_seconds=0))
+    if not counted.saves:
+        raise Skip("saves no checkpoints: a fit that is killed begins again")
+    assert not (difference := whole.difference(case.brief)), f"saving checkpoints changes {difference}"
+    for kill_at in sorted({1, counted.saves // 3, 2 * counted.saves // 3, counted.saves} - {0}):
+        checkpoints = Checkpoints(kill_at)
+        settings: dict[str, Any] = {"checkpoints": checkpoints, "checkpoint_seconds": 0}
+        try:
+            case.fit(params, BRIEF_IMAGES, context=case.context(**settings))
+        except Killed:
+            pass
+        else:
+            raise AssertionError("fit swallowed a BaseException: an interruption must end it")
+        resumed = case.fit(params, BRIEF_IMAGES, context=case.context(**settings))
+        difference = resumed.difference(case.brief)
+        assert not difference, (
+            f"killed at checkpoint {kill_at} of {counted.saves} and resumed, the fit ends with another {difference}: "
+            "a checkpoint must hold all that the rest depends on (weights, optimiser, buffers, generators, epoch and "
+            "step), and the step it was taken at must not be done twice"
+        )
+
+
+def _needs_repeatable_fits(case: DetectorCase) -> None:
+    if case.brief.difference(case.repeated):
+        raise Skip("two fits with the same seed differ anyway: see same_seed_same_scores")

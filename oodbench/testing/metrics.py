@@ -1,0 +1,153 @@
+"""The contract of a metric: what any sensible function of in-scores and out-scores does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from oodbench.api import Metric
+
+COUNTS = (40, 30)
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class MetricCase:
+    """A metric to be checked."""
+
+    metric: Metric
+
+    def value(self, pair: Pair) -> float:
+        """Of copies, which may be spoilt."""
+        return self.metric.compute(pair[0].copy(), pair[1].copy())
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether the first value is better, by what the metric says of itself."""
+        return one > other if self.metric.higher_is_better else one < other
+
+    @property
+    def word(self) -> str:
+        return "higher" if self.metric.higher_is_better else "lower"
+
+
+def perfect() -> Pair:
+    """Every out-image scores higher than every in-image."""
+    n, m = COUNTS
+    return np.arange(n, dtype=float), 1000.0 + np.arange(m)
+
+
+def inverted() -> Pair:
+    """Every out-image scores lower."""
+    in_scores, out_scores = perfect()
+    return -in_scores, -out_scores
+
+
+def constant(value: float = 0.5) -> Pair:
+    n, m = COUNTS
+    return np.full(n, value), np.full(m, value)
+
+
+def tied() -> Pair:
+    """Few distinct values, out-images somewhat higher: most pairs tie."""
+    n, m = COUNTS
+    return np.arange(n) % 3 / 1.0, np.arange(m) % 3 + 1.0
+
+
+def mixed() -> Pair:
+    """Overlapping scores without ties."""
+    random = np.random.default_rng(0)
+    return random.normal(0, 1, COUNTS[0]), random.normal(1, 1, COUNTS[1])
+
+
+def one_finite_number_for_any_scores(case: MetricCase) -> None:
+    kinds = {
+        "perfect": perfect(),
+        "inverted": inverted(),
+        "constant": constant(),
+        "tied": tied(),
+        "mixed": mixed(),
+        "one in-score and one out-score": (np.zeros(1), np.ones(1)),
+        "one in-score and many": (np.zeros(1), np.arange(5.0)),
+        "huge and tiny": (np.array([-1e300, 1e-300]), np.array([1e300, 0.0])),
+    }
+    for kind, pair in kinds.items():
+        value = case.value(pair)
+        assert np.ndim(value) == 0 and isinstance(value, float | np.floating), (
+            f"{kind} scores give {value!r}: give one float"
+        )
+        assert math.isfinite(value), f"{kind} scores give {value}: every pair of score lists has a value"
+
+
+def perfect_scores_are_best(case: MetricCase) -> None:
+    """And inverted ones worst, in the direction that the metric declares."""
+    best, worst = case.value(perfect()), case.value(inverted())
+    assert case.better(best, worst), (
+        f"perfect scores give {best:.4g}, inverted ones {worst:.4g}, though {case.word} is said to be better: "
+        "out-images are the positive class and score higher; turn compute or higher_is_better round"
+    )
+    for kind, pair in {"tied": tied(), "mixed": mixed()}.items():
+        value = case.value(pair)
+        assert not case.better(value, best) and not case.better(worst, value), (
+            f"{kind} scores give {value:.4g}, which is not between perfect {best:.4g} and inverted {worst:.4g}"
+        )
+
+
+def constant_scores_are_not_perfect(case: MetricCase) -> None:
+    """A detector that says nothing must not win, whatever the constant."""
+    best, worst = case.value(perfect()), case.value(inverted())
+    low, high = sorted((best, worst))
+    values = [case.value(constant(value)) for value in (0.5, 0.0, -3.0)]
+    assert len(set(values)) == 1, f"constant scores give {values}, which depends on the constant"
+    assert low <= values[0] <= high and values[0] != best, (
+        f"constant scores give {values[0]:.4g}, perfect ones {best:.4g}, inverted ones {worst:.4g}: a tie is no success"
+    )
+
+
+def order_does_not_matter(case: MetricCase) -> None:
+    """Of the images, within the in-scores and within the out-scores; ties are where it shows."""
+    random = np.random.default_rng(1)
+    for kind, pair in {"tied": tied(), "mixed": mixed(), "constant": constant()}.items():
+        in_scores, out_scores = pair
+        first = case.value(pair)
+        orders = [(in_scores[::-1], out_scores[::-1]), (np.sort(in_scores), np.sort(out_scores))]
+        orders += [(random.permutation(in_scores), random.permutation(out_scores)) for _ in range(3)]
+        for order in orders:
+            value = case.value(order)
+            assert math.isclose(value, first, rel_tol=1e-9, abs_tol=1e-12), (
+                f"{kind} scores give {first:.6g} or {value:.6g}, by their order: treat equal scores as one step"
+            )
+
+
+def ties_lie_between_the_ways_to_break_them(case: MetricCase) -> None:
+    """Equal scores are worth no more than if every tie were won, and no less than if every tie were lost."""
+    in_scores, out_scores = tied()
+    value, won, lost = (case.value((in_scores, out_scores + nudge)) for nudge in (0.0, 1e-6, -1e-6))
+    assert min(lost, won) <= value <= max(lost, won), (
+        f"tied scores give {value:.6g}; with every tie won it is {won:.6g}, with every tie lost {lost:.6g}"
+    )
+
+
+def scores_are_left_alone(case: MetricCase) -> None:
+    for pair in (mixed(), tied()):
+        given = tuple(scores.copy() for scores in pair)
+        case.metric.compute(*given)
+        for scores, before, name in zip(given, pair, ("in-scores", "out-scores"), strict=True):
+            assert np.array_equal(scores, before), f"compute wrote into the {name}: sort a copy"
+
+
+def says_what_it_is(case: MetricCase) -> None:
+    assert case.metric.summary, "there is no summary: one line for the tables"
+
+
+METRIC_CHECKS: list[Callable[[MetricCase], None]] = [
+    one_finite_number_for_any_scores,
+    perfect_scores_are_best,
+    constant_scores_are_not_perfect,
+    order_does_not_matter,
+    ties_lie_between_the_ways_to_break_them,
+    scores_are_left_alone,
+    says_what_it_is,
+]

@@ -1,0 +1,144 @@
+"""Checks of what a fitted detector gives: one finite number an image, that depends on this image alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from itertools import pairwise
+
+import torch
+
+from oodbench.testing.case import DetectorCase
+from oodbench.testing.images import held_out, noise, odd_images
+from oodbench.testing.verdicts import Skip
+
+RELATIVE = 1e-4
+"""How much rounding may change a score: other batch sizes take other paths through the matrix products."""
+WINDOWS, BATCHES, BATCH_BYTES = 5, 16, 1 << 17
+
+
+def one_finite_score_an_image(case: DetectorCase) -> None:
+    detector = case.learnt.detector
+    kinds = {
+        "held-out data": held_out(case.shape, 5),
+        "noise": noise(case.shape, 5),
+        "black, white, grey and nearly black images": odd_images(case.shape),
+        "one image": held_out(case.shape, 1),
+    }
+    for kind, images in kinds.items():
+        scores = detector.score(images.to(case.device))
+        assert isinstance(scores, torch.Tensor), f"score gave a {type(scores).__name__} for {kind}: give a tensor (b,)"
+        assert scores.shape == (len(images),), (
+            f"score gave shape {tuple(scores.shape)} for {len(images)} images ({kind}): give one number an image, (b,)"
+        )
+        assert scores.is_floating_point(), f"score gave {scores.dtype} for {kind}: give floats"
+        bad = int((~torch.isfinite(scores)).sum())
+        assert not bad, f"{bad} of {len(images)} scores are NaN or infinite for {kind}: guard the division or logarithm"
+
+
+def scores_are_not_constant(case: DetectorCase) -> None:
+    scores = case.scores(case.learnt.detector, held_out(case.shape))
+    few = len(scores.unique())
+    assert few > len(scores) // 10, (
+        f"only {few} different scores for {len(scores)} different held-out images: the network may have collapsed to a "
+        "constant output, or the score is clamped or rounded"
+    )
+
+
+def noise_scores_higher_than_data(case: DetectorCase) -> None:
+    detector = case.learnt.detector
+    share = separation(case.scores(detector, held_out(case.shape)), case.scores(detector, noise(case.shape)))
+    assert share > 0.8, (
+        f"AUROC {share:.2f} of uniform noise against held-out data: a higher score must mean more out-of-distribution"
+        + ("; the sign of the score is the wrong way round" if share < 0.2 else "; it has not learnt the data")
+    )
+
+
+def scoring_is_deterministic(case: DetectorCase) -> None:
+    assert _is_deterministic(case), (
+        "the same images scored twice got different scores: draw noise for scoring from a generator seeded in score, "
+        "and switch dropout off"
+    )
+
+
+def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
+    """On its size, its order, or the company of other images."""
+    if not _is_deterministic(case):
+        raise Skip("scores are not even deterministic: see scoring_is_deterministic")
+    detector, images = case.learnt.detector, held_out(case.shape, 24)
+    together = case.scores(detector, images)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    strangers = noise(case.shape, 8)
+    ways = {
+        "one at a time instead of together": case.scores(detector, images, batch_size=1),
+        "in batches of 7 instead of together": case.scores(detector, images, batch_size=7),
+        "in another order": case.scores(detector, images[order])[order.argsort()],
+        "in the company of noise": case.scores(detector, torch.cat([strangers, images]))[len(strangers) :],
+    }
+    tolerance = RELATIVE * (together.abs() + together.std())
+    for way, scores in ways.items():
+        worst = float((scores - together).abs().max())
+        assert bool(((scores - together).abs() <= tolerance).all()), (
+            f"scored {way}, an image's score changed by up to {worst:.3g}: use no statistics over the batch in score "
+            "(batch normalisation in training mode, normalised scores, one draw of noise for the whole batch)"
+        )
+
+
+def scoring_leaves_its_images_alone(case: DetectorCase) -> None:
+    images = held_out(case.shape, 8).to(case.device)
+    given = images.clone()
+    case.learnt.detector.score(given)
+    assert torch.equal(given, images), "score wrote into the images it was given: work on a copy"
+
+
+def memory_does_not_grow(case: DetectorCase) -> None:
+    """The process's memory over many batches; the median of five windows, as an allocator may once take a page more."""
+    detector = case.learnt.detector
+    batch_size = 1 + BATCH_BYTES // noise(case.shape, 1).nbytes  # pages and the allocator make smaller leaks uncertain
+    batches = [noise(case.shape, batch_size) for _ in range(BATCHES)]
+    sizes = []
+    for _ in range(WINDOWS + 2):
+        for batch in batches:
+            detector.score(batch.to(case.device, copy=True))
+        gc.collect(1)  # what the windows left in cycles; all that was there before would take long
+        sizes.append(_memory(case.device))
+    windows = sorted(after - before for before, after in pairwise(sizes[1:]))
+    scored = sum(batch.nbytes for batch in batches)
+    assert windows[WINDOWS // 2] < scored / 2, (
+        f"memory grows by {windows[WINDOWS // 2] / 2**20:.1f} MiB for every {scored / 2**20:.1f} MiB of images scored: "
+        "score keeps images or graphs; detach what is kept, or keep nothing"
+    )
+
+
+def separation(in_scores: torch.Tensor, out_scores: torch.Tensor) -> float:
+    """The AUROC of few scores: the share of pairs in which the out-image scores higher, ties one half."""
+    difference = out_scores[:, None] - in_scores[None, :]
+    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
+
+
+def _is_deterministic(case: DetectorCase) -> bool:
+    """With the world's own random numbers elsewhere each time: exactly, as the batches are the same."""
+    images = torch.cat([held_out(case.shape, 8), noise(case.shape, 8)]).to(case.device)
+    scored = []
+    with torch.random.fork_rng():
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            scored.append(torch.as_tensor(case.learnt.detector.score(images.clone())).detach().cpu())
+    one, other = scored
+    return torch.allclose(one, other, rtol=0.0 if case.device.type == "cpu" else 1e-5, atol=0.0, equal_nan=True)
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes this process holds: on the GPU what torch has allocated there, else resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        try:
+            import resource
+        except ImportError:
+            raise Skip("this system does not say how much memory a process holds") from None
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,96 @@
+"""Checks of a detector in other surroundings: another process, another precision, another device."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from oodbench.api import Context, Detector
+from oodbench.testing.case import BRIEF, BRIEF_IMAGES, DetectorCase, some_images
+from oodbench.testing.elsewhere import elsewhere
+from oodbench.testing.images import held_out, noise
+from oodbench.testing.scoring import noise_scores_higher_than_data
+from oodbench.testing.verdicts import Skip
+
+BFLOAT16 = 0.1
+"""How far a score may be off in bfloat16, of the range between data and noise: eight bits, through many layers."""
+
+
+def saved_state_scores_the_same_elsewhere(case: DetectorCase) -> None:
+    """As safetensors, with the parameters as JSON, in another process."""
+    from safetensors.torch import load_file, save_file
+
+    fit = case.learnt
+
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in fit.detector.state().items()}
+    params = case.params().canonical()
+    said = {"params": params, "shape": list(case.shape), "device": str(case.device), "precision": case.precision}
+    with tempfile.TemporaryDirectory(prefix="oodbench-check-") as name:
+        folder = Path(name)
+        save_file(state, folder / "state.safetensors")
+        save_file({"images": some_images(case.shape)}, folder / "images.safetensors")
+        elsewhere(score_there, case.detector, case.detector.__module__, folder, **said)
+        there = load_file(folder / "scores.safetensors")["scores"]
+    worst = float((there - fit.scores).abs().max())
+    assert torch.allclose(there, fit.scores, rtol=1e-5, atol=1e-7), (
+        f"loaded from its saved state in another process, it scores up to {worst:.3g} differently: state must give all "
+        "that score uses (buffers, normalisation constants), and load_state take up all of it"
+    )
+
+
+def score_there(detector: type[Detector], folder: Path, params: str, shape: list[int], **device: str) -> None:
+    """The other process's part."""
+    from safetensors.torch import load_file, save_file
+
+    channels, height, width = shape
+    case = DetectorCase(
+        detector, (channels, height, width), device=torch.device(device["device"]), precision=device["precision"]
+    )
+    loaded = detector(detector.Params.model_validate_json(params), case.shape)
+    loaded.load_state(load_file(folder / "state.safetensors", device=device["device"]))
+    images = load_file(folder / "images.safetensors")["images"]
+    save_file({"scores": case.scores(loaded, images)}, folder / "scores.safetensors")
+
+
+def bfloat16_stays_close(case: DetectorCase) -> None:
+    """Scoring in bfloat16 what was learnt in float32; and a brief fit in bfloat16 that ends with float32 weights."""
+    detector = case.learnt.detector
+    images = torch.cat([held_out(case.shape, 16), noise(case.shape, 16)])
+    exact = case.scores(detector, images)
+    half = Context(case.device, precision="bfloat16")
+    try:
+        with half.autocast():
+            rounded = torch.as_tensor(detector.score(images.to(case.device))).detach().cpu().double().flatten()
+        fit = case.fit(case.params(BRIEF), BRIEF_IMAGES, context=case.context(precision="bfloat16"))
+    except TypeError as error:
+        raise AssertionError(f"under --precision bfloat16: {error}; use .float() before numpy") from error
+    worst = float((rounded - exact).abs().max() / (exact.max() - exact.min()))
+    assert worst < BFLOAT16, (
+        f"in bfloat16 a score is off by {worst:.0%} of the range of scores: compute sums, logarithms and differences "
+        "of nearly equal numbers in float32"
+    )
+    low = [name for name, tensor in fit.state.items() if tensor.dtype in (torch.bfloat16, torch.float16)]
+    assert not low, f"fitted in bfloat16, {', '.join(low)} is kept in bfloat16: weights stay float32, autocast rounds"
+    assert torch.isfinite(fit.scores).all(), "fitted in bfloat16, its scores are not finite"
+
+
+def cpu_and_gpu_agree(case: DetectorCase) -> None:
+    if not torch.cuda.is_available():
+        raise Skip("torch sees no CUDA device here")
+    images = some_images(case.shape)
+    devices = [torch.device("cpu"), torch.device("cuda")]
+    scores = []
+    for device in devices:
+        other = DetectorCase(case.detector, case.shape, device=device)
+        loaded = case.detector(case.params(), case.shape)
+        loaded.load_state({name: tensor.to(device) for name, tensor in case.learnt.state.items()})
+        scores.append(other.scores(loaded, images))
+    on_cpu, on_gpu = scores
+    worst = float((on_cpu - on_gpu).abs().max())
+    assert torch.allclose(on_cpu, on_gpu, rtol=1e-3, atol=1e-5), (
+        f"CPU and GPU scores differ by up to {worst:.3g}: make every tensor on the images' device"
+    )
+    fitted_there = DetectorCase(case.detector, case.shape, case.values, device=devices[1], progress=case.progress)
+    noise_scores_higher_than_data(fitted_there)

@@ -1,0 +1,54 @@
+"""What comes of a check: passed, failed or skipped, and why."""
+
+from __future__ import annotations
+
+import time
+import unittest
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from oodbench.errors import reason
+
+Case = TypeVar("Case")
+
+
+class Skip(unittest.SkipTest):
+    """A check that does not apply, with the reason. pytest reports it as a skipped test."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one check; ``reason`` is one line, empty where it passed."""
+
+    check: str
+    outcome: Literal["passed", "failed", "skipped"]
+    reason: str
+    seconds: float
+
+
+def run_checks(
+    checks: Iterable[Callable[[Case], None]], case: Case, before: Callable[[str], None] = lambda name: None
+) -> Iterator[Verdict]:
+    """The verdict of each check in turn, as soon as it is there; ``before`` is told which one comes next."""
+    for check in checks:
+        before(check.__name__)
+        start = time.perf_counter()
+        outcome, why = _outcome(check, case)
+        yield Verdict(check.__name__, outcome, why, time.perf_counter() - start)
+
+
+def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]:
+    try:
+        check(case)
+    except Skip as skip:
+        return "skipped", _line(skip)
+    except AssertionError as failure:
+        return "failed", _line(failure)
+    except Exception as error:
+        return "failed", reason(error)
+    return "passed", ""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

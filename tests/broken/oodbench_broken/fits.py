@@ -1,0 +1,120 @@
+"""Detectors that are fitted wrongly."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import torch
+
+from oodbench import ImageSet
+from oodbench.training import train
+from oodbench_broken.working import Working
+
+
+class NeverTrains(Working):
+    """The optimiser holds the parameters of another copy: the loss falls, the network stays as it was."""
+
+    def phase(self, model, context):
+        return super().phase(copy.deepcopy(model), context)
+
+
+class OwnEntropy(Working):
+    """Other weights every time."""
+
+    def build(self):
+        model = super().build()
+        generator = torch.Generator()
+        generator.seed()
+        torch.nn.init.normal_(model.encode.weight, std=0.1, generator=generator)
+        return model
+
+
+class OwnSeed(Working):
+    """Deterministic, and deaf to the seed."""
+
+    def fit(self, train_set, validation, context):
+        with torch.random.fork_rng():
+            torch.manual_seed(42)
+            self.model = self.build()
+        fixed = dataclasses.replace(context, seed=42)
+        train(self.phase(self.model, fixed), train_set, fixed)
+        return self
+
+
+class WorldsWeights(Working):
+    """Draws weights from the world's random numbers: they move, and another program state gives other weights."""
+
+    def fit(self, train_set, validation, context):
+        self.model = self.build()
+        train(self.phase(self.model, context), train_set, context)
+        return self
+
+
+class SeedsTheWorld(Working):
+    def fit(self, train_set, validation, context):
+        torch.manual_seed(context.seed)
+        self.model = self.build()
+        train(self.phase(self.model, context), train_set, context)
+        return self
+
+
+class WritesIntoItsInput(Working):
+    def fit(self, train_set, validation, context):
+        np.clip(train_set.images, 10, 255, out=train_set.images)
+        return super().fit(train_set, validation, context)
+
+
+class TakesOutliers(Working):
+    """Outlier exposure through the back door."""
+
+    def fit(self, train_set, validation, context, outliers=None):
+        return super().fit(train_set, validation, context)
+
+
+class DropsTheLastBatch(Working):
+    """And with it all there is, where there is less than one."""
+
+    def fit(self, train_set, validation, context):
+        whole = len(train_set) // self.params.batch_size * self.params.batch_size
+        parts = (train_set.images[:whole], train_set.labels[:whole], train_set.indices[:whole])
+        return super().fit(ImageSet("whole batches", "train", *parts), validation, context)
+
+
+class CountsFullBatches(Working):
+    """Divides by their number."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        context.history[-1]["loss"] /= len(train_set) // self.params.batch_size
+        return self
+
+
+class Remembers(Working):
+    """Goes on from the last fit."""
+
+    def build(self):
+        return self.model if hasattr(self, "model") else super().build()
+
+
+class ForgetsItsOptimiser(Working):
+    """Resumes with the weights, but with Adam's averages at nought."""
+
+    def phase(self, model, context):
+        return dataclasses.replace(super().phase(model, context), parts={})
+
+
+class UnsavedScale(Working):
+    """Divides by a constant that is found in fit and is not in the state."""
+
+    scale = 1.0
+
+    def fit(self, train_set, validation, context):
+        self.scale = 1.0
+        super().fit(train_set, validation, context)
+        self.scale = self.score(next(train_set.batches(100, context.device))).mean()
+        return self
+
+    def score(self, images):
+        return super().score(images) / self.scale
