@@ -7,7 +7,7 @@ from oodbench_ae.detector import AE
 
 from oodbench.testing import DETECTOR_CHECKS, DetectorCase
 
-CASES = [DetectorCase(AE, shape) for shape in ((1, 28, 28), (3, 32, 32))]
+CASES = [DetectorCase(AE, shape, {"width": 0.1, "latent_dim": 4}) for shape in ((1, 28, 28), (3, 32, 32))]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case.shape)))

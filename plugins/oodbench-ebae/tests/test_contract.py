@@ -7,7 +7,8 @@ from oodbench_ebae.detector import EBAE
 
 from oodbench.testing import DETECTOR_CHECKS, DetectorCase
 
-CASES = [DetectorCase(EBAE, shape) for shape in ((1, 28, 28), (3, 32, 32))]
+SMALL = {"width": 0.1, "latent_dim": 4, "epochs": 2, "latent_chain.steps": 2, "visible_chain.steps": 2}
+CASES = [DetectorCase(EBAE, shape, SMALL) for shape in ((1, 28, 28), (3, 32, 32))]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case.shape)))
