@@ -32,8 +32,9 @@ demo: install
 	$(VENV)/bin/oodbench run $(DEMO) --store demo
 	$(VENV)/bin/oodbench figure $(DEMO) --store demo --images 6 --output demo/figure.png
 
+# One process a core and one thread a process: a file's tests stay together, as they share fits.
 test: install
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 check: install
 	$(VENV)/bin/ruff check

@@ -52,7 +52,11 @@ def test_command(line, folder):
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "oodbench", *shortened(line)], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "oodbench", *shortened(line)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     if "cifar10" in line:  # there is no network in the tests: it must say what to put where
         assert done.returncode == 1

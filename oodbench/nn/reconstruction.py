@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -187,6 +188,8 @@ def _spread(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
 
     In float32 always: bfloat16 may round small differences away.
     """
+    if len(images) < 2:  # one image differs from none
+        return {"code_spread": math.nan, "output_variance": math.nan}
     codes, outputs = model.encoder(images), model(images).double()  # else rounding alone looks like variance
     variance = images.double().var(dim=0, correction=0).sum()
     return {

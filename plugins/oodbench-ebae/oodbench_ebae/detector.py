@@ -33,7 +33,11 @@ class EBAE(Detector):
     Params = EBAEParams
     presets = PRESETS
     shapes = SHAPES
-    rare_parameters: ClassVar = {"pretraining.restarts": "when pre-training collapses"}
+    rare_parameters: ClassVar = {
+        "pretraining.keep": "when the last epoch is not the best",
+        "pretraining.patience": "when validation gets no better",
+        "pretraining.restarts": "when pre-training collapses",
+    }
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
