@@ -20,7 +20,7 @@ COMMANDS = {
     "check": "Check that a detector, data set or metric keeps its contract.",
     "evaluate": "Compute the metrics again from stored scores.",
     "leaderboard": "Print the results of a store as ranked tables in Markdown.",
-    "figure": "Draw reconstructions and score histograms of finished runs.",
+    "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
 }
 """Command → help. Each is the object ``command`` of the module of that name in this folder."""
 

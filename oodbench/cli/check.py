@@ -43,10 +43,10 @@ def command(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Check that a detector, data set or metric keeps its contract; exit with 1 if it does not.
+    """Check that a detector, data set or metric keeps its contract.
 
-    A detector is fitted with its preset quick, and less of it: a parameter named epochs or steps is at most 4, a
-    batch_size at most 16, and there are 512 images. --set overrides this.
+    It ends with 1 if that is not so. A detector is fitted with its preset quick, and less of it: a parameter named
+    epochs or steps is at most 4, a batch_size at most 16, and there are 512 images. --set overrides this.
     """
     checks, cases = find(name, find_plugins(), shapes, sets, data_dir)
     rows = list(verdicts(_chosen(checks, only), cases))

@@ -1,4 +1,4 @@
-"""A detector around an autoencoder: what the methods that differ in their loss alone have in common."""
+"""What detectors around an autoencoder share: the score, and for those that differ in their loss alone, the fit."""
 
 from __future__ import annotations
 
@@ -26,15 +26,37 @@ QUICK_AUTOENCODER: dict[str, Any] = {"latent_dim": 16, "width": 0.25, "training"
 """The quick preset of every such detector."""
 
 
-class AutoencoderDetector(Detector):
-    """Trains an autoencoder on its ``loss``; scores by the error on the clean image, ‖x - f_d(f_e(x))‖² / D.
+class ReconstructionDetector(Detector):
+    """Scores by the error of its ``model`` on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
 
-    The latent space is free: codes are not projected onto a sphere.
-    """
+    shapes = SHAPES
+    model: Autoencoder
+
+    @abstractmethod
+    def build(self) -> Autoencoder:
+        """The autoencoder of these parameters, with fresh weights."""
+
+    @torch.no_grad()
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.energy(images.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self.build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
+
+
+class AutoencoderDetector(ReconstructionDetector):
+    """Trains an autoencoder on its ``loss``. The latent space is free: codes are not projected onto a sphere."""
 
     Params = AutoencoderParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": QUICK_AUTOENCODER}
-    shapes = SHAPES
     rare_parameters: ClassVar[Mapping[str, str]] = {
         "training.keep": "when the last epoch is not the best",
         "training.patience": "when validation gets no better",
@@ -42,7 +64,6 @@ class AutoencoderDetector(Detector):
     }
     may_be_constant: ClassVar[bool] = False
     """Whether one output for every image is no failure of training."""
-    model: Autoencoder
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
@@ -63,21 +84,6 @@ class AutoencoderDetector(Detector):
             self.build, params, train, validation, context, loss=self.loss, may_be_constant=self.may_be_constant
         )
         return self
-
-    @torch.no_grad()
-    def score(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model.energy(images.contiguous(memory_format=torch.channels_last))
-
-    @torch.no_grad()
-    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return self.model.state_dict()
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self.build().to(next(iter(state.values())).device)
-        self.model.load_state_dict(state)
 
     def build(self) -> Autoencoder:
         params = self.params

@@ -93,7 +93,7 @@ def every_parameter_takes_effect(case: DetectorCase) -> None:
     (how to clip, when something is clipped). A detector may name parameters that matter in rare cases only, each with
     the case: ``rare_parameters: ClassVar = {"restarts": "when training collapses"}``.
     """
-    rare = getattr(case.detector, "rare_parameters", {})
+    rare = case.detector.rare_parameters
     names = parameters(case.detector.Params)
     unknown = sorted(set(rare) - set(names))
     assert not unknown, f"rare_parameters names {', '.join(unknown)}, which are no parameters"

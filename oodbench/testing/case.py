@@ -208,6 +208,11 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.allclose(one.cpu().double(), other.cpu().double(), rtol=1e-3, atol=1e-5)
 
 
+def nearly_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """All but rounding: a step of 1e-30 is none."""
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-6, atol=1e-12)
+
+
 def different_tensors(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str:
     """The names of tensors that only one state has or that differ, the first three."""
     names = dict.fromkeys([*one, *other])

@@ -12,7 +12,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oodbench.errors import OODBenchError
-from oodbench.testing.case import BRIEF, BRIEF_IMAGES, LEARN, LEAST, Checkpoints, DetectorCase, Fit, Killed, same
+from oodbench.testing.case import (
+    BRIEF,
+    BRIEF_IMAGES,
+    LEARN,
+    LEAST,
+    Checkpoints,
+    DetectorCase,
+    Fit,
+    Killed,
+    nearly_same,
+    same,
+)
 from oodbench.testing.images import held_out
 from oodbench.testing.scoring import separation
 from oodbench.testing.verdicts import Skip
@@ -47,7 +58,7 @@ def training_helps(case: DetectorCase) -> None:
     if not learnt.state:
         raise Skip("there is nothing to learn: the state is empty")
     changed = learnt.state.keys() != untrained.state.keys() or any(
-        not same(tensor, untrained.state[name]) for name, tensor in learnt.state.items()
+        not nearly_same(tensor, untrained.state[name]) for name, tensor in learnt.state.items()
     )
     assert changed, (
         "the state after the whole fit is that of a fit of one step: the training loop trains nothing (is the "

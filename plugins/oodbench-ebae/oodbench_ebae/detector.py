@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from oodbench import Context, Detector, ImageSet, OODBenchError, Shape, shape_text
-from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder, to_sphere
+from oodbench import Context, ImageSet, OODBenchError, Shape, shape_text
+from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, to_sphere
+from oodbench.nn.autoencoder_detector import ReconstructionDetector
 from oodbench.nn.langevin import Chain, visible_chain
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
 from oodbench.nn.replay import ReplayBuffer
@@ -24,7 +25,7 @@ from oodbench_ebae.params import MADE_FOR, PAPER_32, PRESETS, EBAEParams
 PIXELS = (1, 2, 3)
 
 
-class EBAE(Detector):
+class EBAE(ReconstructionDetector):
     """E(x) = ‖x - f_d(f_e(x) / ‖f_e(x)‖)‖² / D, one forward pass of the clean image."""
 
     name = "ebae"
@@ -32,7 +33,6 @@ class EBAE(Detector):
     paper = "Anonymous, supplement to Suppressing Outlier Reconstruction in Autoencoders (2020)"
     Params = EBAEParams
     presets = PRESETS
-    shapes = SHAPES
     rare_parameters: ClassVar = {
         "pretraining.keep": "when the last epoch is not the best",
         "pretraining.patience": "when validation gets no better",
@@ -56,21 +56,6 @@ class EBAE(Detector):
             worst = max(mean_image_error(train_set, context.device), 2 * pretrained_energy(context))
             train(self.phase(context, worst), train_set, context)
         return self
-
-    @torch.no_grad()
-    def score(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model.energy(images.contiguous(memory_format=torch.channels_last))
-
-    @torch.no_grad()
-    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return self.model.state_dict()
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self.build().to(next(iter(state.values())).device)
-        self.model.load_state_dict(state)
 
     def build(self) -> Autoencoder:
         params = self.params
