@@ -266,9 +266,7 @@ def test_fingerprints_are_the_same_in_every_process(tmp_path, loader):
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, loader):
     (tmp_path / "cache").write_text("a file, not a folder")
-    with pytest.raises(
-        DataError, match="cannot write to the cache folder .* with OODBENCH_CACHE"
-    ):
+    with pytest.raises(DataError, match="cannot write to the cache folder .* with OODBENCH_CACHE"):
         loader.load("toy", "test")
 
 
