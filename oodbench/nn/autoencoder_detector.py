@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 
-from oodbench.api import Context, Detector, ImageSet, Params, Shape, param
+from oodbench.api import Context, ImageSet, Params, Shape, param
 from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder
+from oodbench.nn.network_detector import NetworkDetector
 from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_reconstruction
 
 
@@ -26,7 +27,7 @@ QUICK_AUTOENCODER: dict[str, Any] = {"latent_dim": 16, "width": 0.25, "training"
 """The quick preset of every such detector."""
 
 
-class ReconstructionDetector(Detector):
+class ReconstructionDetector(NetworkDetector):
     """Scores by the error of its ``model`` on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
 
     shapes = SHAPES
@@ -43,13 +44,6 @@ class ReconstructionDetector(Detector):
     @torch.no_grad()
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
         return self.model(images)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return self.model.state_dict()
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self.build().to(next(iter(state.values())).device)
-        self.model.load_state_dict(state)
 
 
 class AutoencoderDetector(ReconstructionDetector):

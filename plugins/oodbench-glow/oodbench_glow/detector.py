@@ -6,8 +6,9 @@ from typing import ClassVar, Literal, Self
 
 import torch
 
-from oodbench import Context, Detector, ImageSet, OODBenchError, Params, Shape, param, shape_text
+from oodbench import Context, ImageSet, OODBenchError, Params, Shape, param, shape_text
 from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
+from oodbench.nn.network_detector import NetworkDetector
 from oodbench_glow.flow import GlowNetwork
 
 SUPPLEMENT = "EBAE supplement"
@@ -33,7 +34,7 @@ class GlowParams(Params):
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 
 
-class Glow(Detector):
+class Glow(NetworkDetector):
     """S(x) = -log₂ p(x) / D, ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|."""
 
     name = "glow"
@@ -76,13 +77,6 @@ class Glow(Detector):
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
         return score_bits(self.model, images)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return self.model.state_dict()
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self.build().to(next(iter(state.values())).device)
-        self.model.load_state_dict(state)
 
     def build(self) -> GlowNetwork:
         params = self.params

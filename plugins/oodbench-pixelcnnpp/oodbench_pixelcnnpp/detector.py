@@ -6,8 +6,9 @@ from typing import ClassVar, Self
 
 import torch
 
-from oodbench import Context, Detector, ImageSet, OODBenchError, Params, Shape, param, shape_text
+from oodbench import Context, ImageSet, OODBenchError, Params, Shape, param, shape_text
 from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
+from oodbench.nn.network_detector import NetworkDetector
 from oodbench.training import steps_per_epoch
 from oodbench_pixelcnnpp.network import PixelCNNPPNetwork
 
@@ -28,7 +29,7 @@ class PixelCNNPPParams(Params):
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 
 
-class PixelCNNPP(Detector):
+class PixelCNNPP(NetworkDetector):
     """S(x) = -log₂ p(x) / D, p(x) = Π_i p(x_i | x_<i), each p a discretised mixture of logistics."""
 
     name = "pixelcnnpp"
@@ -71,13 +72,6 @@ class PixelCNNPP(Detector):
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
         return score_bits(self.model, images)
-
-    def state(self) -> dict[str, torch.Tensor]:
-        return self.model.state_dict()
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        self.model = self.build().to(next(iter(state.values())).device)
-        self.model.load_state_dict(state)
 
     def build(self) -> PixelCNNPPNetwork:
         params = self.params

@@ -1,0 +1,27 @@
+"""A detector whose state is the weights of one network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+
+from oodbench.api import Detector
+
+
+class NetworkDetector(Detector):
+    """``fit`` leaves the trained network in ``model``; its weights are all that was learnt."""
+
+    model: Any
+
+    @abstractmethod
+    def build(self) -> torch.nn.Module:
+        """The network of these parameters, with fresh weights."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.model = self.build().to(next(iter(state.values())).device)
+        self.model.load_state_dict(state)
