@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from oodbench import Context, ImageSet
-from oodbench.nn.likelihood import DensityModel, LikelihoodParams, fit_likelihood, mean_bits, score_bits, to_levels
+from oodbench.nn.likelihood import (
+    AT_ONCE,
+    LARGE,
+    DensityModel,
+    LikelihoodParams,
+    at_once,
+    fit_likelihood,
+    mean_bits,
+    score_bits,
+    to_levels,
+)
 
 
 class Uniform(DensityModel):
@@ -40,6 +50,15 @@ def test_a_uniform_model_needs_8_bits_per_dimension(shape):
     scores = score_bits(Uniform(), torch.rand(300, *shape))
     torch.testing.assert_close(scores, torch.full((300,), 8.0))
     assert mean_bits(Uniform(), images(700), Context(torch.device("cpu"))) == pytest.approx(8)
+
+
+@pytest.mark.parametrize(("widest", "expected"), [(1, AT_ONCE), (1600, 3), (10**6, 1)])
+def test_fewer_images_are_scored_at_once_where_layers_are_wide(widest, expected):
+    model, stack = Uniform(), torch.rand(5, 1, 28, 28)
+    model.widest = widest
+    assert at_once(model, stack) == expected
+    assert expected == 1 or expected * widest * 28 * 28 * 4 <= LARGE
+    torch.testing.assert_close(score_bits(model, stack), torch.full((5,), 8.0))
 
 
 def test_levels_survive_the_way_through_unit_range():

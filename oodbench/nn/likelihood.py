@@ -17,10 +17,17 @@ LEVELS = 256
 VALIDATION_BATCH = 512
 AT_ONCE = 128
 """Images scored at once: more would only need more memory."""
+LARGE = 2**24
+"""Bytes of one layer from which a CPU gets slower: larger blocks are mapped anew, page by page, at every use."""
 
 
 class DensityModel(nn.Module):
-    """A network that gives every 8-bit image a likelihood."""
+    """A network that gives every 8-bit image a likelihood.
+
+    widest: values that its widest layer has for each pixel; 1 stands for few.
+    """
+
+    widest: int = 1
 
     def log_likelihood(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """ln p of images (b, C, H, W) in [0, 1], one each, (b,).
@@ -61,7 +68,15 @@ def to_levels(images: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def score_bits(model: DensityModel, images: torch.Tensor) -> torch.Tensor:
     """Bits per dimension of images (b, C, H, W), deterministic, float32 (b,)."""
-    return torch.cat([model.bits_per_dim(part) for part in images.split(AT_ONCE)]).float()
+    return torch.cat([model.bits_per_dim(part) for part in images.split(at_once(model, images))]).float()
+
+
+def at_once(model: DensityModel, images: torch.Tensor) -> int:
+    """How many of the images (b, C, H, W) to score at once."""
+    if images.device.type != "cpu":
+        return AT_ONCE
+    pixels = images.shape[2] * images.shape[3]
+    return min(AT_ONCE, max(1, LARGE // (4 * model.widest * pixels)))
 
 
 def fit_likelihood(

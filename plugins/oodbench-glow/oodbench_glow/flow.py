@@ -54,6 +54,11 @@ class InvertibleConv(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self._multiply(self.weight, x)
 
+    def after(self, norm: ActNorm, x: torch.Tensor) -> torch.Tensor:
+        """What this makes of the norm's output, as one convolution: a pass over the images less."""
+        matrix = self.weight * norm.log_scale.exp().flatten()
+        return self._multiply(matrix, x, norm.bias.flatten())
+
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         return self._multiply(torch.linalg.inv(self.weight), y)
 
@@ -61,9 +66,25 @@ class InvertibleConv(nn.Module):
         return pixels * torch.linalg.slogdet(self.weight).logabsdet
 
     @staticmethod
-    def _multiply(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def _multiply(matrix: torch.Tensor, x: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+        """The matrix times x + shift at every pixel."""
         with torch.autocast(x.device.type, enabled=False):  # rounded to bfloat16 it would have another determinant
-            return functional.conv2d(x, matrix[:, :, None, None])
+            return functional.conv2d(x, matrix[:, :, None, None], None if shift is None else matrix @ shift)
+
+
+class NormedConv(nn.Conv2d):
+    """A convolution and actnorm after it, as one convolution: the norm scales the weights and gives the bias."""
+
+    def __init__(self, channels: int, out: int, kernel: int):
+        super().__init__(channels, out, kernel, padding=kernel // 2, bias=False)
+        self.norm = ActNorm(out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = self.norm.log_scale.exp()
+        return self._conv_forward(x, self.weight * scale[:, None], (self.norm.bias * scale).flatten())
+
+    def normalise(self, x: torch.Tensor) -> None:
+        self.norm.normalise(super().forward(x))
 
 
 class ZeroConv(nn.Conv2d):
@@ -73,10 +94,12 @@ class ZeroConv(nn.Conv2d):
         super().__init__(channels, out, 3, padding=1)
         self.log_scale = nn.Parameter(torch.zeros(out, 1, 1))
         nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        self.bias: nn.Parameter
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x) * (3 * self.log_scale).exp()
+        scale = (3 * self.log_scale).exp()
+        return self._conv_forward(x, self.weight * scale[:, None], self.bias * scale.flatten())
 
 
 class Coupling(nn.Module):
@@ -87,15 +110,13 @@ class Coupling(nn.Module):
         self.affine = kind == "affine"
         half = channels // 2
         self.network = nn.Sequential(
-            nn.Conv2d(half, hidden, 3, padding=1, bias=False),
-            ActNorm(hidden),
-            nn.ReLU(),
-            nn.Conv2d(hidden, hidden, 1, bias=False),
-            ActNorm(hidden),
-            nn.ReLU(),
+            NormedConv(half, hidden, 3),
+            nn.ReLU(inplace=True),
+            NormedConv(hidden, hidden, 1),
+            nn.ReLU(inplace=True),
             ZeroConv(hidden, channels if self.affine else half),
         )
-        for layer in (self.network[0], self.network[3]):
+        for layer in (self.network[0], self.network[2]):
             nn.init.normal_(layer.weight, std=0.05)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,11 +149,14 @@ class FlowStep(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = x.shape[2] * x.shape[3]
-        y, log_det = self.coupling(self.mix(self.norm(x)))
+        y, log_det = self.coupling(self.mix.after(self.norm, x))
         return y, log_det + self.norm.log_det(pixels) + self.mix.log_det(pixels)
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         return self.norm.inverse(self.mix.inverse(self.coupling.inverse(y)))
+
+    def normalise(self, x: torch.Tensor) -> None:
+        self.norm.normalise(x)
 
 
 class GlowNetwork(DensityModel):
@@ -177,7 +201,7 @@ class GlowNetwork(DensityModel):
         hooks = [
             module.register_forward_pre_hook(lambda module, inputs: module.normalise(inputs[0]))
             for module in self.modules()
-            if isinstance(module, ActNorm)
+            if isinstance(module, FlowStep | NormedConv)
         ]
         self.log_likelihood(images, generator)
         for hook in hooks:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from oodbench_glow.flow import ActNorm, Coupling, FlowStep, GlowNetwork, InvertibleConv
+from oodbench_glow.flow import ActNorm, Coupling, FlowStep, GlowNetwork, InvertibleConv, NormedConv
 
 KINDS = ("affine", "additive")
 SMALL = [(1, 4, 4), (3, 4, 4)]
@@ -85,8 +85,10 @@ def test_initialisation_brings_every_actnorm_to_zero_mean_and_unit_variance():
     model.initialise(batch, torch.Generator().manual_seed(3))
     seen = []
     for module in model.modules():
-        if isinstance(module, ActNorm):
-            module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        if isinstance(module, FlowStep):
+            module.register_forward_pre_hook(lambda step, inputs: seen.append(step.norm(inputs[0])))
+        if isinstance(module, NormedConv):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
     model.log_likelihood(batch, torch.Generator().manual_seed(3))
     assert len(seen) == 9
     for output in seen:
@@ -141,3 +143,13 @@ def test_a_step_mixes_before_it_couples():
     x = images(1, 4, 2, 2)
     torch.testing.assert_close(step(x)[0], step.coupling(step.mix(step.norm(x)))[0])
     torch.testing.assert_close(step.inverse(step(x)[0]), x)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_normed_convolution_is_a_convolution_and_then_the_norm(kernel):
+    torch.manual_seed(0)
+    layer = shaken(NormedConv(4, 6, kernel))
+    x = images(2, 4, 5, 5)
+    plain = torch.nn.functional.conv2d(x, layer.weight, padding=kernel // 2)
+    torch.testing.assert_close(layer(x), layer.norm(plain))
+    assert layer.norm.bias.abs().min() > 0

@@ -132,6 +132,7 @@ class PixelCNNPPNetwork(DensityModel):
 
     def __init__(self, channels: int, resnets: int, filters: int, mixtures: int, dropout: float):
         super().__init__()
+        self.widest = 2 * filters
         seen = channels + 1  # a plane of ones tells the padding from the image
         self.first_above = ShiftedConv("above", seen, filters, (2, 3), shift=(1, 0))
         self.first_left_above = ShiftedConv("above", seen, filters, (1, 3), shift=(1, 0))
