@@ -216,6 +216,33 @@ def test_a_refusal_of_few_images_is_a_reason_to_skip():
     assert all("too few images for a covariance" in verdict.reason for verdict in verdicts)
 
 
+class Mean(Detector):
+    """Closed form: the squared distance to the mean image. Only its caller draws random numbers, for noise."""
+
+    name = "mean"
+
+    def fit(self, train_set, validation, context):
+        self.mean = torch.cat(list(train_set.batches(64, context.device))).mean(dim=0)
+        return self
+
+    def score(self, images):
+        return (images - self.mean).square().mean(dim=(1, 2, 3))
+
+    def state(self):
+        return {"mean": self.mean}
+
+    def load_state(self, state):
+        self.mean = state["mean"]
+
+
+def test_no_seed_matters_to_a_detector_that_draws_no_random_numbers():
+    verdicts = {verdict.check: verdict for verdict in run_checks(HERE, DetectorCase(Mean, SHAPE))}
+    seeds = verdicts["another_seed_gives_other_weights"]
+    assert (seeds.outcome, seeds.reason) == ("skipped", "fit draws no random numbers, so that no seed can matter")
+    others = {verdict.check: verdict.reason for verdict in verdicts.values() if verdict.outcome == "failed"}
+    assert not others, others
+
+
 def test_an_error_of_the_detector_is_a_failed_check():
     class Crashing(Working):
         def fit(self, train_set, validation, context):
