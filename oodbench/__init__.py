@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Run,
         Scores,
         Shape,
+        Stream,
         param,
         shape_text,
     )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _HOME = {
     "oodbench.api": (
         "SCORE_CONVENTION Checkpoints Context Dataset Detector ImageSet Metric Params Progress Provenance Result Run "
-        "Scores Shape param shape_text"
+        "Scores Shape Stream param shape_text"
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
     "oodbench.hookspecs": "hookimpl",
@@ -64,6 +65,7 @@ __all__ = [
     "Scores",
     "Shape",
     "StoreError",
+    "Stream",
     "UnknownName",
     "find_detector",
     "hookimpl",

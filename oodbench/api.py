@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,12 +23,17 @@ import numpy as np
 import pydantic
 
 from oodbench.errors import DataError, OODBenchError, UnknownName
+from oodbench.mapped import release
 
 if TYPE_CHECKING:
     import torch
 
 SCORE_CONVENTION = "A higher score is more out-of-distribution; the out-data set is the positive class."
 SPLITS = ("train", "validation", "test")
+PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,120})?")
+"""A data set's name without a path; of classes as many as a file name can hold."""
+
+CHUNK_BYTES = 2**24
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
@@ -34,6 +41,11 @@ Shape = tuple[int, int, int]
 
 def shape_text(shape: Shape) -> str:
     return "×".join(map(str, shape))
+
+
+def chunk_rows(shape: Shape) -> int:
+    """How many images of the shape are read, decoded or written at once: about 16 MiB."""
+    return max(1, CHUNK_BYTES // int(np.prod(shape)))
 
 
 # ---------------------------------------------------------------------------------------- data
@@ -73,11 +85,15 @@ class ImageSet:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        for start in range(0, len(self), 65536):
-            digest.update(self.images[start : start + 65536].tobytes())
-        digest.update(self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.shape, self.chunks(), self.labels)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The images in order, some at a time; of mapped ones those that were passed do not stay in memory."""
+        rows = chunk_rows(self.shape)
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            yield self.images[start:stop]
+            release(self.images, start, stop)
 
     def only(self, classes: Sequence[int]) -> ImageSet:
         """The images of these classes."""
@@ -85,19 +101,30 @@ class ImageSet:
         return ImageSet(self.name, self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
 
     def batches(
-        self, batch_size: int, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+        self,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        skip: int = 0,
     ) -> Iterator[torch.Tensor]:
-        """Float32 batches (b, C, H, W) in [0, 1] on the device; in random order if a generator is given."""
+        """Float32 batches (b, C, H, W) in [0, 1] on the device; in random order if a generator is given.
+
+        ``skip`` leaves out so many images at the beginning.
+        """
         import torch
 
         stack = self._tensor(torch.device(device))
         order = None
         if generator is not None:
             order = torch.randperm(len(self), generator=generator, device=generator.device).to(stack.device)
-        for start in range(0, len(self), batch_size):
+        for start in range(skip, len(self), batch_size):
             stop = start + batch_size
             batch = stack[start:stop] if order is None else stack[order[start:stop]]
-            yield batch.to(device).to(torch.float32).div_(255)
+            if stack.device.type != torch.device(device).type:
+                batch = batch.pin_memory()  # so that nothing waits for its copy to the device
+            yield batch.to(device, non_blocking=True).to(torch.float32).div_(255)
+            if order is None:
+                release(self.images, start, min(stop, len(self)))
 
     def _tensor(self, device: torch.device) -> torch.Tensor:
         """The whole stack as uint8, on the device where it fits there, else on the CPU."""
@@ -105,12 +132,42 @@ class ImageSet:
 
         key = str(device)
         if key not in self._on_device:
-            writable = self.images if self.images.flags.writeable else self.images.copy()
-            stack = torch.from_numpy(writable)
+            with warnings.catch_warnings():  # of an array that cannot be written to: nothing here writes to it
+                warnings.simplefilter("ignore", UserWarning)
+                stack = torch.from_numpy(self.images)
             if device.type == "cuda" and stack.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
                 stack = stack.to(device)
             self._on_device[key] = stack
         return self._on_device[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What an ImageSet has, but the images come some at a time, as they may be more than the memory holds.
+
+    chunks: uint8 (any number, C, H, W), in order; they can be gone through once.
+    """
+
+    name: str
+    split: str
+    shape: Shape
+    labels: np.ndarray
+    indices: np.ndarray
+    chunks: Iterable[np.ndarray]
+
+    def gathered(self) -> ImageSet:
+        """All of it in memory."""
+        images = np.concatenate([np.empty((0, *self.shape), np.uint8), *self.chunks])
+        return ImageSet(self.name, self.split, images, self.labels, self.indices)
+
+
+def fingerprint(shape: Shape, chunks: Iterable[np.ndarray], labels: np.ndarray) -> str:
+    """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
+    digest = hashlib.sha256(repr((len(labels), *map(int, shape))).encode())
+    for chunk in chunks:
+        digest.update(chunk.tobytes())
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -123,6 +180,11 @@ class Dataset:
     sizes: images a split, as published. A split that is not named does not exist.
     files: ``files(root)`` are the paths that ``load`` reads; empty for one that needs none.
     version: raised when the same files or seed begin to give other images.
+    stream: what ``load`` gives, some at a time, of a data set that may be larger than memory.
+    at: for data sets that are named with a path, as in ``folder:PATH``: the data set of that path. What is called
+        ``folder`` alone then has no images.
+    checksums: the published MD5s: path below the root → MD5.
+    by_hand: ``by_hand(root)`` says what to put where, of a data set that must be fetched by hand.
     """
 
     name: str
@@ -135,6 +197,10 @@ class Dataset:
     source: str = ""
     licence: str = ""
     version: int = 1
+    stream: Callable[[str, Path, Shape | None], Stream] | None = None
+    at: Callable[[str], Dataset] | None = None
+    checksums: Callable[[], Mapping[str, str]] = dict
+    by_hand: Callable[[Path], str] | None = None
 
 
 # ------------------------------------------------------------------------------------ detectors
@@ -223,6 +289,13 @@ class Progress:
 
     def message(self, text: str) -> None:
         """Something a person should read."""
+
+    def of(self, run: str) -> Progress:
+        """The progress of one of several runs that are under way at once; ``done`` ends it."""
+        return self
+
+    def done(self) -> None:
+        """This run is over."""
 
 
 class Checkpoints(Protocol):
@@ -335,8 +408,16 @@ class Run:
 
 
 def file_name(dataset: str) -> str:
-    """A data set's name as part of a file name: ``mnist:0-8`` → ``mnist_0-8``. One to one, as no name has ``_``."""
-    return dataset.replace(":", "_")
+    """A data set's name as part of a file name: ``mnist:0-8`` → ``mnist_0-8``, ``folder:/my/Cats`` → ``folder_cats_…``.
+
+    One to one: a name has no ``_`` itself, and that of a path ends in its hash.
+    """
+    if PLAIN_NAME.fullmatch(dataset):
+        return dataset.replace(":", "_")
+    kind, _, path = dataset.partition(":")
+    last = re.sub("[^a-z0-9]+", "-", path.lower().rstrip("/").rpartition("/")[2]).strip("-")[:32] or "path"
+    digest = hashlib.sha256(dataset.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{kind}_{last}_{digest}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,18 +6,15 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
-
-from oodbench.api import SPLITS, Dataset, ImageSet, Shape, shape_text
+from oodbench import imagecache
+from oodbench.api import SPLITS, Dataset, ImageSet, Shape, Stream, file_name, shape_text
 from oodbench.errors import DataError
+from oodbench.imaging import conform
 from oodbench.registry import Registry
 
-CHUNK = 4096
 CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
@@ -41,35 +38,62 @@ class Loader:
     """Finds, decodes, caches, selects and brings to shape.
 
     root: the folder of the data sets' own files. cache: where decoded arrays are kept; it may be deleted at any time.
+    tell: is told how many images of a data set's split are decoded, while that goes on: ``tell(name, done, of)``.
     """
 
-    def __init__(self, registry: Registry, root: Path, cache: Path):
+    def __init__(
+        self,
+        registry: Registry,
+        root: Path,
+        cache: Path,
+        tell: Callable[[str, int, int], None] = lambda what, done, of: None,
+    ):
         self.registry = registry
         self.root = Path(root).absolute()
         self.cache = Path(cache).absolute()
+        self.tell = tell
+        self._at: dict[str, Dataset] = {}
+
+    def find(self, name: str) -> tuple[Dataset, tuple[int, ...] | None]:
+        """The data set of that name, and the classes chosen from it, None for all. What a path holds is read once."""
+        kind, _, path = name.partition(":")
+        dataset = self.registry.dataset(kind)
+        if dataset.at is None:
+            return dataset, parse(name)[1]
+        if not path:
+            raise DataError(f"{kind} is named with a path: {kind}:PATH")
+        if name not in self._at:
+            self._at[name] = dataset.at(path)
+        return self._at[name], None
+
+    def share_classes(self, one: str, other: str) -> bool:
+        """Whether two names choose the same class of one source: as in and out they would call the same images both."""
+        (source, classes), (other_source, other_classes) = self.find(one), self.find(other)
+        if source.name != other_source.name:
+            return False
+        return classes is None or other_classes is None or bool(set(classes) & set(other_classes))
 
     def shape(self, name: str) -> Shape | None:
-        """The shape of the data set's images; None where it is made in whatever shape is asked for."""
-        return self.registry.dataset(parse(name)[0]).shape
+        """The shape of the data set's images; None where it has none of its own."""
+        return self.find(name)[0].shape
 
     def check(self, name: str, split: str) -> None:
         """Refuse a data set, split or class that does not exist, without reading anything."""
-        base, classes = parse(name)
-        dataset = self.registry.dataset(base)
+        dataset, classes = self.find(name)
         if split not in dataset.sizes:
             other = "" if split == "test" else "; it can be named after --out only"
-            raise DataError(f"{base} has no {split} split{other}")
+            raise DataError(f"{dataset.name} has no {split} split{other}")
         missing = sorted(set(classes or ()) - set(dataset.classes))
         if missing and not dataset.classes:
-            raise DataError(f"{base} has no classes to choose from: name it without ':'")
+            raise DataError(f"{dataset.name} has no classes to choose from: name it without ':'")
         if missing:
-            raise DataError(f"{base} has classes {_ranges(dataset.classes)}; there is no class {_ranges(missing)}")
+            there = _ranges(dataset.classes)
+            raise DataError(f"{dataset.name} has classes {there}; there is no class {_ranges(missing)}")
 
     def load(self, name: str, split: str, shape: Shape | None = None) -> ImageSet:
         """One split, only the classes named, brought to ``shape`` where one is given; DataError if nothing is left."""
         self.check(name, split)
-        base, classes = parse(name)
-        dataset = self.registry.dataset(base)
+        dataset, classes = self.find(name)
         whole = self._whole(dataset, split, shape)
         chosen = ImageSet(name, split, whole.images, whole.labels, whole.indices)
         if classes is None or set(classes) == set(dataset.classes):
@@ -80,12 +104,19 @@ class Loader:
             raise DataError(f"{name} has no image in its {split} split")
         return chosen
 
+    def kept(self, name: str) -> dict[str, int]:
+        """How many images of each split the cache has, of those splits that it has; decodes and fetches nothing."""
+        dataset, _ = self.find(name)
+        folder = self._folder(dataset, None)
+        counts = {split: imagecache.count(folder, split) for split in SPLITS if split in dataset.sizes}
+        return {split: count for split, count in counts.items() if count is not None}
+
     def notes(self, name: str) -> list[str]:
         """What a reader of the numbers must know of the data set: that it is not as large as published.
 
         Reads all splits, but fetches nothing: files that are not there yet say nothing.
         """
-        dataset = self.registry.dataset(parse(name)[0])
+        dataset, _ = self.find(name)
         if dataset.shape is None or not self._complete(dataset):
             return []
         published = {split: dataset.sizes[split] for split in SPLITS if split in dataset.sizes}
@@ -105,16 +136,15 @@ class Loader:
         if shape in (None, dataset.shape):
             return decoded
         folder, stem = self._folder(dataset, None), f"{split}-{'x'.join(map(str, shape))}"
-        kept = _recall(folder, stem, dataset.name, split)
+        kept = imagecache.recall(folder, stem, dataset.name, split)
         if kept is not None:
             return kept
-        conformed = conform(decoded.images, shape)
-        made = ImageSet(dataset.name, split, conformed, decoded.labels, decoded.indices)
-        return self._keep(folder, stem, made)
+        chunks = (conform(chunk, shape) for chunk in decoded.chunks())
+        return self._keep(folder, stem, Stream(dataset.name, split, shape, decoded.labels, decoded.indices, chunks))
 
     def _decoded(self, dataset: Dataset, split: str, shape: Shape | None) -> ImageSet:
         folder = self._folder(dataset, shape)
-        kept = _recall(folder, split, dataset.name, split)
+        kept = imagecache.recall(folder, split, dataset.name, split)
         if kept is not None:
             return kept
         complete = self._complete(dataset)
@@ -123,103 +153,43 @@ class Loader:
             folder = self._folder(dataset, shape)
         return self._keep(folder, split, made)
 
-    def _keep(self, folder: Path, stem: str, made: ImageSet) -> ImageSet:
+    def _keep(self, folder: Path, stem: str, made: Stream) -> ImageSet:
         """Put it into the cache and map it from there."""
+        what, count = f"{made.name} {made.split}", len(made.labels)
         try:
-            _store(folder, stem, made)
+            imagecache.store(folder, stem, made, lambda done: self.tell(what, done, count))
         except OSError as error:
             where = f"choose another folder with OODBENCH_CACHE ({error.strerror})"
             raise DataError(f"cannot write to the cache folder {self.cache}: {where}") from error
-        kept = _recall(folder, stem, made.name, made.split)
-        return made if kept is None else kept
+        kept = imagecache.recall(folder, stem, made.name, made.split)
+        if kept is None:
+            raise DataError(f"{folder} has lost what was just written to it: leave the cache alone while in use")
+        return kept
 
     def _complete(self, dataset: Dataset) -> bool:
         return all(map(os.path.exists, dataset.files(self.root)))
 
-    def _decode(self, dataset: Dataset, split: str, shape: Shape | None) -> ImageSet:
-        images = dataset.load(split, self.root, shape)
+    def _decode(self, dataset: Dataset, split: str, shape: Shape | None) -> Stream:
+        if dataset.stream is not None:
+            made = dataset.stream(split, self.root, shape)
+        else:
+            whole = dataset.load(split, self.root, shape)
+            made = Stream(whole.name, whole.split, whole.shape, whole.labels, whole.indices, whole.chunks())
         promised = dataset.shape or shape
-        if not len(images):
+        if not len(made.labels):
             raise DataError(f"{dataset.name} has no image in its {split} split")
-        if promised is not None and images.shape != promised:
-            raise DataError(f"{dataset.name} gave images of {shape_text(images.shape)}, not of {shape_text(promised)}")
-        return images
+        if promised is not None and made.shape != promised:
+            raise DataError(f"{dataset.name} gave images of {shape_text(made.shape)}, not of {shape_text(promised)}")
+        return made
 
     def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
         """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
         files = [(str(path), *_stamp(path)) for path in dataset.files(self.root)]
-        version = self.registry.version("data set", dataset.name)
+        version = self.registry.version("data set", dataset.name.partition(":")[0])
         made_in = shape if dataset.shape is None else None
         identity = json.dumps([dataset.name, dataset.version, version, made_in, files])
-        return self.cache / "datasets" / f"{dataset.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-
-def conform(images: np.ndarray, shape: Shape) -> np.ndarray:
-    """Uint8 images (n, C, H, W) → (n, *shape): grey to colour by copying, colour to grey by luminance, bilinear resize.
-
-    Every data set goes through here, so that no resize betrays the source. Raises DataError for other channel counts.
-    """
-    if images.shape[1:] == shape:
-        return images
-    if images.shape[1] != shape[0] and {images.shape[1], shape[0]} != {1, 3}:
-        raise DataError(f"cannot bring images of {shape_text(images.shape[1:])} to {shape_text(shape)}")
-    conformed = np.empty((len(images), *shape), np.uint8)
-    for start in range(0, len(images), CHUNK):
-        conformed[start : start + CHUNK] = _conform_chunk(images[start : start + CHUNK], shape)
-    return conformed
-
-
-def _conform_chunk(images: np.ndarray, shape: Shape) -> np.ndarray:
-    import torch
-    from torchvision.transforms.v2 import functional
-
-    stack = torch.from_numpy(np.array(images))  # (b, C, H, W); a copy, as torch wants it writable
-    if shape[0] == 1 and stack.shape[1] == 3:
-        # In float and rounded: torchvision truncates uint8, and its weights sum to 0.9999, so white would turn grey.
-        stack = functional.rgb_to_grayscale(stack.float()).round_().to(torch.uint8)
-    if stack.shape[2:] != shape[1:]:
-        stack = functional.resize(stack, list(shape[1:]), functional.InterpolationMode.BILINEAR, antialias=True)
-    return stack.expand(-1, shape[0], -1, -1).numpy()
-
-
-# ------------------------------------------------------------------------------------------ cache
-
-
-def _recall(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
-    """What the cache has, the images mapped copy-on-write; None if that is nothing, or damaged."""
-    try:
-        record = json.loads((folder / f"{stem}.json").read_text())
-        images = np.load(folder / f"{stem}.npy", mmap_mode="c")
-        labels = np.load(folder / f"{stem}-labels.npy")
-        indices = np.load(folder / f"{stem}-indices.npy")
-        if list(images.shape) != record["shape"]:
-            return None
-        image_set = ImageSet(name, split, images, labels, indices)
-        image_set.__dict__["fingerprint"] = record["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
-        return None
-    return image_set
-
-
-def _store(folder: Path, stem: str, image_set: ImageSet) -> None:
-    """Each file appears whole or not at all, and the record last, so that two processes may do this at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"shape": list(image_set.images.shape), "fingerprint": image_set.fingerprint}
-    _write(folder / f"{stem}.npy", lambda file: np.save(file, image_set.images))
-    _write(folder / f"{stem}-labels.npy", lambda file: np.save(file, np.asarray(image_set.labels, np.int64)))
-    _write(folder / f"{stem}-indices.npy", lambda file: np.save(file, np.asarray(image_set.indices, np.int64)))
-    _write(folder / f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    handle, beside = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        return self.cache / "datasets" / f"{file_name(dataset.name)}-{digest}"
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from oodbench import hookspecs
 from oodbench.errors import reason
 
 GROUP = "oodbench"
-BUILTIN = ("metrics", "synthetic", "samples", "vision")
+BUILTIN = ("metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own")
 
 
 @dataclass

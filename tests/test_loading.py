@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from oodbench import hookspecs
-from oodbench.api import Dataset, ImageSet
+from oodbench.api import Dataset, ImageSet, Stream
 from oodbench.builtin import synthetic
 from oodbench.errors import DataError, UnknownName
-from oodbench.loading import Loader, conform, parse
+from oodbench.imaging import conform
+from oodbench.loading import Loader, parse
 from oodbench.plugins import Plugins
 from oodbench.registry import load_registry
 
@@ -169,11 +170,9 @@ def test_the_kept_fingerprint_is_the_computed_one(loader):
     assert kept.fingerprint == fresh.fingerprint
 
 
-def test_writing_into_a_mapped_image_never_reaches_the_cache(loader):
-    image_set = loader.load("toy", "train")
-    before = image_set.images.copy()
-    image_set.images[:] = 7
-    np.testing.assert_array_equal(loader.load("toy", "train").images, before)
+def test_mapped_images_cannot_be_written_to(loader):
+    with pytest.raises(ValueError, match="read-only"):
+        loader.load("toy", "train").images[:] = 7
 
 
 def test_a_changed_source_file_is_decoded_again(tmp_path, loader, toy):
@@ -270,6 +269,62 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, loader):
         loader.load("toy", "test")
 
 
+# ------------------------------------------------------------------------------- larger than memory
+
+
+def streamed(toy, chunks=None):
+    """The toy data set as one that is read some images at a time, and never whole."""
+
+    def stream(split, root, shape):
+        images = toy.load(split, root, shape)
+        parts = np.array_split(images.images, 7) if chunks is None else chunks(images.images)
+        return Stream("toy", split, SHAPE, images.labels, images.indices, iter(parts))
+
+    def never(split, root, shape):
+        raise AssertionError("read whole")
+
+    return toy.dataset(load=never, stream=stream)
+
+
+def test_a_stream_is_put_into_the_cache_as_if_it_were_read_whole(tmp_path, toy):
+    write_source(tmp_path / "data")
+    whole = make_loader(tmp_path / "whole", toy.dataset())
+    whole.root = tmp_path / "data"
+    some = make_loader(tmp_path, streamed(toy))
+    for split in SIZES:
+        for shape in (None, (3, 8, 8)):
+            expected, found = whole.load("toy", split, shape), some.load("toy", split, shape)
+            assert found.fingerprint == expected.fingerprint
+            np.testing.assert_array_equal(found.images, expected.images)
+            np.testing.assert_array_equal(found.indices, expected.indices)
+
+
+def test_how_far_it_is_is_told(tmp_path, toy):
+    write_source(tmp_path / "data")
+    loader, told = make_loader(tmp_path, streamed(toy)), []
+    loader.tell = lambda *said: told.append(said)
+    loader.load("toy", "test")
+    assert [done for _, done, _ in told] == [3, 6, 9, 12, 15, 18, 20]
+    assert {(what, of) for what, _, of in told} == {("toy test", 20)}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "message"),
+    [
+        (lambda images: [images[:5]], "toy: 5 images in its test split, but 20 labels"),
+        (lambda images: [images, images], "toy: 40 images in its test split, but 20 labels"),
+        (lambda images: [images.astype(float)], "toy: images must be uint8 .* not float64"),
+        (lambda images: [images[:, :, 1:]], "toy: images must be uint8 .* of 1×6×5, not uint8"),
+    ],
+)
+def test_a_stream_that_gives_something_else_is_refused_and_leaves_nothing(tmp_path, toy, chunks, message):
+    write_source(tmp_path / "data")
+    loader = make_loader(tmp_path, streamed(toy, chunks))
+    with pytest.raises(DataError, match=message):
+        loader.load("toy", "test")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
 # ------------------------------------------------------------------------- data sets that misbehave
 
 
@@ -340,7 +395,7 @@ def test_grey_in_colour_comes_back_unchanged():
 def test_conform_is_the_same_in_chunks(monkeypatch):
     images = smooth_images(11, (1, 28, 28))
     whole = conform(images, (3, 32, 32))
-    monkeypatch.setattr("oodbench.loading.CHUNK", 4)
+    monkeypatch.setattr("oodbench.imaging.CHUNK", 4)
     np.testing.assert_array_equal(conform(images, (3, 32, 32)), whole)
 
 

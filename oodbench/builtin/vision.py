@@ -56,6 +56,17 @@ class Source:
     def files(self, root: Path) -> list[Path]:
         return list(dict.fromkeys(path for part in self.parts for path in self.paths(root, part)))
 
+    def checksums(self) -> dict[str, str]:
+        """Of the files as published, for MNIST and its like the gzipped ones."""
+        class_ = self.class_()
+        if self.read is read_idx:
+            listed = class_.resources
+        elif self.read is read_svhn:
+            listed = [(name, md5) for _, name, md5 in class_.split_list.values()]
+        else:
+            listed = [*class_.train_list, *class_.test_list, (class_.meta["filename"], class_.meta["md5"])]
+        return {str(Path(self.folder, name)): md5 for name, md5 in listed}
+
     def class_(self) -> Any:
         from torchvision import datasets
 
@@ -117,26 +128,24 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def read_cifar(source: Source, root: Path, part: str) -> Arrays:
-    cifar = source.class_()
-    listed = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
-    _check(source.paths(root, part), dict(listed))
-    data = cifar(root, train=part == "train")
+    _check(source, root, part)
+    data = source.class_()(root, train=part == "train")
     return np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.array(data.targets, np.int64)
 
 
 def read_svhn(source: Source, root: Path, part: str) -> Arrays:
-    svhn = source.class_()
-    _check(source.paths(root, part), {name: md5 for _, name, md5 in svhn.split_list.values()})
-    data = svhn(root, split=part)
+    _check(source, root, part)
+    data = source.class_()(root, split=part)
     return np.ascontiguousarray(data.data), data.labels
 
 
-def _check(paths: list[Path], md5: Mapping[str, str]) -> None:
+def _check(source: Source, root: Path, part: str) -> None:
     """Torchvision refuses a file of another checksum too, but does not say which."""
     from torchvision.datasets.utils import check_integrity
 
-    for path in paths:
-        if not check_integrity(path, md5[path.name]):
+    published = source.checksums()
+    for path in source.paths(root, part):
+        if not check_integrity(path, published[str(path.relative_to(root))]):
             raise _damaged(path, "its MD5 checksum is not the published one")
 
 
@@ -151,19 +160,26 @@ def download(source: Source, root: Path, part: str) -> None:
     """Let torchvision fetch it beside its place, then move in what is missing: a broken download leaves nothing."""
     missing = [path for path in source.paths(root, part) if not isfile(path)]
     try:
-        if os.environ.get("OODBENCH_OFFLINE", "0") not in ("", "0"):
-            raise OSError("OODBENCH_OFFLINE is set")
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder, _quiet():
+        with beside(root) as folder:
             choice = {"split": part} if source.read is read_svhn else {"train": part == "train"}
             source.class_()(folder, download=True, **choice)
             for path in source.files(root):
-                fetched = Path(folder) / path.relative_to(root)
+                fetched = folder / path.relative_to(root)
                 if isfile(fetched) and not isfile(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     fetched.rename(path)
     except Exception as error:  # whatever it was, the way out is the same
         raise DataError(_how_to_get(source, missing, error)) from error
+
+
+@contextlib.contextmanager
+def beside(root: Path) -> Iterator[Path]:
+    """A folder on the root's disk to download into, gone afterwards. OSError where downloads are not wanted."""
+    if os.environ.get("OODBENCH_OFFLINE", "0") not in ("", "0"):
+        raise OSError("OODBENCH_OFFLINE is set")
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder, _quiet():
+        yield Path(folder)
 
 
 @contextlib.contextmanager
@@ -245,6 +261,7 @@ def register_datasets() -> list[Dataset]:
             summary=source.summary,
             source=source.origin,
             licence=source.licence,
+            checksums=source.checksums,
         )
         for source in SOURCES
     ]

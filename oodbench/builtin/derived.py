@@ -1,0 +1,95 @@
+"""HalfMNIST and ChimeraMNIST, and the same of every other built-in set of 28×28 grey images, from its test split.
+
+The images stand in the order of the split they are made from and keep its labels and indices; "even", "odd" and "next"
+speak of places in that order. In ``mnist`` such a place is the index itself; ``mnist5k`` is in a shuffled order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from oodbench.api import Dataset, ImageSet, Shape
+from oodbench.builtin import characters, samples, vision
+from oodbench.errors import DataError
+from oodbench.hookspecs import hookimpl
+
+GREY = (1, 28, 28)
+HALF = 14  # rows
+SEAM = slice(11, 17)
+SUPPLEMENT = "the supplement of EBAE, section 2"
+
+Make = Callable[[ImageSet], np.ndarray]
+Load = Callable[[str, Path, Shape | None], ImageSet]
+
+
+def half(original: ImageSet) -> np.ndarray:
+    """The upper half of every image in an even place is black, the lower of every other: uint8 (n, 1, 28, 28)."""
+    images = np.array(original.images)
+    images[0::2, :, :HALF] = 0
+    images[1::2, :, HALF:] = 0
+    return images
+
+
+def chimera(original: ImageSet) -> np.ndarray:
+    """The upper half of every image is that of the next one of another class, with a black seam: (n, 1, 28, 28).
+
+    After the last image comes the first. A label is that of the lower half; the upper's follows from the order.
+    """
+    if (original.labels == original.labels[0]).all():
+        raise DataError(f"a chimera needs images of two classes, and those of {original.name} are all of one")
+    images = np.array(original.images)
+    images[:, :, :HALF] = original.images[next_of_another_class(original.labels), :, :HALF]
+    images[:, :, SEAM] = 0
+    return images
+
+
+def next_of_another_class(labels: np.ndarray) -> np.ndarray:
+    """For each place the next one, after the last the first, whose label differs: (n,). There must be two labels.
+
+    That is where the next run of equal labels begins.
+    """
+    begins = np.flatnonzero(labels != np.roll(labels, 1))
+    later = np.searchsorted(begins, np.arange(len(labels)), side="right")
+    return begins[later % len(begins)]
+
+
+def load(name: str, original: Load, make: Make, split: str, root: Path, shape: Shape | None) -> ImageSet:
+    source = original(split, root, shape)
+    return ImageSet(name, split, make(source), source.labels, source.indices)
+
+
+def originals() -> list[Dataset]:
+    offered = [dataset for module in (vision, samples, characters) for dataset in module.register_datasets()]
+    return [dataset for dataset in offered if dataset.shape == GREY]
+
+
+@hookimpl
+def register_datasets() -> list[Dataset]:
+    return [dataset for original in originals() for dataset in _made_from(original)]
+
+
+def _made_from(original: Dataset) -> Iterator[Dataset]:
+    offers: tuple[tuple[str, Make, str], ...] = (
+        ("half", half, "the upper or the lower half black in turn"),
+        ("chimera", chimera, "the upper half that of the next image of another class"),
+    )
+    for prefix, make, summary in offers:
+        name = prefix + original.name
+        yield Dataset(
+            name=name,
+            load=partial(load, name, original.load, make),
+            shape=GREY,
+            sizes={"test": original.sizes["test"]},
+            classes=original.classes,
+            files=original.files,
+            summary=f"test images of {original.name}, {summary}",
+            source=f"{original.source}; {SUPPLEMENT}",
+            licence=original.licence,
+            checksums=original.checksums,
+            by_hand=original.by_hand,
+            version=original.version,
+        )

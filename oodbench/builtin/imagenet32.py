@@ -1,0 +1,131 @@
+"""ImageNet made small, as a folder of PNGs (van den Oord's, which the supplement of EBAE uses) or as image-net.org's
+npz batches. They were made small in different ways, and are not the same images; if both are there, the PNGs count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from oodbench.api import Dataset, Shape, Stream, chunk_rows
+from oodbench.builtin import archives
+from oodbench.builtin.pictures import check_shape, gather, names_in
+from oodbench.builtin.vision import choose
+from oodbench.errors import DataError
+from oodbench.hookspecs import hookimpl
+from oodbench.imaging import read_pictures
+
+NAME = "imagenet32"
+SIDE = 32
+# Of the PNGs: 1,281,149 to train with, a fifth of them for validation. The supplement's own sum is one less. The npz
+# batches have 1,281,167 and 50,000.
+SIZES = {"train": 1_024_919, "validation": 256_230, "test": 49_999}
+PICTURES = {"train": "train_32x32", "test": "valid_32x32"}
+BATCHES = {
+    "train": [f"Imagenet32_train_npz/train_data_batch_{number}.npz" for number in range(1, 11)],
+    "test": ["Imagenet32_val_npz/val_data.npz"],
+}
+
+
+def stream(split: str, root: Path, shape: Shape | None) -> Stream:
+    """One split; validation is drawn at random from the source's train split. Indices are places in the source.
+
+    There are no labels, as the PNGs have none.
+    """
+    part = "test" if split == "test" else "train"
+    missing = [path for path in needed(root, part) if not path.exists()]
+    if missing:
+        raise DataError(f"{NAME} is not there, {missing[0]} is missing: {by_hand(root)}")
+    read = _pictures if _has_pictures(root) else _batches
+    return read(split, root / NAME, part)
+
+
+def _pictures(split: str, folder: Path, part: str) -> Stream:
+    where = folder / PICTURES[part]
+    names = names_in(where)
+    chosen = _choose(split, len(names))
+    paths = (where / names[index] for index in chosen)
+    return _stream(split, chosen, read_pictures(paths, (3, SIDE, SIDE), _checked))
+
+
+def _checked(picture: np.ndarray) -> np.ndarray:
+    check_shape(NAME, picture, (SIDE, SIDE), f"those of {SIDE}×{SIDE}")
+    return picture
+
+
+def _batches(split: str, folder: Path, part: str) -> Stream:
+    counts = {folder / name: _count(folder / name) for name in BATCHES[part]}
+    chosen = _choose(split, sum(counts.values()))
+    return _stream(split, chosen, _chosen_rows(counts, chosen))
+
+
+def _count(path: Path) -> int:
+    shape, dtype = archives.headers(path).get("data", ((), np.dtype(object)))
+    if len(shape) != 2 or shape[1] != 3 * SIDE * SIDE or dtype != np.uint8:
+        raise DataError(f"{path} is no batch of {NAME}: its array 'data' must be uint8 (n, {3 * SIDE * SIDE})")
+    return shape[0]
+
+
+def _chosen_rows(counts: Mapping[Path, int], chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of the batches with these indices, counted through all of them: uint8 (some, 3, 32, 32) at a time."""
+    wanted = np.zeros(sum(counts.values()), bool)
+    wanted[chosen] = True
+    start = 0
+    for path in counts:
+        for some in archives.rows(path, "data", chunk_rows((3, SIDE, SIDE))):
+            yield some[wanted[start : start + len(some)]].reshape(-1, 3, SIDE, SIDE)
+            start += len(some)
+
+
+def _choose(split: str, count: int) -> np.ndarray:
+    train, validation, test = SIZES.values()
+    return choose(split, count, (train, validation, test))
+
+
+def _stream(split: str, chosen: np.ndarray, chunks: Iterator[np.ndarray]) -> Stream:
+    return Stream(NAME, split, (3, SIDE, SIDE), np.zeros(len(chosen), np.int64), chosen, chunks)
+
+
+def _has_pictures(root: Path) -> bool:
+    return any((root / NAME / folder).is_dir() for folder in PICTURES.values())
+
+
+def needed(root: Path, part: str) -> list[Path]:
+    """What a part is read from. Of the PNGs their folder: one changed in its place is not noticed, a new one is."""
+    if _has_pictures(root):
+        return [root / NAME / PICTURES[part]]
+    return [root / NAME / name for name in BATCHES[part]]
+
+
+def files(root: Path) -> list[Path]:
+    return [path for part in PICTURES for path in needed(root, part)]
+
+
+def by_hand(root: Path) -> str:
+    folder = root / NAME
+    return (
+        f"put the folders train_32x32 and valid_32x32 of PNGs (van den Oord's small ImageNet) into {folder}; or "
+        f"Imagenet32_train_npz.zip and Imagenet32_val_npz.zip from https://image-net.org, unpacked as "
+        f"{folder / BATCHES['train'][0]} to …_10.npz and {folder / BATCHES['test'][0]}"
+    )
+
+
+@hookimpl
+def register_datasets() -> list[Dataset]:
+    return [
+        Dataset(
+            name=NAME,
+            load=partial(gather, stream),
+            stream=stream,
+            shape=(3, SIDE, SIDE),
+            sizes=SIZES,
+            files=files,
+            summary="ImageNet made small, without labels",
+            source="https://image-net.org (npz), van den Oord et al. 2016 (PNG)",
+            licence="non-commercial research only",
+            by_hand=by_hand,
+        )
+    ]

@@ -1,0 +1,85 @@
+"""Decoded images in files: each split an array that is mapped, never loaded, and written a chunk at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from oodbench.api import ImageSet, Stream, fingerprint, shape_text
+from oodbench.errors import DataError
+
+
+def recall(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
+    """What the folder has, the images mapped and not to be written to; None if that is nothing, or damaged."""
+    try:
+        record = json.loads((folder / f"{stem}.json").read_text())
+        images = np.load(folder / f"{stem}.npy", mmap_mode="r")
+        labels = np.load(folder / f"{stem}-labels.npy")
+        indices = np.load(folder / f"{stem}-indices.npy")
+        if list(images.shape) != record["shape"]:
+            return None
+        image_set = ImageSet(name, split, images, labels, indices)
+        image_set.__dict__["fingerprint"] = record["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
+        return None
+    return image_set
+
+
+def count(folder: Path, stem: str) -> int | None:
+    """How many images the folder has under that name; None if none were kept, or it cannot be read."""
+    try:
+        return int(json.loads((folder / f"{stem}.json").read_text())["shape"][0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def store(folder: Path, stem: str, stream: Stream, tell: Callable[[int], None]) -> None:
+    """Each file appears whole or not at all, and the record last, so that two processes may do this at once.
+
+    ``tell`` is told how many images are written, after every chunk. DataError if the chunks are not what was promised.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record: dict[str, object] = {"shape": [len(stream.labels), *stream.shape]}
+
+    def write_images(file: BinaryIO) -> None:
+        record["fingerprint"] = fingerprint(stream.shape, _written(file, stream, tell), stream.labels)
+
+    _write(folder / f"{stem}.npy", write_images)
+    _write(folder / f"{stem}-labels.npy", lambda file: np.save(file, np.asarray(stream.labels, np.int64)))
+    _write(folder / f"{stem}-indices.npy", lambda file: np.save(file, np.asarray(stream.indices, np.int64)))
+    _write(folder / f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
+
+
+def _written(file: BinaryIO, stream: Stream, tell: Callable[[int], None]) -> Iterator[np.ndarray]:
+    """The chunks of the stream, each after it was written to the .npy file."""
+    expected = len(stream.labels)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (expected, *stream.shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    done = 0
+    for chunk in stream.chunks:
+        if chunk.dtype != np.uint8 or chunk.shape[1:] != stream.shape:
+            promised = f"uint8 (n, C, H, W) of {shape_text(stream.shape)}"
+            raise DataError(f"{stream.name}: images must be {promised}, not {chunk.dtype} {chunk.shape}")
+        file.write(np.ascontiguousarray(chunk).data)
+        done += len(chunk)
+        tell(done)
+        yield chunk
+    if done != expected:
+        raise DataError(f"{stream.name}: {done:,} images in its {stream.split} split, but {expected:,} labels")
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    handle, beside = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
