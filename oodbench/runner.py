@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,32 +16,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import SPLITS, Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run, Scores
-from oodbench.errors import OODBenchError, ScoreError, UnknownName
+from oodbench.devices import (
+    device_name,
+    first_batch_size,
+    is_out_of_memory,
+    next_batch_size,
+    peak_memory,
+    reset_peak_memory,
+    smaller_batch_size,
+    wait_for,
+)
+from oodbench.errors import ScoreError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
     from oodbench.registry import Registry
-
-BATCH_SIZE = {"cpu": 512, "cuda": 2048}
-"""Images scored at once."""
-
-
-def find_device(name: str) -> torch.device:
-    """The device of ``auto``, ``cpu``, ``cuda`` or ``cuda:1``. Raises OODBenchError where it is not there."""
-    import torch
-
-    word, _, number = name.partition(":")
-    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not number.isdecimal())):
-        raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if word == "cpu" or (word == "auto" and not count):
-        return torch.device("cpu")
-    if int(number or 0) >= count:
-        there = f"only cuda:0 to cuda:{count - 1} are there" if count else "torch sees no CUDA device here"
-        raise OODBenchError(f"--device {name}: {there}; --device auto takes the best there is")
-    return torch.device("cuda", int(number or 0))
 
 
 def run_key(run: Run, splits: Mapping[str, ImageSet]) -> str:
@@ -95,19 +85,19 @@ def fit(
     context = Context(device, run.seed, run.precision, progress, watched)
     if "OODBENCH_CHECKPOINT_SECONDS" in os.environ:  # so that a test need not wait for one
         context.checkpoint_seconds = float(os.environ["OODBENCH_CHECKPOINT_SECONDS"])
-    _reset_peak_memory(device)
+    reset_peak_memory(device)
     start = time.perf_counter()
     with _repeatable(device):
         detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
-    _wait_for(device)
+    wait_for(device)
     seconds = time.perf_counter() - start
     parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
     resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
     provenance = Provenance(
-        **_software(run, registry),
+        **software(run, registry),
         device=device_name(device),
         fit_seconds=seconds,
-        peak_memory_mib=_peak_memory_mib(device),
+        peak_memory_mib=peak_memory(device) / 2**20,
         parameters=parameters,
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -122,25 +112,8 @@ def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -
     return detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
 
 
-def device_name(device: torch.device) -> str:
-    """``cpu (AMD EPYC)``, ``cuda (NVIDIA H200)``."""
-    import torch
-
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({_processor()})"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def _software(run: Run, registry: Registry) -> dict[str, str]:
+def software(run: Run, registry: Registry) -> dict[str, str]:
+    """The versions of all that computes, and the commit."""
     import torch
 
     return {
@@ -180,34 +153,6 @@ def _repeatable(device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
-def _wait_for(device: torch.device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _reset_peak_memory(device: torch.device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """On a GPU what the fit allocated; on a CPU what the whole process has held at most so far."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
 # ----------------------------------------------------------------------------------------- score
 
 
@@ -215,16 +160,8 @@ def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
     """Score every image. Raises ScoreError unless the detector gives one finite number an image."""
     import torch
 
-    size = BATCH_SIZE[context.device.type]
     start = time.perf_counter()
-    while True:
-        try:
-            values = _values(detector, images, context, size)
-            break
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise
-            size //= 2
+    values = _values(detector, images, context)
     seconds = time.perf_counter() - start
     bad = int((~torch.isfinite(values)).sum())
     if bad:
@@ -249,22 +186,48 @@ def reconstruct(detector: Detector, images: np.ndarray, device: torch.device) ->
     return None if made is None else made.detach().float().cpu().numpy()
 
 
-def _values(detector: Detector, images: ImageSet, context: Context, size: int) -> torch.Tensor:
-    """All scores, float64 on the CPU. They stay on the device until the end: no batch waits for the one before."""
+def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Tensor:
+    """All scores, float64 on the CPU. They stay on the device until the end: no batch waits for the one before.
+
+    They are put into one array: what is kept of every batch would keep the allocator from using its memory again.
+    """
     import torch
 
-    phase = f"scoring {images.name}"
-    context.progress.plan({phase: len(images)})
-    values: list[torch.Tensor] = []
-    done = 0
+    context.progress.plan({f"scoring {images.name}": len(images)})
+    values = torch.empty(len(images), dtype=torch.float64, device=context.device)
+    left, size = len(images), first_batch_size(context.device)
     with context.autocast():
-        for batch in images.batches(size, context.device):
-            got = detector.score(batch)
-            _check_one_each(got, len(batch), detector, images)
-            values.append(got.detach())  # no no_grad around it: a score may itself take gradients
-            done += len(batch)
-            context.progress.advance(phase, done / len(images), "", {})
-    return torch.cat(values).to("cpu", torch.float64)
+        while left:
+            try:
+                for done, fitting in _put_values(values, detector, images, context, len(images) - left, size):
+                    left, size = len(images) - done, fitting
+            except (RuntimeError, MemoryError) as error:
+                if min(size, left) == 1 or not is_out_of_memory(error):
+                    raise
+                size = smaller_batch_size(size, left)
+    return values.cpu()
+
+
+def _put_values(
+    values: torch.Tensor, detector: Detector, images: ImageSet, context: Context, done: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """Go on after the first ``done`` values; after each batch how many there are, and how large the next may be.
+
+    It ends after the first batch of all, which shows how large the others may be.
+    """
+    first = done == 0
+    for batch in images.batches(size, context.device, skip=done):
+        before = reset_peak_memory(context.device)
+        got = detector.score(batch)
+        _check_one_each(got, len(batch), detector, images)
+        values[done : done + len(batch)] = got.detach()  # no no_grad around it: a score may itself take gradients
+        done += len(batch)
+        context.progress.advance(f"scoring {images.name}", done / len(images), "", {})
+        if first:
+            size = next_batch_size(context.device, size, (peak_memory(context.device) - before) / len(batch))
+        yield done, size
+        if first:
+            return
 
 
 def _check_one_each(got: object, count: int, detector: Detector, images: ImageSet) -> None:

@@ -112,7 +112,7 @@ def test_what_fails_does_not_stop_the_rest(line, store):
     assert len(outcome.keys) == 1
     assert set(outcome.results["detector"]) == {"mean-distance"}
     errors = {failure.run: failure.error for failure in outcome.failures}
-    assert errors["broken on bars:0, seed 0"] == "RuntimeError: the loss is not finite"
+    assert errors["broken on bars:0, fault=fit, seed 0"] == "RuntimeError: the loss is not finite"
     assert "images.npy is missing" in errors["mean-distance on absent, seed 0"]
     assert len(errors) == 3
     recorded = Store(store).failures()

@@ -122,3 +122,56 @@ def test_a_message_is_printed_as_it_is(clock):
         progress.message("[1/2] ae on [bold]mnist:0-8[/bold]: " + "long " * 40)
     assert len(lines(progress)) == 1
     assert lines(progress)[0].startswith("[1/2] ae on [bold]mnist:0-8[/bold]: long long")
+
+
+# ------------------------------------------------------------------------------ several runs at once
+
+
+def test_lines_of_several_runs_begin_with_the_run(clock):
+    with RichProgress(file=io.StringIO()) as progress:
+        first, second = progress.of("[1/2] ae on mnist"), progress.of("[2/2] ebae on mnist")
+        first.plan({"training": 1.0})
+        second.plan({"pretraining": 1.0, "ebae": 3.0})
+        first.message("[1/2] ae on mnist: fitting to 54,000 images")
+        second.message("restarted once")
+        first.advance("training", 0.0, "1/10", {})
+        clock.now = 40.0
+        first.advance("training", 0.5, "5/10", {"loss": 0.5})
+        second.advance("ebae", 0.2, "1/5", {})
+        clock.now = 50.0
+        second.advance("ebae", 0.4, "2/5", {})
+    assert lines(progress) == [
+        "[1/2] ae on mnist: fitting to 54,000 images",
+        "[2/2] ebae on mnist: restarted once",
+        "[1/2] ae on mnist: training 50% ETA 40 s  epoch 5/10  loss 0.5",
+        "[2/2] ebae on mnist: ebae 20% epoch 1/5",
+    ]
+
+
+def test_in_a_terminal_each_of_several_runs_has_one_bar_of_the_whole_fit(clock, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    progress = RichProgress(file=io.StringIO())
+    with progress:
+        first, second = progress.of("[1/2] ae"), progress.of("[2/2] ebae")
+        first.plan({"training": 1.0})
+        second.plan({"pretraining": 1.0, "ebae": 3.0})
+        first.advance("training", 0.5, "5/10", {})
+        second.advance("ebae", 0.5, "1/2", {"loss": 0.25})
+        one, two = progress.bars.tasks
+        assert [one.description, two.description] == ["[1/2] ae", "[2/2] ebae"]
+        assert (one.completed, two.completed) == (0.5, 0.625)
+        assert two.fields["detail"].startswith("ebae") and "loss 0.25" in two.fields["detail"]
+        second.plan({"scoring noise": 100})
+        second.advance("scoring noise", 0.1, "", {})
+        assert two.completed == 0.1
+        first.done()
+        assert progress.bars.tasks == [two]
+
+
+def test_quiet_is_silent_on_several_runs_too(clock):
+    with RichProgress(quiet=True, file=io.StringIO()) as progress:
+        run = progress.of("[1/2] ae")
+        fit(run, clock, seconds=7200)
+        run.message("something")
+        run.done()
+    assert lines(progress) == []

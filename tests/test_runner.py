@@ -8,7 +8,8 @@ import torch
 
 from oodbench import runner
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Params, Progress, Run
-from oodbench.errors import OODBenchError, ScoreError, UnknownName
+from oodbench.devices import FIRST_BATCH, LARGEST_BATCH
+from oodbench.errors import ScoreError
 from oodbench.registry import load_registry
 
 CPU = torch.device("cpu")
@@ -103,19 +104,70 @@ def test_scores_that_break_the_contract_are_refused(score, message):
     assert message in str(refusal.value)
 
 
-def test_a_batch_that_does_not_fit_is_halved():
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        MemoryError(),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved(error):
     sizes = []
 
     def score(images):
         sizes.append(len(images))
         if len(images) > 130:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return images.mean((1, 2, 3))
 
     images = image_set(300)
     scores = runner.score(detector_that_gives(score), images, Context(CPU))
     np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
     assert sizes == [300, 256, 128, 128, 44]
+
+
+def test_what_was_scored_before_memory_ran_out_is_not_scored_again():
+    sizes = []
+
+    def score(images):
+        sizes.append(len(images))
+        if len(images) > 200 and len(sizes) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean((1, 2, 3))
+
+    images = image_set(1000)
+    scores = runner.score(detector_that_gives(score), images, Context(CPU))
+    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
+    assert sizes == [512, 488, 256, 128, 128, 128, 104]
+
+
+def test_another_error_is_not_tried_again():
+    sizes = []
+
+    def score(images):
+        sizes.append(len(images))
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        runner.score(detector_that_gives(score), image_set(300), Context(CPU))
+    assert sizes == [300]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_the_first_batch_says_how_large_the_next_may_be():
+    sizes = []
+
+    def score(images):
+        sizes.append(len(images))
+        return images.mean((1, 2, 3))
+
+    images = image_set(9000)
+    device = torch.device("cuda")
+    scores = runner.score(detector_that_gives(score), images, Context(device))
+    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
+    assert sizes == [FIRST_BATCH["cuda"], LARGEST_BATCH, LARGEST_BATCH, 9000 - 256 - 2 * 4096]
 
 
 def test_one_image_that_does_not_fit_is_an_error():
@@ -212,25 +264,3 @@ def test_the_key_depends_on_every_split(splits):
     swapped = splits | {"train": splits["test"], "test": splits["train"]}
     assert runner.run_key(run_of(), swapped) != key
     assert runner.run_key(run_of(), dict(splits)) == key
-
-
-# ----------------------------------------------------------------------------------------- device
-
-
-def test_the_cpu_is_always_there():
-    assert runner.find_device("cpu") == CPU
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "cuda1", ""])
-def test_a_device_of_another_name_is_refused(name):
-    with pytest.raises(UnknownName, match="unknown device"):
-        runner.find_device(name)
-
-
-def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(OODBenchError, match="--device cuda:99: .*; --device auto takes the best there is"):
-        runner.find_device("cuda:99")
-
-
-def test_auto_takes_what_there_is():
-    assert runner.find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")

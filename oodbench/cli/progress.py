@@ -16,6 +16,8 @@ LONG_SECONDS = 30 * 60
 LINE_SECONDS = 30
 SHOWN_VALUES = 3
 """The first of the values: the loss and the energies; the others are in the history."""
+SHOWN_OF_SEVERAL = 3
+"""ETA, epoch and the first of the values, of one of several runs at once."""
 SURE_ADVANCES = 3
 SURE_SECONDS = 5
 
@@ -50,6 +52,10 @@ class Estimate:
             return None
         return (now - since) * (sum(self.phases.values()) - self._done()) / gained
 
+    def share(self) -> float:
+        """How much of the whole is done, 0 to 1."""
+        return self._done() / (sum(self.phases.values()) or 1.0)
+
     def is_sure(self, now: float) -> bool:
         return self.advances >= SURE_ADVANCES and now - self.start >= SURE_SECONDS
 
@@ -57,22 +63,65 @@ class Estimate:
         return sum(cost * self.shares[phase] for phase, cost in self.phases.items())
 
 
-class RichProgress(Progress):
-    """The progress of fits and scorings. ``shorter`` says how to make a long fit shorter; ``quiet`` shows nothing."""
+class _Told(Progress):
+    """How one fit or scoring after the other is told: in its bars, or in a line now and then."""
 
-    def __init__(self, shorter: str = "", quiet: bool = False, file: IO[str] | None = None):
-        self.console = Console(stderr=file is None, file=file, highlight=False, markup=False)
+    def __init__(self, console: Console, bars: rich.progress.Progress | None, shorter: str):
+        self.console = console
+        self.bars = bars
         self.shorter = shorter
-        self.quiet = quiet
-        self.bars: rich.progress.Progress | None = None
         self.estimate = Estimate({}, 0.0)
         self.warned = False
         self.last_line = 0.0
 
+    def plan(self, phases: Mapping[str, float]) -> None:
+        self.estimate = Estimate(phases, time.monotonic())
+        self.warned = False
+        self.last_line = time.monotonic()
+
+    def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
+        if self.console.quiet or phase not in self.estimate.phases:
+            return
+        now = time.monotonic()
+        self.estimate.advance(phase, share, now)
+        remaining = self.estimate.remaining(now)
+        detail = _detail(epoch, values, remaining)
+        if self.bars is not None:
+            self.move_bars(self.bars, phase, detail)
+        elif now - self.last_line >= LINE_SECONDS:
+            self.last_line = now
+            self.message(f"{phase} {share:.0%} {detail}")
+        self._warn_if_long(now, remaining)
+
+    def message(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
+        raise NotImplementedError
+
+    def _warn_if_long(self, now: float, remaining: float | None) -> None:
+        if self.warned or remaining is None or not self.estimate.is_sure(now):
+            return
+        whole = now - self.estimate.start + remaining
+        if whole > LONG_SECONDS:
+            self.warned = True
+            self.message(f"This fit will take about {duration(whole)}.{self.shorter and f' Shorter: {self.shorter}.'}")
+
+
+class RichProgress(_Told):
+    """The progress of fits and scorings. ``shorter`` says how to make a long fit shorter; ``quiet`` shows nothing."""
+
+    def __init__(self, shorter: str = "", quiet: bool = False, file: IO[str] | None = None):
+        super().__init__(
+            Console(stderr=file is None, file=file, highlight=False, markup=False, quiet=quiet), None, shorter
+        )
+
     def __enter__(self) -> Self:
-        if self.console.is_terminal and not self.quiet:
+        if self.console.is_terminal and not self.console.quiet:
             self.bars = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                rich.progress.TextColumn(
+                    "{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=44)
+                ),
                 rich.progress.BarColumn(10, table_column=Column(min_width=10)),
                 rich.progress.TaskProgressColumn(table_column=Column(min_width=4)),
                 rich.progress.TextColumn(
@@ -91,45 +140,43 @@ class RichProgress(Progress):
         if self.bars is not None:
             self.bars.stop()
 
+    def of(self, run: str) -> Progress:
+        return _OneOfSeveral(run, self)
+
     def plan(self, phases: Mapping[str, float]) -> None:
-        self.estimate = Estimate(phases, time.monotonic())
-        self.warned = False
-        self.last_line = time.monotonic()
+        super().plan(phases)
         if self.bars is not None:
             for task in list(self.bars.task_ids):
                 self.bars.remove_task(task)
             for phase in phases:
                 self.bars.add_task(phase, total=1.0, detail="")
 
-    def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
-        if self.quiet or phase not in self.estimate.phases:
-            return
-        now = time.monotonic()
-        self.estimate.advance(phase, share, now)
-        remaining = self.estimate.remaining(now)
-        if self.bars is not None:
-            self._move_bars(self.bars, phase, _detail(epoch, values, remaining))
-        elif now - self.last_line >= LINE_SECONDS:
-            self.last_line = now
-            self.console.print(f"{phase} {share:.0%} {_detail(epoch, values, remaining)}", soft_wrap=True)
-        self._warn_if_long(now, remaining)
-
-    def message(self, text: str) -> None:
-        if not self.quiet:
-            self.console.print(text, soft_wrap=True)
-
-    def _move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
+    def move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
+        """A bar a phase."""
         for task in bars.tasks:
             share = self.estimate.shares[task.description]
             bars.update(task.id, completed=share, detail=detail if task.description == phase else "")
 
-    def _warn_if_long(self, now: float, remaining: float | None) -> None:
-        if self.warned or remaining is None or not self.estimate.is_sure(now):
-            return
-        whole = now - self.estimate.start + remaining
-        if whole > LONG_SECONDS:
-            self.warned = True
-            self.message(f"This fit will take about {duration(whole)}.{self.shorter and f' Shorter: {self.shorter}.'}")
+
+class _OneOfSeveral(_Told):
+    """One of several runs at once: a single bar, and lines that begin with the run's name."""
+
+    def __init__(self, run: str, whole: RichProgress):
+        super().__init__(whole.console, whole.bars, whole.shorter)
+        self.run = run
+        self.task = None if self.bars is None else self.bars.add_task(run, total=1.0, detail="")
+
+    def message(self, text: str) -> None:
+        super().message(text if text.startswith(self.run) else f"{self.run}: {text}")
+
+    def move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
+        if self.task is not None:
+            short = "  ".join([phase, *detail.split("  ")[:SHOWN_OF_SEVERAL]])  # one line a run
+            bars.update(self.task, completed=self.estimate.share(), detail=short)
+
+    def done(self) -> None:
+        if self.bars is not None and self.task is not None:
+            self.bars.remove_task(self.task)
 
 
 def duration(seconds: float) -> str:

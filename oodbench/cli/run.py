@@ -11,6 +11,8 @@ import click
 from oodbench.cli import INTERRUPTED, find_plugins
 from oodbench.cli.options import (
     data_option,
+    device_option,
+    jobs_option,
     json_option,
     print_failures,
     print_json,
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @what_to_run
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Where to compute.")
+@device_option
+@jobs_option
 @data_option
 @store_option
 @click.option("--force", is_flag=True, help="Do it all again, even what is finished.")
@@ -40,6 +43,7 @@ def command(
     store: str,
     data_dir: Path | None,
     device: str,
+    jobs: int,
     force: bool,
     quiet: bool,
     as_json: bool,
@@ -52,7 +56,7 @@ def command(
 
     \b
     oodbench run --detector ae --in mnist5k:0,2-9 --out mnist5k:1 --out noise --preset quick
-    oodbench run --detector ae --in cifar10 --out svhn --set latent_dim=64 --set ae.training.epochs=20 --seeds 3
+    oodbench run --detector ae --in cifar10 --out svhn --set latent_dim=64 --seeds 3 --jobs 3
     """
     from oodbench import pipeline
     from oodbench.cli.progress import RichProgress
@@ -68,6 +72,7 @@ def command(
                 force=force,
                 progress=progress,
                 registry=registry,
+                jobs=jobs,
             )
     except KeyboardInterrupt:
         click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)

@@ -1,0 +1,153 @@
+"""What oodbench computes on: finding it, naming it, and how much of its memory may be used."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oodbench.errors import OODBenchError, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+
+FIRST_BATCH = {"cpu": 512, "cuda": 256}
+"""Images scored at once at first: on a CPU more are no faster; on a GPU this many show what an image takes."""
+LARGEST_BATCH = 4096
+CPU_BYTES_PER_IMAGE = 20 * 2**20
+"""A little more than PixelCNN++, the hungriest detector of this repository, takes while it scores an image."""
+
+
+def find_device(name: str) -> torch.device:
+    """The device of ``auto``, ``cpu``, ``cuda`` or ``cuda:1``. Raises OODBenchError where it is not there."""
+    import torch
+
+    word, _, number = name.partition(":")
+    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not number.isdecimal())):
+        raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == "cpu" or (word == "auto" and not count):
+        return torch.device("cpu")
+    if int(number or 0) >= count:
+        there = f"only cuda:0 to cuda:{count - 1} are there" if count else "torch sees no CUDA device here"
+        raise OODBenchError(f"--device {name}: {there}; --device auto takes the best there is")
+    return torch.device("cuda", int(number or 0))
+
+
+def spread(name: str, count: int) -> list[str]:
+    """The device of each of ``count`` processes: where no single GPU was named, the GPUs in turn."""
+    import torch
+
+    device = find_device(name)
+    if device.type == "cpu" or ":" in name:
+        return [str(device)] * count
+    return [f"cuda:{number % torch.cuda.device_count()}" for number in range(count)]
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu (AMD EPYC)``, ``cuda (NVIDIA H200)``."""
+    import torch
+
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({_processor()})"
+
+
+def _processor() -> str:
+    models = _values_of("model name", Path("/proc/cpuinfo"))
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _values_of(name: str, path: Path) -> list[str]:
+    """What a file of ``name: value`` lines says of the name; nothing where there is no such file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
+
+
+def wait_for(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+# ---------------------------------------------------------------------------------------- memory
+
+
+def reset_peak_memory(device: torch.device) -> float:
+    """Bytes that ``peak_memory`` gives from now on if nothing more is allocated."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    return peak_memory(device)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes: on a GPU what was allocated at most since the reset; on a CPU the process's most ever."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Torch raises an error of its own for this on a GPU, but a plain RuntimeError on a CPU."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def first_batch_size(device: torch.device) -> int:
+    """How many images to score at once at first: on a CPU no more than half of the machine's memory holds.
+
+    Not of what is free: another run on the same machine is to take the same, for the same scores to the last digit.
+    """
+    size = FIRST_BATCH[device.type]
+    if device.type == "cpu":
+        for memory in _machine_memory():
+            size = min(size, _power_of_two(memory / 2 / CPU_BYTES_PER_IMAGE))
+    return size
+
+
+def _machine_memory() -> list[int]:
+    """Bytes that the machine has, and that its container may use, as far as the system says so."""
+    total = [int(value.split()[0]) * 1024 for value in _values_of("MemTotal", Path("/proc/meminfo"))]  # "24052308 kB"
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        total.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
+    return total
+
+
+def next_batch_size(device: torch.device, size: int, bytes_per_image: float) -> int:
+    """How many after a first batch of ``size``: on a GPU what fills half of what is free.
+
+    Powers of two, and not beyond what helps, so that another run on the same device nearly always takes the same.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return size
+    free = torch.cuda.mem_get_info(device)[0]
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch, and free as well
+    return min(LARGEST_BATCH, max(size, _power_of_two((free + unused) / 2 / max(bytes_per_image, 1))))
+
+
+def smaller_batch_size(size: int, left: int) -> int:
+    """After a batch of ``size``, or of the images left, was too large."""
+    return _power_of_two(min(size, left) - 1)
+
+
+def _power_of_two(limit: float) -> int:
+    """The greatest that is not above the limit, at least 1."""
+    return 2 ** max(0, int(limit).bit_length() - 1)
