@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    import click
+
     from oodbench.api import Dataset, Detector, Metric
 
 hookspec = pluggy.HookspecMarker("oodbench")
@@ -31,3 +33,11 @@ def register_detectors() -> list[type[Detector]]:
 @hookspec
 def register_metrics() -> list[Metric]:
     """Return the metrics, each a function of (in scores, out scores)."""
+
+
+@hookspec
+def register_commands() -> list[click.Command]:
+    """Return the commands that can be named after ``oodbench``, none of them one of the core's.
+
+    What a command's function needs is imported inside it: the others are listed by importing this one.
+    """

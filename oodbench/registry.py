@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+import click
 
 from oodbench.api import Dataset, Detector, Metric
 from oodbench.errors import UnknownName, reason
@@ -15,6 +17,7 @@ HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_datasets": ("data set", lambda offer: isinstance(offer, Dataset)),
     "register_detectors": ("detector", lambda offer: isinstance(offer, type) and issubclass(offer, Detector)),
     "register_metrics": ("metric", lambda offer: isinstance(offer, Metric)),
+    "register_commands": ("command", lambda offer: isinstance(offer, click.Command) and bool(offer.name)),
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -40,6 +43,10 @@ class Registry:
     def metrics(self) -> dict[str, Metric]:
         return self.offers["metric"]
 
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        return self.offers["command"]
+
     def dataset(self, name: str) -> Dataset:
         return self._get("data set", name)
 
@@ -59,12 +66,13 @@ class Registry:
         return self.offers[kind][name]
 
 
-def load_registry(plugins: Plugins | None = None) -> Registry:
+def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS) -> Registry:
     """Ask every plugin what it offers. One that fails, or offers a name that is taken, is named in ``failures``."""
     plugins = plugins or load_plugins()
     registry = Registry(plugins, failures=dict(plugins.failures))
     for plugin in plugins.versions:
-        for hook, (kind, is_kind) in HOOKS.items():
+        for hook in hooks:
+            kind, is_kind = HOOKS[hook]
             try:
                 offers = [offer for offers in _ask(plugins, hook, plugin) for offer in offers]
                 for offer in offers:

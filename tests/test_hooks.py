@@ -37,9 +37,9 @@ def test_the_registry_asks_for_a_hook(name):
     assert name in HOOKS
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"register_detectors"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"register_detectors", "register_commands"}))
 def test_a_built_in_plugin_uses_the_hook(name, plugins):
-    """No detector is built in: the plugins of this repository are as foreign as a stranger's."""
+    """No detector is built in, as the plugins of this repository are as foreign as a stranger's, and no command."""
     implementers = {
         implementation.plugin_name for implementation in getattr(plugins.manager.hook, name).get_hookimpls()
     }
@@ -55,3 +55,9 @@ def test_register_detectors_is_used_by_a_plugin(toys):
     registry = load_registry()
     assert registry.detector("mean-distance") is toys.MeanDistance
     assert registry.plugin_of["detector", "mean-distance"] == "toys"
+
+
+def test_register_commands_is_used_by_a_plugin(monkeypatch):
+    monkeypatch.setenv("OODBENCH_PLUGINS", "ebae")
+    registry = load_registry()
+    assert registry.plugin_of["command", "ebae-figure2"] == "ebae"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "Fit detectors, score data sets, and show the metrics.",
+    "tune": "Choose parameters by a validation out-data set, then score the chosen.",
+    "data": "Show which data sets are there, and prepare them.",
     "list": "List detectors, data sets, metrics or plugins.",
     "show": "Show all about one detector, data set or metric.",
     "check": "Check that a detector, data set or metric keeps its contract.",
@@ -31,17 +34,22 @@ class Commands(click.Group):
     """Looks commands up by name, and turns every exception into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]  # not list(): that name is the module of `oodbench list` as soon as it is imported
+        # Not list(): that name is the module of `oodbench list` as soon as it is imported.
+        return [*COMMANDS, *commands_of_plugins()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"oodbench.cli.{cmd_name}").command
-        return command
+        if cmd_name in COMMANDS:
+            command: click.Command = importlib.import_module(f"oodbench.cli.{cmd_name}").command
+            return command
+        return find_plugins().commands.get(cmd_name) if cmd_name in commands_of_plugins() else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])
+        offered = commands_of_plugins()
+        if offered:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([*offered.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -82,9 +90,37 @@ def main() -> None:
 
 def find_plugins() -> Registry:
     """The registry; what could not be loaded is named on stderr, and the rest works."""
+    from oodbench import catalogue
+    from oodbench.registry import HOOKS
+
+    stamp = catalogue.stamp()
+    registry = _load(HOOKS)
+    catalogue.keep(registry, stamp)
+    return registry
+
+
+def commands_of_plugins() -> dict[str, str]:
+    """Command → help. Where the cache does not know, plugins are asked for these alone: the rest is slow to load."""
+    from oodbench.catalogue import describe, recall
+
+    kept = recall()
+    rows = (describe(_load(["register_commands"])) if kept is None else kept)["commands"]
+    return {row["name"]: row["summary"] for row in rows}
+
+
+def _load(hooks: Iterable[str]) -> Registry:
     from oodbench.registry import load_registry
 
-    registry = load_registry()
+    registry = load_registry(hooks=hooks)
+    _refuse_core_names(registry)
     for plugin, why in registry.failures.items():
         click.echo(f"Warning: plugin {plugin}: {why}", err=True)
     return registry
+
+
+def _refuse_core_names(registry: Registry) -> None:
+    """No plugin replaces what `oodbench run` and the like do."""
+    for name in registry.commands.keys() & COMMANDS.keys():
+        del registry.commands[name]
+        plugin = registry.plugin_of.pop(("command", name))
+        registry.failures[plugin] = f"command {name!r} is oodbench's own; it must have another name"

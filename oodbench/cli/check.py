@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import find_plugins
+from oodbench.cli import completion, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ Cases = Mapping[str, Any]
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.anything)
 @click.option(
     "--shape", "shapes", multiple=True, metavar="CxHxW", help="As in 1x28x28; repeats.  [default: all it takes]"
 )
@@ -69,7 +68,7 @@ def find(
     from oodbench.pipeline import data_folder
 
     if name in registry.detectors:
-        return testing.DETECTOR_CHECKS, _detector_cases(registry.detectors[name], shapes, sets)
+        return testing.DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
     if shapes or sets:
         raise click.UsageError("--shape and --set are for detectors")
     if name in registry.datasets:
@@ -107,11 +106,12 @@ def _chosen(checks: Sequence[Check], only: Sequence[str]) -> list[Check]:
     return [check for name, check in by_name.items() if name in only or not only]
 
 
-def _detector_cases(detector: type[Detector], shapes: Sequence[str], sets: Sequence[str]) -> Cases:
+def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequence[str], sets: Sequence[str]) -> Cases:
     from oodbench.api import shape_text
+    from oodbench.runs import values_by_detector
     from oodbench.testing import DetectorCase
 
-    values = dict(_value(detector, text) for text in sets)
+    values = values_by_detector(sets, {detector.name: detector}, registry)[detector.name]
     cases = {}
     for shape in [_shape(text) for text in shapes] or detector.shapes or GREY_AND_COLOUR:
         case = DetectorCase(detector, shape, values)
@@ -125,19 +125,3 @@ def _shape(text: str) -> Shape:
         raise click.UsageError(f"--shape {text}: write channels, height and width as in 1x28x28")
     channels, height, width = map(int, re.split("[x×]", text))
     return channels, height, width
-
-
-def _value(detector: type[Detector], text: str) -> tuple[str, Any]:
-    """``name=value``, the value as JSON where it is that."""
-    from oodbench.errors import UnknownName
-    from oodbench.runs import parameters
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"--set {text}: write it as name=value")
-    if name not in parameters(detector.Params):
-        raise UnknownName(f"parameter of {detector.name}", name, parameters(detector.Params))
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodbench.cli import completion
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -16,16 +18,51 @@ if TYPE_CHECKING:
     from oodbench.registry import Registry
     from oodbench.runs import Words
 
-WORDS = (
-    click.argument("suite", required=False, type=click.Path(dir_okay=False, path_type=Path)),
-    click.option("--detector", "detectors", multiple=True, help="Name of a detector; repeats."),
-    click.option("--in", "ins", multiple=True, help="In-distribution data set, as in mnist or mnist:0-8; repeats."),
-    click.option("--out", "outs", multiple=True, help="Out-of-distribution data set; repeats."),
+HOW = (
+    click.option(
+        "--out",
+        "outs",
+        multiple=True,
+        help="Out-of-distribution data set; repeats.",
+        shell_complete=completion.datasets,
+    ),
     click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), help="A seed; repeats.  [default: 0]"),
     click.option("--seeds", "count", type=click.IntRange(1), help="3 means the seeds 0, 1 and 2."),
-    click.option("--preset", default="", help="quick, paper, or another of the detector's.  [default: paper]"),
+    click.option(
+        "--preset",
+        default="",
+        help="quick, paper, or another of the detector's.  [default: paper]",
+        shell_complete=completion.presets,
+    ),
     click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter: latent_dim=32; repeats."),
-    click.option("--precision", default="", metavar="float32|bfloat16", help="Of products.  [default: float32]"),
+    click.option(
+        "--precision",
+        default="",
+        metavar="float32|bfloat16",
+        help="Of products.  [default: float32]",
+        shell_complete=completion.precisions,
+    ),
+)
+WORDS = (
+    click.argument("suite", required=False, type=click.Path(path_type=Path)),
+    click.option(
+        "--detector",
+        "detectors",
+        multiple=True,
+        help="Name of a detector; repeats.",
+        shell_complete=completion.detectors,
+    ),
+    click.option(
+        "--in",
+        "ins",
+        multiple=True,
+        help="In-distribution data set, as in mnist, mnist:0-8 or folder:PATH; repeats.",
+        shell_complete=completion.in_datasets,
+    ),
+    *HOW,
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Where to compute."
 )
 store_option = click.option(
     "--store",
@@ -43,13 +80,32 @@ data_option = click.option(
     help="Folder of the data sets' files.  [default: your user data folder]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-metric_option = click.option("--metric", "metrics", multiple=True, help="Only this metric; repeats.")
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Runs at once, each in a process with its share of the cores or GPUs.",
+)
+metric_option = click.option(
+    "--metric", "metrics", multiple=True, help="Only this metric; repeats.", shell_complete=completion.metrics
+)
 
 
 def what_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
     """The words that name runs, as options; ``words_of`` takes up their values."""
-    for word in reversed(WORDS):
-        command = word(command)
+    return _with(WORDS, command)
+
+
+def how_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without suite, detector and in-data set."""
+    return _with(HOW, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
+        command = option(command)
     return command
 
 

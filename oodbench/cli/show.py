@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
-from oodbench.cli import find_plugins
-from oodbench.cli.list import shapes_text
+from oodbench.catalogue import shapes_text
+from oodbench.cli import completion, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ WIDTH = 100
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.anything)
 @data_option
 @json_option
 def command(name: str, data_dir: Path | None, as_json: bool) -> None:

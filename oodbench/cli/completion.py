@@ -1,0 +1,54 @@
+"""What a shell may complete. All of it is from the catalogue that any command leaves: nothing is loaded for a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+
+def detectors(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _items(_rows("detectors"), incomplete)
+
+
+def in_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Those that something can be fitted to."""
+    return _items([row for row in _rows("datasets") if row["train"]], incomplete)
+
+
+def datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _items(_rows("datasets"), incomplete)
+
+
+def metrics(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _items(_rows("metrics"), incomplete)
+
+
+def anything(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Detectors, data sets and metrics."""
+    return _items([row for kind in ("detectors", "datasets", "metrics") for row in _rows(kind)], incomplete)
+
+
+def presets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Of the detectors named so far on the line; of all if none is."""
+    chosen = ctx.params.get("detectors") or ()
+    rows = [row for row in _rows("detectors") if row["name"] in chosen or not chosen]
+    names = dict.fromkeys(name for row in rows for name in row["presets"].split(", "))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def precisions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in ("float32", "bfloat16") if name.startswith(incomplete)]
+
+
+def _rows(kind: str) -> list[dict[str, Any]]:
+    """None where no command has left a catalogue since the plugins changed."""
+    from oodbench.catalogue import recall
+
+    kept = recall()
+    return [] if kept is None else kept[kind]
+
+
+def _items(rows: list[dict[str, Any]], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(row["name"], help=row["summary"]) for row in rows if row["name"].startswith(incomplete)]
