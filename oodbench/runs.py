@@ -14,7 +14,6 @@ import pydantic
 
 from oodbench.api import SPLITS, Detector, Params, Run, Shape
 from oodbench.errors import OODBenchError, UnknownName
-from oodbench.loading import parse
 
 if TYPE_CHECKING:
     from oodbench.loading import Loader
@@ -51,36 +50,43 @@ class Words:
 
 @dataclass(frozen=True)
 class Task:
-    """One run and the out-data sets it is to be scored on: one fit, however many they are."""
+    """One run and the out-data sets it is to be scored on: one fit, however many they are.
+
+    split: the one that is scored of the in- and the out-data; only of ``test`` there are results.
+    """
 
     run: Run
     outs: tuple[str, ...]
+    split: str = "test"
 
 
-def plan(words: Iterable[Words], registry: Registry, loader: Loader) -> list[Task]:
+def plan(words: Iterable[Words], registry: Registry, loader: Loader, split: str = "test") -> list[Task]:
     """Every combination of each set of words, each run once. Raises OODBenchError at the first bad word."""
     outs_of: dict[Run, list[str]] = {}
     for chosen in words:
-        for run in _runs(chosen, registry, loader):
+        for run in _runs(chosen, registry, loader, split):
             outs_of.setdefault(run, []).extend(chosen.outs)
-    return [Task(run, tuple(dict.fromkeys(outs))) for run, outs in outs_of.items()]
+    return [Task(run, tuple(dict.fromkeys(outs)), split) for run, outs in outs_of.items()]
 
 
-def _runs(words: Words, registry: Registry, loader: Loader) -> Iterator[Run]:
+def _runs(words: Words, registry: Registry, loader: Loader, split: str) -> Iterator[Run]:
     _check_said(words)
     detectors = {name: registry.detector(name) for name in words.detectors}
     for name in words.ins:
-        for split in SPLITS:
-            loader.check(name, split)
+        for each in SPLITS:
+            loader.check(name, each)
     for name in words.outs:
-        loader.check(name, "test")
+        loader.check(name, split)
     for in_name, out_name in product(words.ins, words.outs):
-        _check_apart(in_name, out_name)
-    values = _values_by_detector(words.sets, detectors, registry)
+        if loader.share_classes(in_name, out_name):
+            flag = "--out" if split == "test" else "--val-out"
+            apart = "choose others, as in mnist:0-8 and mnist:9"
+            raise OODBenchError(f"{flag} {out_name} has classes of --in {in_name}; {apart}")
+    values = values_by_detector(words.sets, detectors, registry)
     for in_name, name in product(words.ins, detectors):
         shape = loader.shape(in_name)
         if shape is None:
-            raise OODBenchError(f"{in_name} has no shape of its own, so that nothing can be fitted to it")
+            raise OODBenchError(f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images")
         params = resolve(detectors[name], words.preset or "paper", shape, values[name]).canonical()
         version = registry.version("detector", name)
         label = ", ".join([words.preset or "paper", *(f"{path}={value}" for path, value in values[name].items())])
@@ -99,17 +105,6 @@ def _check_said(words: Words) -> None:
             raise OODBenchError(f"a seed is a whole number from 0, not {seed}")
 
 
-def _check_apart(in_name: str, out_name: str) -> None:
-    """An out-set that holds classes of the in-set would call the same images both."""
-    (in_source, in_classes), (out_source, out_classes) = parse(in_name), parse(out_name)
-    if in_source != out_source:
-        return
-    if in_classes is None or out_classes is None or set(in_classes) & set(out_classes):
-        raise OODBenchError(
-            f"--out {out_name} has classes of --in {in_name}; choose others, as in mnist:0-8 and mnist:9"
-        )
-
-
 # ------------------------------------------------------------------------------------ parameters
 
 
@@ -125,7 +120,7 @@ def parameters(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, p
     return found
 
 
-def _values_by_detector(
+def values_by_detector(
     sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry
 ) -> dict[str, dict[str, Any]]:
     """The settings meant for each detector: dotted name → value."""
@@ -203,7 +198,11 @@ def _fault(error: Mapping[str, Any]) -> str:
 
 
 def read_suite(path: Path) -> list[Words]:
-    """The words of a suite file: one set, or one for every ``[[run]]`` table, on top of those before the tables."""
+    """The words of a suite file: one set, or one for every ``[[run]]`` table, on top of those before the tables.
+
+    Of a folder, its ``suite.toml`` is meant.
+    """
+    path = path / "suite.toml" if path.is_dir() else path
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -7,10 +7,12 @@ A store is a folder or any fsspec address, with one sub-folder a run::
               history.parquet       the training curve
               scores/in.parquet     the score of every image of the in-data's test split
               scores/<out>.parquet  the same of each out-data set
+              scores/validation/…   the same of validation splits, for ``oodbench tune``; never a result
               results.parquet       metrics of these scores
               checkpoint.pt         only while the fit is under way
               .lock                 held by the process that works on the run
     failures/<combination>.json     combinations that failed, with their error
+    tunings/<tuning key>.json       what ``oodbench tune`` chose, and why
 
 Each file appears whole or not at all; names that begin with a dot are never read (see ``files``).
 """
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 FAILURES = "failures"
+TUNINGS = "tunings"
 LOCK = ".lock"
 META = b"oodbench"
 """Key of the Parquet schema's metadata that holds the scalar fields of Scores as JSON."""
@@ -140,38 +143,32 @@ class Store:
     # ------------------------------------------------------------------------ scores and results
 
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
-        """Keep the scores of an out-data set, or of the in-data's test split. Results of older ones are dropped."""
+        """Keep the scores of an out-data set, or of the in-data. Results of older test scores are dropped."""
         import pyarrow
 
-        results = self._results(key)
+        results = self._results(key) if scores.split == "test" else []
         kept = [row for row in results if out and row["out_dataset"] != scores.dataset]
         if len(kept) < len(results):
             self._write_results(key, kept)
         columns = {name: pyarrow.array(getattr(scores, of), kind) for name, (of, kind) in ARRAYS.items()}
         facts = json.dumps({name: getattr(scores, name) for name in SCALARS})
         table = pyarrow.table(columns).replace_schema_metadata({META: facts})
-        self.files.write(self._scores_path(key, scores.dataset if out else None), _parquet(table))
+        self.files.write(self._scores_path(key, scores.dataset if out else None, scores.split), _parquet(table))
 
-    def read_scores(self, key: str, dataset: str | None) -> Scores:
-        """The scores of an out-data set; of the in-data's test split where ``dataset`` is None."""
+    def read_scores(self, key: str, dataset: str | None, split: str = "test") -> Scores:
+        """The scores of an out-data set; of the in-data where ``dataset`` is None."""
+        return self.files.read(self._scores_path(key, dataset, split), _scores)
 
-        def parse(data: bytes) -> Scores:
-            table = _table(data)
-            facts = json.loads(table.schema.metadata[META])
-            return Scores(**facts, **{of: table[name].to_numpy() for name, (of, _) in ARRAYS.items()})
-
-        return self.files.read(self._scores_path(key, dataset), parse)
-
-    def has_scores(self, key: str, dataset: str | None, fingerprint: str) -> bool:
+    def has_scores(self, key: str, dataset: str | None, fingerprint: str, split: str = "test") -> bool:
         """Whether the scores of just these images are there; StoreError if the file is damaged."""
-        path = self._scores_path(key, dataset)
-        return self.files.exists(path) and self.read_scores(key, dataset).fingerprint == fingerprint
+        path = self._scores_path(key, dataset, split)
+        return self.files.exists(path) and self.files.read(path, _scores).fingerprint == fingerprint
 
     def out_datasets(self, key: str) -> list[str]:
-        """The out-data sets that have scores, sorted."""
-        files = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
-        stems = [name.removesuffix(".parquet") for name in files if name != "in.parquet"]
-        return sorted(self.read_scores(key, stem).dataset for stem in stems)
+        """The out-data sets whose test splits have scores, sorted."""
+        names = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
+        paths = [f"{key}/scores/{name}" for name in names if name != "in.parquet"]
+        return sorted(self.files.read(path, _scores).dataset for path in paths)
 
     def write_results(self, key: str, results: Iterable[Result]) -> None:
         """Add results to a run's; those of the same out-data set and metric are replaced."""
@@ -191,12 +188,13 @@ class Store:
             rows += [{**row, **{name: facts[name] for name in RUN_COLUMNS}} for row in self._results(key)]
         return pandas.DataFrame(rows, columns=[*RESULT_COLUMNS, *RUN_COLUMNS])
 
-    def _scores_path(self, key: str, dataset: str | None) -> str:
+    def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
             raise StoreError(
                 "a data set cannot be called 'in': its scores would replace those of the in-data; rename it"
             )
-        return f"{key}/scores/{'in' if dataset is None else file_name(dataset)}.parquet"
+        folder = f"{key}/scores" if split == "test" else f"{key}/scores/{split}"
+        return f"{folder}/{'in' if dataset is None else file_name(dataset)}.parquet"
 
     def _results(self, key: str) -> list[dict[str, Any]]:
         path = f"{key}/results.parquet"
@@ -224,6 +222,18 @@ class Store:
         """What ``write_failure`` was given, one dict a combination, sorted by combination."""
         names = [name for name in self.files.names(FAILURES) if name.endswith(".json")]
         return [self.files.read(f"{FAILURES}/{name}", json.loads, "delete it") for name in names]
+
+    # ---------------------------------------------------------------------------------- tunings
+
+    def write_tuning(self, key: str, record: dict[str, Any]) -> None:
+        self.files.write(f"{TUNINGS}/{key}.json", _json(record))
+
+    def read_tuning(self, key: str) -> dict[str, Any] | None:
+        path = f"{TUNINGS}/{key}.json"
+        return self.files.read(path, json.loads, "delete it") if self.files.exists(path) else None
+
+    def where_tuning(self, key: str) -> str:
+        return self.files.where(f"{TUNINGS}/{key}.json")
 
 
 class StoreCheckpoints:
@@ -269,6 +279,12 @@ def _plain(value: Any) -> Any:
     return dict(value) if hasattr(value, "keys") else list(value)
 
 
+def _scores(data: bytes) -> Scores:
+    table = _table(data)
+    facts = json.loads(table.schema.metadata[META])
+    return Scores(**facts, **{of: table[name].to_numpy() for name, (of, _) in ARRAYS.items()})
+
+
 def _parquet(table: pyarrow.Table) -> bytes:
     from pyarrow import parquet
 
@@ -278,7 +294,6 @@ def _parquet(table: pyarrow.Table) -> bytes:
 
 
 def _table(data: bytes) -> pyarrow.Table:
-    import pyarrow
-    from pyarrow import parquet
+    from pyarrow import BufferReader, parquet
 
-    return parquet.ParquetFile(pyarrow.BufferReader(data), page_checksum_verification=True).read()
+    return parquet.ParquetFile(BufferReader(data), page_checksum_verification=True).read()

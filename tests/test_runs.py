@@ -162,6 +162,11 @@ def test_classes_of_one_data_set_can_be_told_apart(planned):
     assert task.outs == ("bars:1",)
 
 
+def test_halves_and_chimeras_are_other_images_than_those_they_are_made_from(planned):
+    (task,) = planned(words(ins=("mnist5k",), outs=("halfmnist5k", "chimeramnist5k")))
+    assert task.outs == ("halfmnist5k", "chimeramnist5k")
+
+
 def test_parameters_are_named_with_their_groups():
     registry = load_registry()
     assert list(parameters(registry.detector("mean-distance").Params)) == ["power", "blur.strength", "blur.steps"]

@@ -125,6 +125,33 @@ def test_scores_come_back_as_they_were(store):
     assert store.out_datasets(KEY) == ["mnist:9", "noise"]
 
 
+def test_scores_of_the_validation_splits_are_kept_apart(store):
+    fit(store)
+    for dataset, out in (("mnist:0-8", False), ("mnist:9", True)):
+        store.write_scores(KEY, scores(dataset, [1]), out=out)
+    store.write_results(KEY, [result()])
+    validation = replace(scores("mnist:9", [2, 3]), split="validation")
+    assert not store.has_scores(KEY, "mnist:9", "a" * 16, "validation")
+    store.write_scores(KEY, validation, out=True)
+    store.write_scores(KEY, replace(scores("mnist:0-8", [4]), split="validation"), out=False)
+    store.write_scores(KEY, replace(scores("noise", [5]), split="validation"), out=True)
+    assert store.has_scores(KEY, "mnist:9", "a" * 16, "validation")
+    assert_same(store.read_scores(KEY, "mnist:9", "validation"), validation)
+    assert store.read_scores(KEY, None, "validation").values == [4]
+    assert [store.read_scores(KEY, name).values for name in (None, "mnist:9")] == [[1], [1]]
+    assert store.out_datasets(KEY) == ["mnist:9"]
+    assert len(store.read_results()) == 1
+
+
+def test_a_tuning_comes_back_as_it_was(store):
+    assert store.read_tuning("ae-mnist-0") is None
+    store.write_tuning("ae-mnist-0", {"chosen": {"latent_dim": "8"}, "points": [0.25]})
+    store.write_tuning("ae-mnist-0", {"chosen": None, "points": [1 / 3]})
+    assert store.read_tuning("ae-mnist-0") == {"chosen": None, "points": [1 / 3]}
+    assert store.where_tuning("ae-mnist-0").endswith("tunings/ae-mnist-0.json")
+    assert store.keys() == []
+
+
 def test_the_in_data_can_be_an_out_data_set_too(store):
     store.write_scores(KEY, scores("mnist", [1]), out=False)
     store.write_scores(KEY, scores("mnist", [2]), out=True)

@@ -1,0 +1,152 @@
+"""``oodbench tune``: choose parameters by a validation out-data set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from statistics import stdev
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodbench.cli import INTERRUPTED, completion, find_plugins
+from oodbench.cli.options import (
+    data_option,
+    device_option,
+    how_to_run,
+    jobs_option,
+    json_option,
+    print_failures,
+    print_json,
+    print_table,
+    records,
+    store_option,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from oodbench.registry import Registry
+    from oodbench.tuning import Point, Tuned
+
+
+@click.command()
+@click.option(
+    "--detector", "detectors", multiple=True, help="Name of the detector.", shell_complete=completion.detectors
+)
+@click.option(
+    "--in",
+    "ins",
+    multiple=True,
+    help="In-distribution data set, as in mnist or mnist:0-8.",
+    shell_complete=completion.in_datasets,
+)
+@click.option(
+    "--val-out",
+    required=True,
+    help="Out-of-distribution data set that chooses, by its validation split.",
+    shell_complete=completion.datasets,
+)
+@click.option(
+    "--grid", multiple=True, metavar="NAME=A,B,…", help="Values of a parameter; repeats, for every combination."
+)
+@how_to_run
+@device_option
+@jobs_option
+@data_option
+@store_option
+@click.option("--force", is_flag=True, help="Fit it all again, even what is finished.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    val_out: str,
+    grid: tuple[str, ...],
+    store: str,
+    data_dir: Path | None,
+    device: str,
+    jobs: int,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Choose parameters by a validation out-data set, then score the chosen.
+
+    Every point of the grid is fitted; the one with the highest AUROC of the in-data against --val-out, on their
+    validation splits and in the mean over the seeds, is chosen, of equals the first. Only the chosen is scored on test
+    splits, those of each --out. A --val-out that shares images with the in-data or with an --out is refused. What is
+    finished in the store is not done again; a fit that was interrupted goes on.
+
+    \b
+    oodbench tune --detector ebae --in mnist --val-out constant --grid latent_dim=2,4,8,16,32,64,128,256 --out noise
+    oodbench tune --detector ae --in mnist5k:0-8 --val-out noise --grid latent_dim=2,16 --out mnist5k:9 --preset quick
+    """
+    from oodbench.cli.progress import RichProgress
+    from oodbench.tuning import tune
+
+    (words,) = words_of(None, **given)
+    registry = find_plugins()
+    try:
+        with RichProgress(quiet=quiet) as progress:
+            tuned = tune(
+                words,
+                val_out,
+                grid,
+                store=store,
+                data_dir=data_dir,
+                device=device,
+                force=force,
+                progress=progress,
+                registry=registry,
+                jobs=jobs,
+            )
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
+        ctx.exit(INTERRUPTED)
+    if as_json:
+        print_json({"tuning": tuned.record, "results": records(tuned.results)})
+    else:
+        _print(tuned, registry)
+    print_failures([asdict(failure) for failure in tuned.failures])
+    ctx.exit(1 if tuned.failures else 0)
+
+
+def _print(tuned: Tuned, registry: Registry) -> None:
+    from oodbench import leaderboard
+    from oodbench.api import SCORE_CONVENTION
+
+    print_table(_row(point, point is tuned.chosen) for point in tuned.points)
+    click.echo(f"\n{_how_chosen(tuned)}\nThe choice and its evidence: {tuned.where}")
+    if len(tuned.results):
+        click.echo(f"\n{leaderboard.summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
+    elif tuned.chosen and not tuned.record["outs"]:
+        click.echo("No test split was scored, as no --out was named.")
+
+
+def _row(point: Point, chosen: bool) -> dict[str, str]:
+    """Four digits: out-data that is easy to tell puts many points close to 1."""
+    aurocs = [auroc for auroc in point.runs.values() if auroc is not None]
+    text = "failed" if point.auroc is None else f"{point.auroc:.4f}"
+    if point.auroc is not None and len(aurocs) > 1:
+        text += f" ± {stdev(aurocs):.4f}"
+    return {**point.settings, "validation auroc ↑": text, "": "← chosen" if chosen else ""}
+
+
+def _how_chosen(tuned: Tuned) -> str:
+    """On one line: by which images, among how many, and whether others did as well."""
+    record = tuned.record
+    inside, outside = (record["validation"][side]["dataset"] for side in ("in", "out"))
+    seeds = ", ".join(map(str, record["seeds"]))
+    over = "mean over seeds" if len(record["seeds"]) > 1 else "seed"
+    parts = [f"AUROC of {inside} against {outside}, validation splits, {over} {seeds}"]
+    finished = [point for point in tuned.points if point.auroc is not None]
+    if len(finished) < len(tuned.points):
+        failed = len(tuned.points) - len(finished)
+        parts.append(f"{failed} of {len(tuned.points)} points failed and took no part in the choice")
+    if tuned.chosen is None:
+        return "; ".join([*parts, "nothing could be chosen"]) + "."
+    equals = sum(point.auroc == tuned.chosen.auroc for point in finished)
+    if equals > 1:
+        parts.append(f"{equals} points are equal, of which the first was chosen")
+    return "; ".join(parts) + "."
