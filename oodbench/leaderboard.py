@@ -1,17 +1,19 @@
 """Step 5: results → ranked tables → Markdown.
 
-Results are rows as ``storage`` reads them. Values are shown as they are: an AUROC below 0.5 is a finding.
+Results are rows as ``storage`` reads them. Values are shown as they are: an AUROC below 0.5 is a finding. Figures that
+others reported stand below ours, in italics, with their source: they are not ranked, and never the best of a column.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
+from oodbench.labels import labelled
+from oodbench.reported import Reported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 HOW_TO_READ = (
     "A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows are ranked by their "
     "mean, those that lack a cell last. The best of each column is bold."
+)
+REPORTED = (
+    "Rows in italics are *reported*: others published them, they were not measured here, and they are not ranked."
 )
 
 
@@ -29,8 +34,8 @@ def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, 
     Raises OODBenchError, saying which command makes some, where there are no results.
     """
     metrics = list(metrics)
-    labelled = _chosen(_labelled(results), metrics)
-    groups = dict(list(labelled.groupby(["in_dataset", "out_dataset", "label", "metric"])))
+    chosen = _chosen(labelled(results), metrics)
+    groups = dict(list(chosen.groupby(["in_dataset", "out_dataset", "label", "metric"])))
     triples = sorted({key[:3] for key in groups})
     return [
         _record(groups[*triple, metric.name], metric)
@@ -40,18 +45,25 @@ def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, 
     ]
 
 
-def table(results: pd.DataFrame, in_dataset: str, metric: Metric) -> pd.DataFrame:
-    """Detectors (rows, best first) by out-data sets, cells as Markdown text: ``**0.957 ± 0.003**``."""
+def table(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> pd.DataFrame:
+    """Detectors (rows, best first) by out-data sets, cells as Markdown text: ``**0.957 ± 0.003**``.
+
+    Where ``in_dataset`` is None, a column is an out-data set with its in-data set.
+    """
     import pandas as pd
 
-    cells = pd.DataFrame(records(results[results["in_dataset"] == in_dataset], [metric]))
+    chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+    cells = pd.DataFrame(records(chosen, [metric]))
     cells["text"] = [_text(mean, sd) for mean, sd in zip(cells["mean"], cells["sd"], strict=True)]
-    means = cells.pivot(index="label", columns="out_dataset", values="mean")
-    texts = cells.pivot(index="label", columns="out_dataset", values="text")
+    cells["column"] = [
+        _column(of_in, out, in_dataset, metric)
+        for of_in, out in zip(cells["in_dataset"], cells["out_dataset"], strict=True)
+    ]
+    means = cells.pivot(index="label", columns="column", values="mean")
+    texts = cells.pivot(index="label", columns="column", values="text")
     shown = means.round(3)
     best = shown.max() if metric.higher_is_better else shown.min()
-    texts = texts.mask(shown == best, "**" + texts + "**").fillna("–")
-    texts.columns = pd.Index([f"{out} {_arrow(metric)}" for out in texts.columns])
+    texts = texts.mask(shown == best, "**" + texts + "**").fillna("–").rename_axis(columns=None)
     return texts.loc[_ranked(means, metric)].rename_axis("detector")
 
 
@@ -71,23 +83,86 @@ def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
     return frame.to_markdown(tablefmt="simple", index=False, disable_numparse=True)
 
 
-def render(results: pd.DataFrame, metrics: Iterable[Metric], title: str = "") -> str:
-    """A Markdown page: for each in-data set a table a metric, then how the runs were made, with notes as footnotes."""
-    metrics = list(metrics)
-    labelled = _chosen(_labelled(results), metrics)
-    notes = _notes(labelled)
-    marks = {names: f"[^{number}]" for number, names in enumerate(notes, 1)}
-    parts = [f"# {title or 'Leaderboard'}", HOW_TO_READ]
-    for in_dataset, runs in labelled.groupby("in_dataset"):
-        parts.append(f"## In-distribution: {in_dataset}")
-        marked = {label: mark for (of, label), mark in marks.items() if of == in_dataset}
-        for metric in metrics:
-            if metric.name in set(runs["metric"]):
-                parts += [f"### {metric.name} {_arrow(metric)}: {metric.summary}"]
-                parts += [_markdown(table(labelled, str(in_dataset), metric), marked), SCORE_CONVENTION]
-        parts += ["### How these runs were made", _markdown(_facts(runs), marked), _image_counts(str(in_dataset), runs)]
-    parts += [f"{marks[names]}: {text}" for names, text in notes.items()]
-    return "\n\n".join(parts) + "\n"
+def render(
+    results: pd.DataFrame,
+    metrics: Iterable[Metric],
+    title: str = "",
+    reported: Sequence[Reported] | None = None,
+    introduction: str = "",
+) -> str:
+    """A Markdown page: for each in-data set a table a metric, then how the runs were made, with notes as footnotes.
+
+    Of several in-data sets, a table of them all comes first. Where ``reported`` is not None, there need be no results:
+    the page then shows what it has. ``introduction`` is Markdown that stands below the title.
+    """
+    page = _Page(results, list(metrics), reported)
+    parts = [f"# {title or 'Leaderboard'}", introduction, HOW_TO_READ, REPORTED if page.reported else ""]
+    return "\n\n".join(filter(None, [*parts, *page.tables(), *page.footnotes()])) + "\n"
+
+
+class _Page:
+    """What a page is made from: results with labels, reported figures, and the footnotes of both."""
+
+    def __init__(self, results: pd.DataFrame, metrics: list[Metric], reported: Sequence[Reported] | None):
+        self.metrics = metrics
+        self.results = labelled(results)
+        if len(results) or reported is None:
+            self.results = _chosen(self.results, metrics)
+        names = {metric.name for metric in metrics}
+        self.reported = [figure for figure in reported or [] if figure.metric in names]
+        self.notes = _notes(self.results)
+        notes = [*self.notes, *dict.fromkeys(figure.origin for figure in self.reported)]
+        self.marks: dict[Any, str] = {note: f"[^{number}]" for number, note in enumerate(notes, 1)}
+
+    def tables(self) -> Iterator[str]:
+        """All between the page's head and its footnotes."""
+        measured = sorted(set(self.results["in_dataset"]))
+        everything = sorted({*measured, *(figure.in_dataset for figure in self.reported)})
+        if len(everything) > 1:
+            yield "## All in-distribution data sets"
+            told = {figure.metric for figure in self.reported}
+            for metric in self.metrics:
+                if metric is self.metrics[0] or metric.name in told:
+                    yield from self._table(None, metric)
+        for in_dataset in everything if len(everything) == 1 else measured:
+            yield f"## In-distribution: {in_dataset}"
+            for metric in self.metrics:
+                yield from self._table(in_dataset, metric)
+            runs = self.results[self.results["in_dataset"] == in_dataset]
+            if len(runs):
+                yield "### How these runs were made"
+                yield _markdown(_facts(runs), self._marks_of(in_dataset))
+                yield _image_counts(in_dataset, runs)
+
+    def footnotes(self) -> list[str]:
+        origins = dict.fromkeys(figure.origin for figure in self.reported)
+        texts = self.notes | {origin: f"reported, not measured here: {origin}" for origin in origins}
+        return [f"{self.marks[note]}: {text}" for note, text in texts.items()]
+
+    def _table(self, in_dataset: str | None, metric: Metric) -> Iterator[str]:
+        """One table of one metric under its heading; nothing if there is nothing to show."""
+        import pandas as pd
+
+        results = self.results[self.results["metric"] == metric.name]
+        results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+        parts = [table(results, in_dataset, metric)] if len(results) else []
+        figures = [figure for figure in self.reported if figure.metric == metric.name]
+        figures = [figure for figure in figures if in_dataset in (None, figure.in_dataset)]
+        parts += [_reported_rows(figures, in_dataset, metric, self.marks)] if figures else []
+        if parts:
+            joined = pd.concat(parts)
+            yield f"### {metric.name} {_arrow(metric)}: {metric.summary}"
+            shown = joined[sorted(joined.columns)].fillna("–").rename_axis("detector")
+            yield _markdown(shown, self._marks_of(in_dataset))
+            yield SCORE_CONVENTION
+
+    def _marks_of(self, in_dataset: str | None) -> dict[str, str]:
+        """Label → the marks of its notes on this in-data set, or on all."""
+        marks: dict[str, str] = {}
+        for of_in, label in self.notes:
+            if in_dataset in (None, of_in):
+                marks[label] = marks.get(label, "") + self.marks[of_in, label]
+        return marks
 
 
 # --------------------------------------------------------------------------------------- cells
@@ -132,6 +207,25 @@ def _text(mean: float, sd: float | None) -> str:
     return f"{mean:.3f}" if sd is None or sd != sd else f"{mean:.3f} ± {sd:.3f}"
 
 
+def _column(in_dataset: str, out_dataset: str, shown_in: str | None, metric: Metric) -> str:
+    """The head of a column; it says the in-data set where the table does not."""
+    name = out_dataset if shown_in is not None else f"{out_dataset} (in {in_dataset})"
+    return f"{name} {_arrow(metric)}"
+
+
+def _reported_rows(
+    figures: Sequence[Reported], shown_in: str | None, metric: Metric, marks: Mapping[Any, str]
+) -> pd.DataFrame:
+    """Reported figures as rows of a table, in the order they came, in italics and with the mark of their source."""
+    import pandas as pd
+
+    rows: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        row = rows.setdefault(f"*{figure.row} (reported)*{marks[figure.origin]}", {})
+        row[_column(figure.in_dataset, figure.out_dataset, shown_in, metric)] = f"*{_text(figure.value, figure.sd)}*"
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def _arrow(metric: Metric) -> str:
     return "↑" if metric.higher_is_better else "↓"
 
@@ -143,55 +237,6 @@ def _ranked(means: pd.DataFrame, metric: Metric) -> pd.Index:
     sign = -1 if metric.higher_is_better else 1
     order = pd.DataFrame({"missing": means.isna().sum(axis=1), "mean": sign * means.mean(axis=1)})
     return order.sort_values(["missing", "mean"], kind="stable").index
-
-
-# --------------------------------------------------------------------------------- what a row is
-
-
-def _labelled(results: pd.DataFrame) -> pd.DataFrame:
-    """With the column ``label``: the detector, its preset unless that is ``paper``, and what else tells runs apart.
-
-    Part of a table that has labels keeps them, as it may lack the very runs they set apart.
-    """
-    if "label" in results:
-        return results
-    runs = results.drop_duplicates("run")
-    labels: dict[str, str] = {}
-    for (_, detector, preset), alike in runs.groupby(["in_dataset", "detector", "preset"]):
-        for run, difference in _differences(alike).items():
-            labels[run] = ", ".join([str(detector), *_preset_label(str(preset)), *difference])
-    return results.assign(label=results["run"].map(labels))
-
-
-def _preset_label(preset: str) -> list[str]:
-    if preset == "paper":
-        return []
-    return [f"reduced (preset {preset})" if preset.startswith("quick") else f"preset {preset}"]
-
-
-def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """For each run the facts, other than the seed, in which these runs are not all alike: ``latent_dim=8``."""
-    facts = {row["run"]: _identity(row) for row in runs.to_dict("records")}
-    seeds = dict(zip(runs["run"], runs["seed"], strict=True))
-    twins = Counter((repr(facts[run]), seeds[run]) for run in facts)
-    for run, fact in facts.items():
-        if twins[repr(fact), seeds[run]] > 1:  # only their data differ: not two seeds of one thing
-            fact["run"] = run.rpartition("-")[2]
-    names = dict.fromkeys(name for fact in facts.values() for name in fact)
-    differing = [name for name in names if len({repr(fact.get(name)) for fact in facts.values()}) > 1]
-    return {run: [f"{name}={fact[name]}" for name in differing if name in fact] for run, fact in facts.items()}
-
-
-def _identity(row: Mapping[Any, Any]) -> dict[str, Any]:
-    facts = {"version": row["plugin_version"], "precision": row["precision"], "n_train": row["n_train"]}
-    return _flat(json.loads(row["params"])) | facts
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 # ------------------------------------------------------------------------- below the tables

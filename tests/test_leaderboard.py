@@ -131,7 +131,7 @@ def test_the_page_says_all_that_a_reader_of_the_numbers_must_know():
         title="Digits",
     )
     assert page.startswith("# Digits\n")
-    assert page.count(SCORE_CONVENTION) == 3
+    assert page.count(SCORE_CONVENTION) == 4
     for text in [
         "## In-distribution: mnist:0-8",
         "## In-distribution: cifar10",

@@ -1,34 +1,120 @@
-"""``oodbench leaderboard``: the results of a store as ranked tables."""
+"""``oodbench leaderboard``: results as ranked tables, of a store or of a suite, beside what others reported."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from oodbench.cli import find_plugins
-from oodbench.cli.options import chosen_metrics, json_option, metric_option, print_json, store_option
+from oodbench.cli.options import chosen_metrics, json_option, metric_option, print_json, print_table, store_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from oodbench.api import Metric
+    from oodbench.registry import Registry
+    from oodbench.suites import Suite
+
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
+@click.argument("suite", required=False, type=click.Path(path_type=Path))
 @store_option
+@click.option("--results", "published", type=FILE, help="Show what --save wrote to this file, without a store.")
 @metric_option
-@click.option("--title", default="", help="Heading of the page.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
+@click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
+@click.option("--output", type=FILE, help="Write the page to this file.")
+@click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet.")
+@click.option("--reported", is_flag=True, help="Print the suite's reported figures beside ours instead.")
 @json_option
-def command(store: str, metrics: tuple[str, ...], title: str, output: Path | None, as_json: bool) -> None:
-    """Print the results of a store as ranked tables in Markdown."""
-    from oodbench import leaderboard
-    from oodbench.storage import Store
+def command(
+    suite: Path | None,
+    store: str,
+    published: Path | None,
+    metrics: tuple[str, ...],
+    title: str,
+    output: Path | None,
+    save: Path | None,
+    reported: bool,
+    as_json: bool,
+) -> None:
+    """Print the results of a store as ranked tables in Markdown.
 
-    chosen = chosen_metrics(find_plugins(), metrics)
-    results = Store(store).read_results()
+    SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures
+    of the file reported.toml beside it; the text of notes.md opens the page.
+
+    \b
+    oodbench leaderboard leaderboards/mnist5k-ood --save results.parquet --output page.md
+    oodbench leaderboard leaderboards/mnist5k-ood --results results.parquet
+    oodbench leaderboard leaderboards/mnist-holdout --reported
+    """
+    from oodbench import suites
+
+    if reported and not suite:
+        raise click.UsageError("--reported needs the SUITE whose figures are meant")
+    registry = find_plugins()
+    chosen = chosen_metrics(registry, metrics)
+    opened = suites.open_suite(suite) if suite else suites.Suite()
+    results = _results(opened, published, store, registry)
+    if save:
+        suites.save_results(save, results)
+        click.echo(f"Written to {save}", err=True)
+    if reported:
+        _print_reported(opened, results, chosen, as_json)
+        return
     if output:
-        _write(output, leaderboard.render(results, chosen, title))
+        _write(output, suites.page(opened, results, chosen, title))
     if as_json:
-        print_json(leaderboard.records(results, chosen))
+        print_json(suites.records(opened, results, chosen))
     elif not output:
-        click.echo(leaderboard.render(results, chosen, title), nl=False)
+        click.echo(suites.page(opened, results, chosen, title), nl=False)
+
+
+def _results(suite: Suite, published: Path | None, store: str, registry: Registry) -> pd.DataFrame:
+    from oodbench import suites
+
+    if published:
+        return suites.published_results(suite, published)
+    results, missing = suites.stored_results(suite, store, registry)
+    if missing:
+        click.echo(
+            f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True
+        )
+    return results
+
+
+def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metric], as_json: bool) -> None:
+    """Each reported figure beside ours, then where the reported ones come from."""
+    from oodbench import suites
+
+    rows = suites.comparison(suite, results, metrics)
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        {
+            **{name: row[name] for name in ("in", "out", "metric", "row")},
+            "reported": _figure(row["reported"], row["reported_sd"]),
+            "ours": _figure(row["ours"], row["ours_sd"]),
+            "difference": "–" if row["difference"] is None else f"{row['difference']:+.3f}",
+            "seeds": ", ".join(map(str, row["seeds"])),
+            "our row": row["label"],
+        }
+        for row in rows
+    )
+    for origin in dict.fromkeys(f"{row['source']}; {row['reliability']}" for row in rows):
+        click.echo(f"\nReported: {origin}.")
+
+
+def _figure(mean: float | None, sd: float | None) -> str:
+    if mean is None:
+        return "–"
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def _write(path: Path, text: str) -> None:
