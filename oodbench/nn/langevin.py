@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 
 Energy = Callable[[torch.Tensor], torch.Tensor]
+Gradient = Callable[[Energy, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 Clip = Literal["row", "element", "none"]
 Anneal = Literal["supplement", "code", "none"]
 
@@ -34,10 +35,15 @@ def input_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def visible_step(
-    x: torch.Tensor, gradient: torch.Tensor, noise: torch.Tensor, step_size: float, noise_std: float
+    x: torch.Tensor,
+    gradient: torch.Tensor,
+    noise: torch.Tensor,
+    step_size: float,
+    noise_std: float,
+    box: tuple[float, float] = (0, 1),
 ) -> torch.Tensor:
-    """x - λ_x clipped ∇E(x) + σ_t ε, kept in [0, 1]."""
-    return (x - step_size * gradient + noise_std * noise).clamp(0, 1)
+    """x - λ_x clipped ∇E(x) + σ_t ε, kept in the box."""
+    return (x - step_size * gradient + noise_std * noise).clamp(*box)
 
 
 def clip_gradient(gradient: torch.Tensor, limit: float, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,14 +76,16 @@ def visible_chain(
     limit: float,
     clip: Clip,
     generator: torch.Generator,
+    box: tuple[float, float] = (0, 1),
+    gradient_of: Gradient = input_gradient,
 ) -> Chain:
-    """Langevin steps on E(x) from images x (b, C, H, W) in [0, 1]."""
+    """Langevin steps on E(x) from images x (b, C, H, W), each number of which stays in the box."""
     first, clipped = x.new_full((), float("nan")), x.new_zeros((), dtype=torch.float64)
     for step in range(steps):
-        gradient, energies = input_gradient(energy, x)
+        gradient, energies = gradient_of(energy, x)
         first = energies.mean() if step == 0 else first
         gradient, share = clip_gradient(gradient, limit, clip)
         clipped = clipped + share / steps
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        x = visible_step(x, gradient, noise, step_size, annealed(noise_std, step, anneal))
+        x = visible_step(x, gradient, noise, step_size, annealed(noise_std, step, anneal), box)
     return Chain(x.detach(), first, clipped)

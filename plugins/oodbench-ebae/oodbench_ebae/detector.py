@@ -8,14 +8,16 @@ spherical latent space, begun from a replay buffer, and then one in image space.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 
 from oodbench import Context, ImageSet, OODBenchError, Shape, shape_text
+from oodbench.nn.acceleration import Chains, accelerated, chosen_mode, compiled_gradient
 from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, to_sphere
 from oodbench.nn.autoencoder_detector import ReconstructionDetector
-from oodbench.nn.langevin import Chain, visible_chain
+from oodbench.nn.langevin import Chain, Gradient, input_gradient, visible_chain
+from oodbench.nn.rearranged import frozen_copy
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
 from oodbench.nn.replay import ReplayBuffer
 from oodbench.training import Phase, train
@@ -66,13 +68,16 @@ class EBAE(ReconstructionDetector):
     def phase(self, context: Context, worst: float) -> Phase:
         """EBAE training of the model as it is; a mean energy of the data above ``worst`` ends it."""
         params, model = self.params, self.model
-        optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
+        optimizer = torch.optim.Adam(
+            model.parameters(), lr=params.learning_rate, fused=True if context.device.type == "cuda" else None
+        )
         buffer = ReplayBuffer(params.buffer.size, (params.latent_dim,), context.device)
+        chains = fast_chains(model, params, context)
 
         def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             images = augment(images, generator, params.pretraining).contiguous(memory_format=torch.channels_last)
             with context.autocast():
-                negatives, sampling = draw_negatives(model, buffer, len(images), params, generator)
+                negatives, sampling = draw_negatives(chains, buffer, len(images), params, generator)
                 terms = loss_terms(model, images, negatives, params)
             optimizer.zero_grad()
             terms["loss"].backward()
@@ -96,11 +101,48 @@ class EBAE(ReconstructionDetector):
         return (chains + 7.0) * self.params.epochs * len(images)
 
 
+class Negatives(NamedTuple):
+    """Samples of the model (n, C, H, W), the codes (n, D_z) where their latent chains ended; what the chains met."""
+
+    images: torch.Tensor
+    codes: torch.Tensor
+    met: dict[str, torch.Tensor]
+
+
+def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Chains[Negatives]:
+    """Both chains on the model's weights as they are at each call, driven as the device and the user have it."""
+    mode = chosen_mode(context.device)
+
+    def chains(start: torch.Tensor, generator: torch.Generator) -> Negatives:
+        if mode == "compile":  # it knows the model by its identity, and does its own rearranging
+            return run_chains(model, start, params, generator, compiled_gradient())
+        return run_chains(frozen_copy(model), start, params, generator)
+
+    def note(text: str) -> None:
+        if text not in context.notes:  # a resumed fit passes here again
+            context.note(text)
+
+    return accelerated(chains, mode, context.device, note)
+
+
 def draw_negatives(
-    model: Autoencoder, buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
+    chains: Chains[Negatives], buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """n samples of the model (n, C, H, W): latent chain, decode, visible chain; and what the chains met."""
-    start = chain_start(buffer, n, params, generator)
+    """n samples of the model (n, C, H, W), whose codes the buffer keeps; and what the chains met."""
+    negatives = chains(chain_start(buffer, n, params, generator), generator)
+    if len(buffer.samples):
+        buffer.push(negatives.codes)
+    return negatives.images, negatives.met
+
+
+def run_chains(
+    model: Autoencoder,
+    start: torch.Tensor,
+    params: EBAEParams,
+    generator: torch.Generator,
+    gradient_of: Gradient = input_gradient,
+) -> Negatives:
+    """From codes (n, D_z): latent chain, decode, visible chain."""
     latent = params.latent_chain
     on_manifold = latent_chain(
         lambda z: model.energy(model.decode(z)),
@@ -110,9 +152,8 @@ def draw_negatives(
         latent.noise_std,
         params.spherical,
         generator,
+        gradient_of,
     )
-    if len(buffer.samples):
-        buffer.push(on_manifold.end)
     with torch.no_grad():
         decoded = model.decode(on_manifold.end).clamp(0, 1)
     visible = params.visible_chain
@@ -126,8 +167,9 @@ def draw_negatives(
         visible.gradient_clip,
         visible.clip,
         generator,
+        gradient_of=gradient_of,
     )
-    return sample.end, _met(start, on_manifold, decoded, sample)
+    return Negatives(sample.end, on_manifold.end, _met(start, on_manifold, decoded, sample))
 
 
 def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from oodbench.nn.autoencoder import to_sphere
-from oodbench.nn.langevin import Chain, Energy, input_gradient
+from oodbench.nn.langevin import Chain, Energy, Gradient, input_gradient
 
 
 def latent_step(
@@ -27,11 +27,12 @@ def latent_chain(
     noise_std: float,
     spherical: bool,
     generator: torch.Generator,
+    gradient_of: Gradient = input_gradient,
 ) -> Chain:
     """Langevin steps on H(z) = E(f_d(z)) from codes z (b, D_z)."""
     first = z.new_full((), float("nan"))
     for step in range(steps):
-        gradient, energies = input_gradient(energy, z)
+        gradient, energies = gradient_of(energy, z)
         first = energies.mean() if step == 0 else first
         noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
         z = latent_step(z, gradient, noise, step_size, noise_std, spherical)

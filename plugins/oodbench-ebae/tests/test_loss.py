@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oodbench_ebae.detector import draw_negatives, loss_terms
+from oodbench_ebae.detector import draw_negatives, loss_terms, run_chains
 from oodbench_ebae.params import EBAEParams
 
 from oodbench.nn.autoencoder import build_autoencoder
@@ -21,6 +21,10 @@ def model():
 def images():
     generator = torch.Generator().manual_seed(1)
     return [torch.rand(3, 1, 28, 28, generator=generator, dtype=torch.float64) for _ in range(2)]
+
+
+def chains_on(model, params: EBAEParams):
+    return lambda start, generator: run_chains(model, start, params, generator)
 
 
 def energies(model, images: torch.Tensor) -> list[float]:
@@ -73,7 +77,7 @@ def test_negatives_carry_no_graph_and_leave_no_gradient(model):
     params = EBAEParams(latent_dim=3)
     model = model.float()
     buffer = ReplayBuffer(10, (3,))
-    negatives, met = draw_negatives(model, buffer, 2, params, torch.Generator().manual_seed(0))
+    negatives, met = draw_negatives(chains_on(model, params), buffer, 2, params, torch.Generator().manual_seed(0))
     assert not negatives.requires_grad
     assert negatives.min() >= 0 and negatives.max() <= 1
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -86,7 +90,7 @@ def test_no_latent_chain_and_no_buffer_decode_random_points(model):
     params = EBAEParams(latent_dim=3, latent_chain={"steps": 0}, buffer={"size": 0}, visible_chain={"steps": 0})
     buffer = ReplayBuffer(0, (3,))
     model = model.float()
-    negatives, met = draw_negatives(model, buffer, 4, params, torch.Generator().manual_seed(0))
+    negatives, met = draw_negatives(chains_on(model, params), buffer, 4, params, torch.Generator().manual_seed(0))
     z = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(negatives, model.decode(z))
     assert met["energy_chain_start"].isnan()
