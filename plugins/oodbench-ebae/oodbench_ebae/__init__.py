@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from oodbench import Detector, hookimpl
+
+if TYPE_CHECKING:
+    import click
 
 
 @hookimpl
@@ -10,3 +15,10 @@ def register_detectors() -> list[type[Detector]]:
     from oodbench_ebae.detector import EBAE
 
     return [EBAE]
+
+
+@hookimpl
+def register_commands() -> list[click.Command]:
+    from oodbench_ebae.figure2 import command
+
+    return [command]
