@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 
 from oodbench.api import Context, Progress
+from oodbench.devices import find_device
 from oodbench.loading import Loader
 from oodbench.pipeline import Words, cache_folder, data_folder
 from oodbench.registry import load_registry
-from oodbench.runner import find_device, new_detector, run_key, score
+from oodbench.runner import new_detector, run_key, score
 from oodbench.runs import plan
 from oodbench.storage import Store
 

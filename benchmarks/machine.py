@@ -46,10 +46,17 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
-def table(seconds: Mapping[str, list[float]], against: str, unit: str) -> str:
-    """Median, least and greatest of each; and how many times as fast as ``against``, the median over pairs."""
-    lines = [f"| | median {unit} | min | max | times as fast |", "|---|---|---|---|---|"]
+def table(
+    seconds: Mapping[str, list[float]], against: str, unit: str, more: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
+    """Median, least and greatest of each; and how many times as fast as ``against``, the median over pairs.
+
+    more: further columns by their headings, each with a text for every row.
+    """
+    headings, more = ["", f"median {unit}", "min", "max", "times as fast", *(more or {})], more or {}
+    lines = [f"| {' | '.join(headings)} |".replace("|  |", "| |"), "|---" * len(headings) + "|"]
     for name, values in seconds.items():
         ratio = median([other / own for other, own in zip(seconds[against], values, strict=True)])
-        lines.append(f"| {name} | {median(values):.3g} | {min(values):.3g} | {max(values):.3g} | {ratio:.2f} |")
+        cells = [name, f"{median(values):.3g}", f"{min(values):.3g}", f"{max(values):.3g}", f"{ratio:.2f}"]
+        lines.append(f"| {' | '.join([*cells, *(column[name] for column in more.values())])} |")
     return "\n".join(lines)

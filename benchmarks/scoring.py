@@ -15,20 +15,22 @@ from oodbench_ebae.detector import EBAE
 
 from benchmarks.machine import describe, in_turn, table
 from oodbench import Context, ImageSet
-from oodbench.runner import BATCH_SIZE, score
+from oodbench.devices import FIRST_BATCH, LARGEST_BATCH
+from oodbench.runner import score
 
-IMAGES = 4_000
+IMAGES = 2_048
+SIZES = (64, 128, 256, 512, 1024)
 
 
 def measure(repetitions: int = 9) -> str:
-    """A section of the page: a set in memory, and one that is mapped from a file."""
+    """A section of the page: a set in memory, and one that is mapped from a file; then the size of a batch."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     detector = EBAE(EBAE.Params(), (1, 28, 28))
     context = Context(device)
     with context.seeded("weights"):
         detector.model = detector.build().to(device)
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 1, 28, 28), dtype=np.uint8)
-    size = BATCH_SIZE[device.type]
+    size = FIRST_BATCH["cpu"] if device.type == "cpu" else LARGEST_BATCH
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         np.save(path, pixels)
@@ -39,8 +41,14 @@ def measure(repetitions: int = 9) -> str:
             image_set.fingerprint  # noqa: B018  a hash that the cache holds otherwise
             tasks[f"through the harness, {name}"] = lambda s=image_set: score(detector, s, context)
         seconds = in_turn(tasks, repetitions)
-    heading = f"EBAE, Arch28 at full width, {IMAGES:,} images, batches of {size}, {device.type}, {repetitions} rounds."
-    return f"### Scoring\n\n{heading}\n\n" + table(seconds, "bare forward loop", "seconds")
+    heading = f"EBAE, Arch28 at full width, {IMAGES:,} images, {device.type}"
+    sizes = {str(each): lambda each=each: _bare(detector, pixels, each, device) for each in SIZES}
+    compared = table(seconds, "bare forward loop", "seconds")
+    by_size = table(in_turn(sizes, 3), str(SIZES[0]), "seconds")
+    return (
+        f"### Scoring\n\n{heading}, batches of {size}, {repetitions} rounds.\n\n{compared}\n\n"
+        f"The bare loop by the size of its batches, 3 rounds.\n\n{by_size}"
+    )
 
 
 @torch.no_grad()

@@ -1,26 +1,33 @@
-"""Seconds per EBAE update, ours against a plain reference written here from the algorithm.
+"""Seconds per EBAE update, ours against a plain reference written here from the algorithm, and the authors' own code.
 
 The reference is what a straightforward implementation does: contiguous tensors, eager, float32, and, as the authors'
-published code does, one gradient evaluation more per chain than it has steps. Both do the same update of the same
-model on the same images; they take turns in one run.
+published code does, one gradient evaluation more per chain than it has steps. All do the same update of the same
+architecture on the same images, with the settings of the preset nae-mnist; they take turns in one run. The shares of
+the ceilings are of what the algorithm asks for, plainly and without that evaluation: the same work for every row.
 
-    python -m benchmarks.update --width 1 --batch 128 --repetitions 3
+    python -m benchmarks.update --width 1 --batch 128 --repetitions 3 --peer ~/normalized-autoencoders
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from oodbench_ebae.detector import EBAE
 
+from benchmarks.ceilings import Work, shares, work_of
 from benchmarks.machine import describe, in_turn, table
+from benchmarks.peer import peer_update
 from oodbench import Context, ImageSet
 from oodbench.nn.arch28 import decoder28, encoder28
+from oodbench.runs import resolve
 
-LAMBDA_Z, SIGMA_Z, LAMBDA_X, SIGMA_X, CLIP, GAMMA, L2 = 0.4, 0.05, 20.0, 0.05, 0.01, 1.0, 1e-4
+LAMBDA_Z, SIGMA_Z, LAMBDA_X, SIGMA_X, CLIP, GAMMA, L2 = 0.2, 0.05, 10.0, 0.05, 0.01, 1.0, 1e-4
+LATENT_DIM = 32
 
 
 class Reference:
@@ -68,7 +75,7 @@ class Reference:
         for step in range(visible_steps):
             norm = gradient.norm(dim=-1, keepdim=True)
             gradient = gradient * torch.clamp(CLIP / (norm + 1e-12), max=1)
-            x = (x - LAMBDA_X * gradient + SIGMA_X / (1 + step) * torch.randn_like(x)).clamp(0, 1)
+            x = (x - LAMBDA_X * gradient + SIGMA_X / max(1, step) * torch.randn_like(x)).clamp(0, 1)
             gradient = self.gradient(self.energy, x)
         positive, negative = self.energy(images), self.energy(x)
         squares = sum((parameter**2).sum() for parameter in self.encoder.parameters())
@@ -80,13 +87,22 @@ class Reference:
 
 def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precision: str, device: torch.device):
     """Our update at the same settings, with the same batch of images each time."""
-    chains = {"latent_chain": {"steps": latent_steps}, "visible_chain": {"steps": visible_steps}}
-    detector = EBAE(EBAE.Params(width=width, batch_size=batch, **chains), (1, 28, 28))
+    chosen = {"width": width, "batch_size": batch, "latent_dim": LATENT_DIM}
+    steps = {"latent_chain.steps": latent_steps, "visible_chain.steps": visible_steps}
+    detector = EBAE(resolve(EBAE, "nae-mnist", (1, 28, 28), chosen | steps), (1, 28, 28))
     context = Context(device, precision=precision)
     with context.seeded("weights"):
         detector.model = detector.build().to(device)
     phase = detector.phase(context, worst=1.0)
     return lambda images, generator: phase.update(images, generator)
+
+
+def work(width: float, images: torch.Tensor, steps: tuple[int, int]) -> Work:
+    """What one update asks for: that of the reference, which is linear in steps, with one step fewer a chain."""
+    reference = Reference(width, LATENT_DIM, images.device)
+    none, latent, visible = (work_of(lambda s=s: reference.update(images, *s)) for s in ((0, 0), (1, 0), (0, 1)))
+    least = none.scaled(3 - sum(steps))
+    return least.plus(latent.scaled(steps[0] - 1)).plus(visible.scaled(steps[1] - 1))
 
 
 def _digits(n: int) -> ImageSet:
@@ -96,26 +112,42 @@ def _digits(n: int) -> ImageSet:
     return ImageSet("digits", "train", pixels, np.zeros(n, np.int64), np.arange(n))
 
 
-def measure(width: float = 1.0, batch: int = 128, steps: tuple[int, int] = (10, 50), repetitions: int = 3) -> str:
-    """A section of the page."""
+def measure(
+    width: float = 1.0,
+    batch: int = 128,
+    steps: tuple[int, int] = (10, 50),
+    repetitions: int = 3,
+    peer: str | None = os.environ.get("PEER"),
+) -> str:
+    """A section of the page. peer: a checkout of the authors' code."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = next(iter(_digits(batch).batches(batch, device)))
-    reference = Reference(width, 32, device)
-    tasks: dict[str, Callable[[], object]] = {"plain reference, float32": lambda: reference.update(images, *steps)}
+    tasks: dict[str, Callable[[], object]] = {}
+    if peer:
+        tasks["the authors' code, float32"] = peer_update(Path(peer).expanduser(), width, LATENT_DIM, steps, images)
+    reference = Reference(width, LATENT_DIM, device)
+    tasks["plain reference, float32"] = lambda: reference.update(images, *steps)
     for precision in ("float32", "bfloat16"):
         update = ours(width, batch, *steps, precision, device)
         generator = torch.Generator(device).manual_seed(0)
         tasks[f"oodbench, {precision}"] = lambda u=update, g=generator: u(images, g)
+    asked = work(width, images, steps)
     seconds = in_turn(tasks, repetitions)
-    heading = f"Arch28, width {width:g}, batch {batch}, {steps[0]} latent + {steps[1]} visible steps, {device.type}"
-    return f"### One EBAE update\n\n{heading}, {repetitions} rounds.\n\n" + table(seconds, next(iter(tasks)), "seconds")
+    reached = shares(seconds, asked, {"oodbench, bfloat16": "bfloat16"}, device.type)
+    heading = (
+        f"Arch28, width {width:g}, batch {batch}, {steps[0]} latent + {steps[1]} visible steps, {device.type}, "
+        f"{repetitions} rounds: {asked.flops / 1e12:.3g}·10¹² operations, {asked.bytes / 1e9:.3g} GB."
+    )
+    return f"### One EBAE update\n\n{heading}\n\n" + table(seconds, next(iter(tasks)), "seconds", reached)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, nargs=2, default=(10, 50), metavar=("LATENT", "VISIBLE"))
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--peer", metavar="PATH", help="a checkout of the authors' code, to take turns with")
     given = parser.parse_args()
-    print(describe(), measure(given.width, given.batch, tuple(given.steps), given.repetitions), sep="\n\n")
+    page = measure(given.width, given.batch, tuple(given.steps), given.repetitions, given.peer)
+    print(describe(), page, sep="\n\n")

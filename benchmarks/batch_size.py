@@ -1,0 +1,51 @@
+"""What the batch size of EBAE training does to AUROC: fits that differ in it alone, over as many epochs.
+
+A batch is as many images as chains. Larger ones fill a GPU better and make fewer updates; before the default changes,
+this shows what that costs. The fits are kept in a store, and what is there is not done again.
+
+    python -m benchmarks.batch_size --in mnist5k:0,2-9 --out mnist5k:1 --sizes 32,64,128,256 --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from benchmarks.machine import describe, median
+from oodbench.pipeline import Words, run
+from oodbench.storage import Store
+
+
+def measure(words: Words, sizes: Sequence[int], store: str = "results/batch-size", jobs: int = 1) -> str:
+    """A section of the page: AUROC by batch size, mean ± sample standard deviation over seeds; seconds of a fit."""
+    lines = [f"| batch | {' | '.join(words.outs)} | seconds of a fit |", "|---" * (len(words.outs) + 2) + "|"]
+    for size in sizes:
+        asked = words.replaced_by(Words(detectors=("ebae",), sets=(*words.sets, f"batch_size={size}")))
+        outcome = run(asked, store=store, jobs=jobs)
+        auroc = outcome.results.query("metric == 'auroc'").groupby("out_dataset").value
+        cells = [f"{auroc.get_group(out).mean():.3f} ± {auroc.get_group(out).std():.3f}" for out in words.outs]
+        seconds = median([Store(store).read_run(key)[1].fit_seconds for key in outcome.keys])
+        lines.append(f"| {size} | {' | '.join(cells)} | {seconds:.0f} |")
+    heading = f"EBAE on {', '.join(words.ins)}, preset {words.preset}, {len(words.seeds)} seeds; AUROC."
+    return f"### Batch size\n\n{heading}\n\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--in", dest="in_dataset", required=True)
+    parser.add_argument("--out", action="append", required=True)
+    parser.add_argument("--sizes", default="32,64,128,256")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--store", default="results/batch-size")
+    parser.add_argument("--jobs", type=int, default=1)
+    given = parser.parse_args()
+    chosen = Words(
+        ins=(given.in_dataset,), outs=tuple(given.out), seeds=tuple(range(given.seeds)), preset=given.preset,
+        sets=tuple(given.set), precision=given.precision,
+    )  # fmt: skip
+    print(
+        describe(), measure(chosen, [int(size) for size in given.sizes.split(",")], given.store, given.jobs), sep="\n\n"
+    )

@@ -1,0 +1,118 @@
+"""Several models fitted on one device at once: updates a second, by how they share it; part of ``benchmarks.gpu``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from oodbench_ebae.detector import EBAE
+
+from benchmarks.update import ours
+from oodbench import ImageSet, Shape
+from oodbench.runs import resolve
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured. seconds: of each section, by which it stops to begin anything new."""
+
+    width: float = 1.0
+    steps: tuple[int, int] = (10, 50)
+    batches: tuple[int, ...] = (128, 512, 2048)
+    images: Mapping[Shape, int] = field(default_factory=lambda: {GREY: 54_000, COLOUR: 45_000})
+    epochs: int = 3
+    together: tuple[int, ...] = (1, 2, 4)
+    updates: int = 20
+    seconds: float = 75.0
+
+
+FULL = Size()
+TOY = Size(0.1, (1, 2), (4,), {GREY: 8, COLOUR: 8}, 3, (1, 2), 2, 2.0)
+
+
+def random_images(n: int, shape: Shape) -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
+    return ImageSet("random", "train", pixels, np.zeros(n, np.int64), np.arange(n))
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def processes(size: Size, count: int, device: torch.device) -> float:
+    """Each model in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.together", *(["--dry-run"] if size is TOY else [])]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    rates = [float(process.communicate()[0].split()[-1]) for process in running]
+    return sum(rates)
+
+
+def streams(size: Size, count: int, device: torch.device) -> float:
+    """All models in this process, each on a CUDA stream of its own."""
+    batch = size.batches[0]
+    images = next(random_images(batch, GREY).batches(batch, device))
+    models = [ours(size.width, batch, *size.steps, "bfloat16", device) for _ in range(count)]
+    generators = [torch.Generator(device).manual_seed(seed) for seed in range(count)]
+    lanes = [torch.cuda.Stream() if device.type == "cuda" else None for _ in range(count)]
+    wait(device)
+
+    def round_() -> None:
+        for update, generator, lane in zip(models, generators, lanes, strict=True):
+            with torch.cuda.stream(lane):
+                update(images, generator)
+
+    return count * size.updates / _seconds(round_, size.updates, device)
+
+
+def stacked(size: Size, count: int, device: torch.device) -> float:
+    """The parameters of all models stacked, one vmapped gradient of the energy a visible step: chains alone."""
+    params = resolve(EBAE, "nae-mnist", GREY, {"width": size.width})
+    models = [EBAE(params, GREY).build().to(device) for _ in range(count)]
+    weights, buffers = torch.func.stack_module_state(models)
+    images = torch.rand(count, size.batches[0], *GREY, device=device)
+    model = models[0]
+
+    def energy(weights: Any, buffers: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(_Energy(model), ({f"model.{n}": w for n, w in weights.items()}, buffers), x)
+
+    gradient = torch.vmap(torch.func.grad(energy, argnums=2))
+
+    def round_() -> None:
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            for _ in range(sum(size.steps)):
+                gradient(weights, buffers, images)
+
+    return count * size.updates / _seconds(round_, size.updates, device)
+
+
+class _Energy(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.energy(x).sum()
+
+
+def _seconds(task: Callable[[], object], times: int, device: torch.device) -> float:
+    task()
+    wait(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        task()
+    wait(device)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    chosen = TOY if "--dry-run" in sys.argv else FULL
+    print(streams(chosen, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu")))
