@@ -120,7 +120,7 @@ def test_ctrl_c_ends_all_runs_at_once_and_says_how_to_go_on(data, tmp_path):
     while len(list(data.glob("waiting.*"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "The same command goes on from the last checkpoint." in said
     assert "Traceback" not in said

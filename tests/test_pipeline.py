@@ -190,7 +190,7 @@ def test_two_processes_on_one_store_fit_each_run_once(toys, store):
     command += ["--out", "white", "--seeds", "3", "--store", store, "--json"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     processes = [subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) for _ in range(2)]
-    ends = [process.communicate(timeout=60) for process in processes]
+    ends = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert ends[0][0] == ends[1][0]
     assert sum(stderr.count("fitting to") for _, stderr in ends) == 3
