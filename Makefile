@@ -6,13 +6,14 @@ DIST ?= dist
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 INSTALLED := $(VENV)/.oodbench-installed
 
-.PHONY: help install demo test check bench wheels clean
+.PHONY: help install demo test check bench leaderboards wheels clean
 
 help:
 	@echo "make demo     train AE and EBAE on handwritten digits and compare them (minutes)"
 	@echo "make test     the tests of the core and of every plugin"
 	@echo "make check    ruff, mypy, import-linter"
 	@echo "make bench    run the benchmarks and write benchmarks/RESULTS.md"
+	@echo "make leaderboards  run the suites that need no download, and write their pages (hours on two cores)"
 	@echo "make wheels   build the core's and the plugins' wheels into $(DIST)/"
 	@echo "make install  only make $(VENV) and install the core and every plugin there"
 	@echo "make clean    remove what the tools left; keeps $(VENV) and results"
@@ -45,6 +46,17 @@ check: install
 bench: install
 	$(VENV)/bin/python -m benchmarks > $(VENV)/benchmarks.md
 	mv $(VENV)/benchmarks.md benchmarks/RESULTS.md
+
+# Those whose data come in packages: on a CPU, with quick presets. STORE= keeps the runs elsewhere, JOBS= at once.
+OFFLINE := mnist5k-demo mnist5k-holdout mnist5k-ood photos-ood mnist5k-ablation
+STORE ?= results
+JOBS ?= 2
+leaderboards: install
+	set -e; for suite in $(OFFLINE:%=leaderboards/%); do \
+		$(VENV)/bin/oodbench run $$suite --store $(STORE) --jobs $(JOBS); \
+		$(VENV)/bin/oodbench leaderboard $$suite --store $(STORE) \
+			--save $$suite/results.parquet --output $$suite/README.md; \
+	done
 
 wheels: install
 	rm -f $(DIST)/oodbench*.whl

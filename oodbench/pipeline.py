@@ -57,8 +57,23 @@ def run(
     Raises OODBenchError before anything is run if a word, the device or the store is no good.
     """
     registry = registry or load_registry()
-    loader = Loader(registry, data_dir or data_folder(), cache_folder())
+    loader = open_loader(registry, data_dir, progress)
     return execute(plan(words, registry, loader), registry, loader, store, device, force, progress, jobs)
+
+
+def open_loader(registry: Registry, data_dir: Path | None, progress: Progress | None = None) -> Loader:
+    """Data sets from ``data_dir``, else from the user's folder; ``progress`` is told how far their decoding is."""
+    told = progress or Progress()
+    planned: set[str] = set()
+
+    def tell(what: str, done: int, of: int) -> None:
+        phase = f"decoding {what}"
+        if phase not in planned:
+            planned.add(phase)
+            told.plan({phase: of})
+        told.advance(phase, done / of, "", {})
+
+    return Loader(registry, data_dir or data_folder(), cache_folder(), tell)
 
 
 def execute(
@@ -109,7 +124,7 @@ Done = tuple[dict[str, list[str]], list[Failure]]
 def _open(store: str, root: Path, device: str, force: bool, progress: Progress) -> Callable[[str, Task], Done]:
     """The same line in another process: a function that executes a task there."""
     registry = load_registry()
-    line = Line(registry, Loader(registry, root, cache_folder()), Store(store), find_device(device), progress, force)
+    line = Line(registry, open_loader(registry, root, progress), Store(store), find_device(device), progress, force)
 
     def execute(title: str, task: Task) -> Done:
         own = replace(line, outs_of={}, failures=[])
@@ -161,7 +176,7 @@ def figure(
 ) -> None:
     """Draw the finished runs that the words name, side by side: one in-data set, and of several seeds the first."""
     registry = registry or load_registry()
-    loader = Loader(registry, data_dir or data_folder(), cache_folder())
+    loader = open_loader(registry, data_dir)
     tasks = plan(words, registry, loader)
     ins = list(dict.fromkeys(task.run.in_dataset for task in tasks))
     if len(ins) > 1:

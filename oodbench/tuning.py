@@ -100,7 +100,7 @@ def tune(
     ``val_out`` are among the in-data or the test images of an out-data set to report.
     """
     registry = registry or load_registry()
-    loader = Loader(registry, data_dir or pipeline.data_folder(), pipeline.cache_folder())
+    loader = pipeline.open_loader(registry, data_dir, progress)
     find_device(device)
     search = _Search(words, val_out, read_grid(grid, words), registry, loader, Store(store))
     _check_separate(search)

@@ -32,7 +32,7 @@ def folder(tmp_path_factory) -> Path:
 
 def shortened(line: str) -> list[str]:
     words = shlex.split(line)[1:]
-    if words[0] in ("run", "figure"):
+    if words[0] in ("run", "tune", "figure"):
         for detector in SHORTER:
             if detector in words:
                 words += [word for setting in SHORTER[detector] for word in ("--set", f"{detector}.{setting}")]
@@ -40,7 +40,8 @@ def shortened(line: str) -> list[str]:
 
 
 def test_the_readme_has_commands():
-    assert {shlex.split(line)[1] for line in COMMANDS} == {"run", "list", "show", "leaderboard", "figure", "evaluate"}
+    named = {shlex.split(line)[1] for line in COMMANDS}
+    assert named == {"run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate"}
 
 
 @pytest.mark.parametrize("line", COMMANDS)

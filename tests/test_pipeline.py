@@ -185,6 +185,24 @@ def test_progress_hears_of_every_run(line):
     ]
 
 
+def test_progress_hears_of_decoding_once_a_data_set(line):
+    class Heard(Progress):
+        def __init__(self):
+            self.shares: list[tuple[str, float]] = []
+
+        def advance(self, phase, share, epoch, values):
+            if phase.startswith("decoding"):
+                self.shares.append((phase, share))
+
+    heard = Heard()
+    line(words(), progress=heard)
+    assert {phase for phase, _ in heard.shares} >= {"decoding bars train", "decoding white test"}
+    assert max(share for _, share in heard.shares) == 1
+    heard.shares.clear()
+    line(words(seeds=(1,)), progress=heard)
+    assert heard.shares == []
+
+
 def test_two_processes_on_one_store_fit_each_run_once(toys, store):
     command = [sys.executable, "-m", "oodbench", "run", "--detector", "mean-distance", "--in", "bars:0"]
     command += ["--out", "white", "--seeds", "3", "--store", store, "--json"]
