@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from oodbench_ebae.detector import EBAE
 
+from benchmarks.ceilings import shares, work_of
 from benchmarks.machine import describe, in_turn, table
 from oodbench import Context, ImageSet
 from oodbench.devices import FIRST_BATCH, LARGEST_BATCH
@@ -43,7 +44,8 @@ def measure(repetitions: int = 9) -> str:
         seconds = in_turn(tasks, repetitions)
     heading = f"EBAE, Arch28 at full width, {IMAGES:,} images, {device.type}"
     sizes = {str(each): lambda each=each: _bare(detector, pixels, each, device) for each in SIZES}
-    compared = table(seconds, "bare forward loop", "seconds")
+    asked = work_of(lambda: _bare(detector, pixels, size, device))
+    compared = table(seconds, "bare forward loop", "seconds", shares(seconds, asked, {}, device.type))
     by_size = table(in_turn(sizes, 3), str(SIZES[0]), "seconds")
     return (
         f"### Scoring\n\n{heading}, batches of {size}, {repetitions} rounds.\n\n{compared}\n\n"

@@ -177,7 +177,8 @@ class _Loop:
         context = self.context
         if state is None or state["device"] != context.device.type:  # random streams differ between devices
             return False
-        context.history[:], context.notes[:] = state["history"], state["notes"]
+        context.history[:] = state["history"]
+        context.notes[:] = dict.fromkeys([*state["notes"], *context.notes])  # also those between two phases
         context.outcomes.update(state["outcomes"])
         if state["phase"] == self.phase.name:
             self.load_state_dict(state)

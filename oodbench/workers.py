@@ -122,7 +122,7 @@ class _Worker:
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from oodbench.workers import serve; serve({theirs.fileno()})"],
+                [sys.executable, "-P", "-u", "-c", f"from oodbench.workers import serve; serve({theirs.fileno()})"],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a detector prints must not get into the command's output
                 env={**os.environ, **limits, "PYTHONPATH": path},

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from oodbench.api import ImageSet
 from oodbench.mapped import release
@@ -34,8 +33,8 @@ def mapped(tmp_path) -> ImageSet:
 @linux
 @pytest.mark.parametrize("read", ["batches", "fingerprint"])
 def test_a_pass_over_mapped_images_does_not_leave_them_in_memory(mapped, read):
-    _ = mapped.fingerprint, torch.zeros(1)  # what is imported on the way counts before
-    del mapped.__dict__["fingerprint"]
+    in_memory = ImageSet("copy", "test", np.array(mapped.images[:2048]), mapped.labels[:2048], mapped.indices[:2048])
+    _ = in_memory.fingerprint, sum(len(batch) for batch in in_memory.batches(512))  # what that needs counts before
     before = highest = resident_kib()
     if read == "batches":
         for _ in mapped.batches(512):
@@ -56,7 +55,7 @@ def test_released_rows_read_the_same_again(mapped):
 def test_batches_of_a_mapped_set_are_those_of_one_in_memory(mapped):
     copy = ImageSet("copy", "test", np.array(mapped.images), mapped.labels, mapped.indices)
     for one, other in zip(mapped.batches(1000), copy.batches(1000), strict=True):
-        assert torch.equal(one, other)
+        assert bool((one == other).all())
     assert copy.fingerprint == mapped.fingerprint
 
 

@@ -120,6 +120,24 @@ def test_a_killed_second_phase_skips_the_first(images):
     assert [(row["phase"], row["epoch"]) for row in surroundings.history] == [("a", 1), ("b", 1), ("b", 2)]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_note_between_two_phases_stays(images, killed):
+    checkpoints = MemoryCheckpoints()
+
+    def fit(kill_after: int | None) -> Context:
+        surroundings = Context(torch.device("cpu"), checkpoints=checkpoints, checkpoint_seconds=0)
+        train(noisy_phase("a", 1), images, surroundings)
+        if "begun again" not in surroundings.notes:
+            surroundings.note("begun again")
+        train(noisy_phase("b", 2, kill_after), images, surroundings)
+        return surroundings
+
+    if killed:
+        with pytest.raises(Killed):
+            fit(kill_after=3)
+    assert fit(kill_after=None).notes == ["begun again"]
+
+
 def test_other_seed_other_weights(images):
     phases = noisy_phase("a", 1), noisy_phase("a", 1)
     for seed, phase in enumerate(phases):

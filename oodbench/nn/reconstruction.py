@@ -38,7 +38,7 @@ class ReconstructionParams(Params):
     patience: int = param(0, "stop after so many epochs in total without a better validation loss; 0: never", ge=0)
     dequantize: bool = param(False, "x·255/256 + U[0,1)/256 on training images", source="NAE code, CIFAR-10")
     horizontal_flip: float = param(0.0, "probability of mirroring a training image", ge=0, le=1, source="NAE code")
-    restarts: int = param(3, "fresh initialisations to try when training collapses", ge=0, source="ours")
+    restarts: int = param(3, "times to begin again, other weights, half the rate, if it collapses", ge=0, source="ours")
 
 
 QUICK: dict[str, Any] = {"epochs": 20, "batch_size": 64, "learning_rate": 1e-3, "encoder_l2": 0.0}
@@ -69,7 +69,9 @@ def fit_reconstruction(
     loss: Loss[Model] = reconstruction_error,
     may_be_constant: bool = False,
 ) -> Model:
-    """Build an autoencoder and train it; start again with other weights when it collapsed to a constant output.
+    """Build an autoencoder and train it; start again when it collapsed to a constant output.
+
+    With other weights, and at half the learning rate: where one start dies of a high rate, so do most others.
 
     may_be_constant: one output for every image is no collapse, but what this loss may rightly ask for.
     """
@@ -77,13 +79,14 @@ def fit_reconstruction(
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
         with context.seeded(phase_name, "weights"):
             model = build().to(context.device)
-        phase = _phase(phase_name, model, loss, params, validation, context)
+        slower = params.model_copy(update={"learning_rate": params.learning_rate / 2**attempt})
+        phase = _phase(phase_name, model, loss, slower, validation, context)
         phase.label = name
         outcome = train(phase, train_set, context)
         if not (outcome["trouble"] if may_be_constant else collapsed(outcome, context.history, phase_name)):
             return model
         if attempt < params.restarts:
-            _note_once(context, f"{phase_name} collapsed and was restarted with other weights")
+            _note_once(context, f"{phase_name} collapsed and was restarted with other weights at half the rate")
     raise FitError(
         f"{name} gave a dead network, or one output for every image, {params.restarts + 1} times; "
         "lower its learning_rate or encoder_l2, or give it more epochs"

@@ -209,6 +209,20 @@ def test_a_collapsed_pretraining_is_restarted_and_recorded(sets, monkeypatch):
     assert detector.reconstruct(images).std(dim=0).max() > 0
 
 
+def test_each_restart_of_pretraining_is_at_half_the_rate(sets, monkeypatch):
+    rates = []
+    adam = torch.optim.Adam
+
+    def recorded(parameters, lr, **options):
+        rates.append(lr)
+        return adam(parameters, lr=lr, **options)
+
+    monkeypatch.setattr(torch.optim, "Adam", recorded)
+    monkeypatch.setattr(detector_module, "build_autoencoder", dying(2))
+    fitted(sets, pretraining={"epochs": 1, "batch_size": 32, "learning_rate": 0.008})
+    assert rates[:3] == [0.008, 0.004, 0.002]
+
+
 def test_pretraining_that_collapses_every_time_is_an_error(sets, monkeypatch):
     monkeypatch.setattr(detector_module, "build_autoencoder", dying(99))
     with pytest.raises(FitError, match="one output for every image, 2 times"):
