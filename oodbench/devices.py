@@ -47,12 +47,13 @@ def spread(name: str, count: int) -> list[str]:
 
 
 def device_name(device: torch.device) -> str:
-    """``cpu (AMD EPYC)``, ``cuda (NVIDIA H200)``."""
+    """``cpu (AMD EPYC, 2 threads)``, ``cuda (NVIDIA H200)``: another number of threads adds up in another order."""
     import torch
 
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({_processor()})"
+    threads = torch.get_num_threads()
+    return f"cpu ({_processor()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
 def _processor() -> str:

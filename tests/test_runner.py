@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -245,7 +247,7 @@ def test_the_record_of_a_fit_says_where_its_numbers_come_from(registry, splits):
     assert (record.plugin, record.plugin_version, record.torch) == ("toys", "1.2", torch.__version__)
     assert dict(record.images) == {"train": 12, "validation": 4, "test": 6}
     assert record.parameters == 21  # the count of steps is no parameter
-    assert record.device.startswith("cpu (")
+    assert re.fullmatch(r"cpu \(.+, \d+ threads?\)", record.device)
     assert record.fit_seconds > 0
     assert record.peak_memory_mib > 10
     assert record.notes == ["random: a note on the data", "restarted once"]
