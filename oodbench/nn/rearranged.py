@@ -6,7 +6,7 @@ A chain passes the same weights dozens of times. Each layer here gives what torc
 - a convolution from one channel, or a transposed one to one, is a sum of shifted images on its one-channel side;
 - bilinear upsampling and the transposed convolution after it are linear: channels are mixed before the image grows,
   while it has a quarter of the pixels, and what remains along rows and along columns are two small matrix products;
-- pooling comes before the ReLU that stood before it.
+- pooling comes before the ReLU that stood before it, and a ReLU overwrites what it gets where nothing else needs it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from oodbench.nn.autoencoder import Autoencoder, at_least_float32
 
 WIDE = 64
 """Channels from which on it pays to mix them before the image grows."""
+
+KEEP_NO_OUTPUT = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d)
+"""Layers whose gradients do not need what they gave."""
+
+PART_BYTES = 2**21
+"""What the caches of a few cores hold, about."""
 
 
 def frozen_copy(model: Autoencoder) -> Autoencoder:
@@ -44,21 +50,26 @@ def rearranged(network: nn.Module) -> nn.Module:
 
 
 def _cheaper(layers: list[nn.Module]) -> Iterator[nn.Module]:
+    before: nn.Module | None = None
     while layers:
         layer, *layers = layers
         following = layers[0] if layers else None
         if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
             yield following
-            layers[0] = layer
+            before, layers[0] = following, layer
+            continue
+        if isinstance(layer, nn.ReLU) and isinstance(before, KEEP_NO_OUTPUT):
+            yield nn.ReLU(inplace=True)
         elif _doubles(layer) and isinstance(following, nn.ConvTranspose2d) and _is_wide(following):
             yield UpsampledConvolution(following)
-            layers = layers[1:]
+            layer, layers = following, layers[1:]
         elif isinstance(layer, nn.Conv2d) and _is_plain(layer):
             yield FromOneChannel(layer) if layer.in_channels == 1 else Covering(layer)
         elif isinstance(layer, nn.ConvTranspose2d) and _is_plain(layer):
             yield ToOneChannel(layer) if layer.out_channels == 1 else FromOnePixel(layer)
         else:
             yield layer
+        before = layer
 
 
 def _is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -67,7 +78,7 @@ def _is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
 
 
 def _is_wide(layer: nn.ConvTranspose2d) -> bool:
-    return _is_plain(layer) and layer.in_channels >= WIDE
+    return _is_plain(layer) and layer.in_channels >= WIDE and layer.kernel_size[0] == layer.kernel_size[1]
 
 
 def _doubles(layer: nn.Module) -> bool:
@@ -179,7 +190,7 @@ class UpsampledConvolution(_Layer):
 
     @cached_property
     def mixing(self) -> torch.Tensor:
-        return self.layer.weight.permute(0, 3, 2, 1).flatten(1)  # (i, k_x·k_y·o)
+        return self.layer.weight.permute(0, 3, 2, 1).flatten(1).contiguous()  # (i, k_x·k_y·o)
 
     def line(self, n: int) -> torch.Tensor:
         if n not in self.lines:
@@ -187,15 +198,61 @@ class UpsampledConvolution(_Layer):
         return self.lines[n]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        b, channels, height, width = x.shape
-        k, out = self.layer.kernel_size[0], self.layer.out_channels
-        down, across = self.line(height), self.line(width)
-        mixed = x.permute(0, 2, 3, 1).reshape(-1, channels).to(self.mixing.dtype) @ self.mixing
-        wide = across @ mixed.view(b * height, width * k, k * out)
-        taps = wide.view(b, height, len(across), k, out).transpose(2, 3).reshape(b, height * k, -1)
-        bias = self.layer.bias.repeat(len(across)).expand(b, len(down), -1)
-        image = torch.baddbmm(bias, down.expand(b, -1, -1), taps).view(b, len(down), len(across), out)
-        return image.permute(0, 3, 1, 2)
+        down, across = self.line(x.shape[2]), self.line(x.shape[3])
+        return _Upsampled.apply(x.to(self.mixing.dtype), self.mixing, down, across, self.layer.bias)
+
+
+class _Upsampled(torch.autograd.Function):
+    """Upsampling and convolution of x (b, i, h, w) with fixed weights.
+
+    ``mixing`` (i, k·k·o), ``down`` (H, h·k), ``across`` (W, w·k), bias (o,) → (b, o, H, W). It is linear, so that no
+    image is kept for the gradient; and a CPU takes few images at a time, so that what is between stays in its cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, mixing: torch.Tensor, down: torch.Tensor, across: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(mixing, down, across)
+        channels, h, w = x.shape[1:]
+        high, wide, out, k = len(down), len(across), len(bias), down.shape[1] // h
+        ctx.k = k
+        image = empty_images(x, out, high, wide)
+        rows = image.permute(0, 2, 3, 1).flatten(2)
+        bias = bias.repeat(wide)
+        for part in parts_of(x, h * w * mixing.shape[1]):
+            n = len(x[part])
+            mixed = x[part].permute(0, 2, 3, 1).reshape(-1, channels) @ mixing
+            taps = across.expand(n * h, -1, -1) @ mixed.view(n * h, w * k, k * out)
+            taps = taps.view(n, h, wide, k, out).transpose(2, 3).reshape(n, h * k, -1)
+            torch.baddbmm(bias.expand(n, high, -1), down.expand(n, -1, -1), taps, out=rows[part])
+        return image
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        mixing, down, across = ctx.saved_tensors
+        (out, high, wide), channels, k = gradient.shape[1:], len(mixing), ctx.k
+        h, w = down.shape[1] // k, across.shape[1] // k
+        x = empty_images(gradient, channels, h, w)
+        pixels = x.permute(0, 2, 3, 1)
+        for part in parts_of(gradient, h * w * mixing.shape[1]):
+            n = len(gradient[part])
+            rows = gradient[part].permute(0, 2, 3, 1).reshape(n, high, wide * out)
+            taps = (down.t().expand(n, -1, -1) @ rows).view(n, h, k, wide, out)
+            mixed = across.t().expand(n * h, -1, -1) @ taps.transpose(2, 3).reshape(n * h, wide, -1)
+            torch.mm(mixed.view(n * h * w, -1), mixing.t(), out=pixels[part].view(-1, channels))
+        return x, None, None, None, None
+
+
+def empty_images(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
+    shape = len(like), channels, height, width
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def parts_of(x: torch.Tensor, numbers: int) -> Iterator[slice]:
+    """All of x (b, …) on a GPU; on a CPU as many rows at a time as give PART_BYTES of so many numbers each."""
+    n = max(1, PART_BYTES // (numbers * x.element_size())) if x.device.type == "cpu" else len(x)
+    return (slice(start, start + n) for start in range(0, len(x), n))
 
 
 def upsampling(n: int, k: int, like: torch.Tensor) -> torch.Tensor:
