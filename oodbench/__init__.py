@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
     from oodbench.hookspecs import hookimpl
-    from oodbench.registry import find_detector
+    from oodbench.registry import find_detector, find_metric
     from oodbench.runs import resolve
 
 _HOME = {
@@ -40,7 +40,7 @@ _HOME = {
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
     "oodbench.hookspecs": "hookimpl",
-    "oodbench.registry": "find_detector",
+    "oodbench.registry": "find_detector find_metric",
     "oodbench.runs": "resolve",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -68,6 +68,7 @@ __all__ = [
     "Stream",
     "UnknownName",
     "find_detector",
+    "find_metric",
     "hookimpl",
     "param",
     "resolve",

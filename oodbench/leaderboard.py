@@ -54,7 +54,7 @@ def table(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> pd.D
 
     chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
     cells = pd.DataFrame(records(chosen, [metric]))
-    cells["text"] = [_text(mean, sd) for mean, sd in zip(cells["mean"], cells["sd"], strict=True)]
+    cells["text"] = [value_text(mean, sd) for mean, sd in zip(cells["mean"], cells["sd"], strict=True)]
     cells["column"] = [
         _column(of_in, out, in_dataset, metric)
         for of_in, out in zip(cells["in_dataset"], cells["out_dataset"], strict=True)
@@ -76,7 +76,7 @@ def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
     for record in records(results, metrics):
         seeds = ", ".join(map(str, record["seeds"]))
         row = rows.setdefault((record["in_dataset"], record["out_dataset"], record["label"], seeds), {})
-        row[record["metric"]] = _text(record["mean"], record["sd"])
+        row[record["metric"]] = value_text(record["mean"], record["sd"])
     named = [dict(zip(("in", "out", "detector", "seeds"), names, strict=True)) | row for names, row in rows.items()]
     arrows = {metric.name: f"{metric.name} {_arrow(metric)}" for metric in metrics}
     frame = pd.DataFrame(named).rename(columns=arrows).fillna("–")
@@ -202,8 +202,8 @@ def _record(group: pd.DataFrame, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _text(mean: float, sd: float | None) -> str:
-    """``sd`` is None, or NaN where pandas made it so, for one seed."""
+def value_text(mean: float, sd: float | None) -> str:
+    """``0.957 ± 0.003``; ``sd`` is None, or NaN where pandas made it so, for one seed."""
     return f"{mean:.3f}" if sd is None or sd != sd else f"{mean:.3f} ± {sd:.3f}"
 
 
@@ -222,7 +222,9 @@ def _reported_rows(
     rows: dict[str, dict[str, str]] = {}
     for figure in figures:
         row = rows.setdefault(f"*{figure.row} (reported)*{marks[figure.origin]}", {})
-        row[_column(figure.in_dataset, figure.out_dataset, shown_in, metric)] = f"*{_text(figure.value, figure.sd)}*"
+        row[_column(figure.in_dataset, figure.out_dataset, shown_in, metric)] = (
+            f"*{value_text(figure.value, figure.sd)}*"
+        )
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

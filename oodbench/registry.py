@@ -91,6 +91,11 @@ def find_detector(name: str) -> tuple[type[Detector], str]:
     return registry.detector(name), registry.version("detector", name)
 
 
+def find_metric(name: str) -> Metric:
+    """The metric of that name, for one that measures something beside runs. Raises UnknownName where there is none."""
+    return load_registry().metric(name)
+
+
 def _ask(plugins: Plugins, hook: str, plugin: str) -> list[list[Any]]:
     """Call one hook of one plugin alone, so that an exception can be laid at its door."""
     manager = plugins.manager

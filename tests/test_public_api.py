@@ -12,7 +12,7 @@ import oodbench
 PROMISED = {
     "SCORE_CONVENTION", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "FitError", "ImageSet", "Metric",
     "OODBenchError", "Params", "Progress", "Provenance", "Result", "Run", "ScoreError", "Scores", "Shape", "StoreError",
-    "Stream", "UnknownName", "find_detector", "hookimpl", "param", "resolve", "shape_text",
+    "Stream", "UnknownName", "find_detector", "find_metric", "hookimpl", "param", "resolve", "shape_text",
 }  # fmt: skip
 
 

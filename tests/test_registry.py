@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from oodbench.errors import UnknownName
-from oodbench.registry import find_detector, load_registry
+from oodbench.registry import find_detector, find_metric, load_registry
 
 METRICS = """
 from oodbench import Metric, hookimpl
@@ -90,3 +91,9 @@ def test_a_plugin_whose_offer_is_no_good_is_named_and_the_rest_works(install, of
 def test_a_hook_that_ends_the_program_is_a_failure_of_its_plugin(install):
     install("quits", "quits_module", metrics("__import__('sys').exit(2)"))
     assert load_registry().failures["quits"] == "SystemExit: 2"
+
+
+def test_find_metric():
+    assert find_metric("auroc").compute(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == 0.875
+    with pytest.raises(UnknownName, match="did you mean auroc"):
+        find_metric("auroq")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from oodbench.loading import Loader
 
 SPLITS = ("train", "validation", "test")
+"""As in oodbench.api, which takes long to import."""
 SECONDS = 5
 """Between two lines that say how far a data set is decoded."""
 

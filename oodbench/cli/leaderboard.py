@@ -99,8 +99,8 @@ def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metri
     print_table(
         {
             **{name: row[name] for name in ("in", "out", "metric", "row")},
-            "reported": _figure(row["reported"], row["reported_sd"]),
-            "ours": _figure(row["ours"], row["ours_sd"]),
+            "reported": _or_dash(row["reported"], row["reported_sd"]),
+            "ours": _or_dash(row["ours"], row["ours_sd"]),
             "difference": "–" if row["difference"] is None else f"{row['difference']:+.3f}",
             "seeds": ", ".join(map(str, row["seeds"])),
             "our row": row["label"],
@@ -111,10 +111,10 @@ def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metri
         click.echo(f"\nReported: {origin}.")
 
 
-def _figure(mean: float | None, sd: float | None) -> str:
-    if mean is None:
-        return "–"
-    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+def _or_dash(mean: float | None, sd: float | None) -> str:
+    from oodbench.leaderboard import value_text
+
+    return "–" if mean is None else value_text(mean, sd)
 
 
 def _write(path: Path, text: str) -> None:

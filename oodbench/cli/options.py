@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import completion
+from oodbench.cli import INTERRUPTED, completion
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from oodbench.api import Metric
+    from oodbench.api import Metric, Progress
     from oodbench.registry import Registry
     from oodbench.runs import Words
 
@@ -88,6 +89,15 @@ jobs_option = click.option(
     type=click.IntRange(1),
     help="Runs at once, each in a process with its share of the cores or GPUs.",
 )
+RUNNING = (
+    device_option,
+    jobs_option,
+    data_option,
+    store_option,
+    click.option("--force", is_flag=True, help="Do it all again, even what is finished."),
+    click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+    json_option,
+)
 metric_option = click.option(
     "--metric", "metrics", multiple=True, help="Only this metric; repeats.", shell_complete=completion.metrics
 )
@@ -101,6 +111,11 @@ def what_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
 def how_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same without suite, detector and in-data set."""
     return _with(HOW, command)
+
+
+def running(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where and how a command runs what it is asked for."""
+    return _with(RUNNING, command)
 
 
 def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,6 +134,19 @@ def words_of(
         raise click.UsageError("say --seed or --seeds, not both")
     words = Words(seeds=seeds or tuple(range(count or 0)), **said)  # type: ignore[arg-type]
     return [read.replaced_by(words) for read in read_suite(suite)] if suite else [words]
+
+
+@contextmanager
+def shown(quiet: bool, shorter: str = "") -> Iterator[Progress]:
+    """The progress of what is run inside. Ctrl-C there ends the command, and says how to go on."""
+    from oodbench.cli.progress import RichProgress
+
+    try:
+        with RichProgress(shorter, quiet) as progress:
+            yield progress
+    except KeyboardInterrupt:
+        click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
+        click.get_current_context().exit(INTERRUPTED)
 
 
 def chosen_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:

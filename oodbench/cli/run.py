@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import INTERRUPTED, find_plugins
+from oodbench.cli import find_plugins
 from oodbench.cli.options import (
-    data_option,
-    device_option,
-    jobs_option,
-    json_option,
     print_failures,
     print_json,
     records,
-    store_option,
+    running,
+    shown,
     what_to_run,
     words_of,
 )
@@ -30,13 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @what_to_run
-@device_option
-@jobs_option
-@data_option
-@store_option
-@click.option("--force", is_flag=True, help="Do it all again, even what is finished.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@json_option
+@running
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -59,24 +50,19 @@ def command(
     oodbench run --detector ae --in cifar10 --out svhn --set latent_dim=64 --seeds 3 --jobs 3
     """
     from oodbench import pipeline
-    from oodbench.cli.progress import RichProgress
 
     registry, words = find_plugins(), words_of(**given)
-    try:
-        with RichProgress(_shorter(words, device, registry), quiet) as progress:
-            outcome = pipeline.run(
-                *words,
-                store=store,
-                data_dir=data_dir,
-                device=device,
-                force=force,
-                progress=progress,
-                registry=registry,
-                jobs=jobs,
-            )
-    except KeyboardInterrupt:
-        click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
-        ctx.exit(INTERRUPTED)
+    with shown(quiet, _shorter(words, device, registry)) as progress:
+        outcome = pipeline.run(
+            *words,
+            store=store,
+            data_dir=data_dir,
+            device=device,
+            force=force,
+            progress=progress,
+            registry=registry,
+            jobs=jobs,
+        )
     if as_json:
         print_json(records(outcome.results))
     else:

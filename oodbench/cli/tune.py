@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import INTERRUPTED, completion, find_plugins
+from oodbench.cli import completion, find_plugins
 from oodbench.cli.options import (
-    data_option,
-    device_option,
     how_to_run,
-    jobs_option,
-    json_option,
     print_failures,
     print_json,
     print_table,
     records,
-    store_option,
+    running,
+    shown,
     words_of,
 )
 
@@ -50,13 +47,7 @@ if TYPE_CHECKING:
     "--grid", multiple=True, metavar="NAME=A,B,…", help="Values of a parameter; repeats, for every combination."
 )
 @how_to_run
-@device_option
-@jobs_option
-@data_option
-@store_option
-@click.option("--force", is_flag=True, help="Fit it all again, even what is finished.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@json_option
+@running
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -82,28 +73,23 @@ def command(
     oodbench tune --detector ebae --in mnist --val-out constant --grid latent_dim=2,4,8,16,32,64,128,256 --out noise
     oodbench tune --detector ae --in mnist5k:0-8 --val-out noise --grid latent_dim=2,16 --out mnist5k:9 --preset quick
     """
-    from oodbench.cli.progress import RichProgress
     from oodbench.tuning import tune
 
     (words,) = words_of(None, **given)
     registry = find_plugins()
-    try:
-        with RichProgress(quiet=quiet) as progress:
-            tuned = tune(
-                words,
-                val_out,
-                grid,
-                store=store,
-                data_dir=data_dir,
-                device=device,
-                force=force,
-                progress=progress,
-                registry=registry,
-                jobs=jobs,
-            )
-    except KeyboardInterrupt:
-        click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
-        ctx.exit(INTERRUPTED)
+    with shown(quiet) as progress:
+        tuned = tune(
+            words,
+            val_out,
+            grid,
+            store=store,
+            data_dir=data_dir,
+            device=device,
+            force=force,
+            progress=progress,
+            registry=registry,
+            jobs=jobs,
+        )
     if as_json:
         print_json({"tuning": tuned.record, "results": records(tuned.results)})
     else:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oodbench import Context
+from oodbench import Context, find_metric
 from oodbench.nn.autoencoder import Autoencoder
 from oodbench.nn.langevin import Anneal, Energy, visible_chain
 from oodbench_ebae.detector import loss_terms
@@ -169,6 +169,7 @@ def measure(outcome: Outcome) -> dict[str, dict[str, float]]:
     them, and of the decoder's curve off them; and the AUROC of the data against all of the plane off the clusters, and
     against what is between them.
     """
+    auroc = find_metric("auroc").compute
     x, y = np.meshgrid(*grid())
     plane, curve = _regions(x, y), _regions(*outcome.before.curve.T)
     return {
@@ -190,10 +191,3 @@ def _regions(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     inside = level & np.logical_or(*((x >= low) & (x <= high) for low, high in CLUSTERS))
     between = level & (x > CLUSTERS[0][1]) & (x < CLUSTERS[1][0])
     return np.where(inside, "inside", np.where(between, "between", "outside"))
-
-
-def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """The chance that a point outside has more energy than one of the data; a tie counts half."""
-    ordered = np.sort(inside)
-    below = np.searchsorted(ordered, outside, side="left") + np.searchsorted(ordered, outside, side="right")
-    return float(below.mean() / 2 / len(inside))

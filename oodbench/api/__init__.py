@@ -1,0 +1,45 @@
+"""The nouns of oodbench.
+
+The score convention, for every detector, table and file: **a higher score is more
+out-of-distribution, and the out-data set is the positive class.** No score is ever flipped to look
+better: an AUROC below 0.5 is a finding.
+"""
+
+from oodbench.api.context import Checkpoints, Context, Progress
+from oodbench.api.detector import Detector, Params, param
+from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
+from oodbench.api.record import (
+    PLAIN_NAME,
+    SCORE_CONVENTION,
+    Metric,
+    Provenance,
+    Result,
+    Run,
+    Scores,
+    file_name,
+)
+
+__all__ = [
+    "PLAIN_NAME",
+    "SCORE_CONVENTION",
+    "SPLITS",
+    "Checkpoints",
+    "Context",
+    "Dataset",
+    "Detector",
+    "ImageSet",
+    "Metric",
+    "Params",
+    "Progress",
+    "Provenance",
+    "Result",
+    "Run",
+    "Scores",
+    "Shape",
+    "Stream",
+    "chunk_rows",
+    "file_name",
+    "fingerprint",
+    "param",
+    "shape_text",
+]

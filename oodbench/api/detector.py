@@ -1,0 +1,89 @@
+"""Detectors and their parameters."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import pydantic
+
+from oodbench.api.context import Context
+from oodbench.api.images import ImageSet, Shape, shape_text
+from oodbench.errors import OODBenchError, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Params(pydantic.BaseModel):
+    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def canonical(self) -> str:
+        """The values as JSON with sorted keys: equal exactly where the parameters are."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+def param(default: Any, meaning: str, *, source: str = "", unit: str = "", **bounds: Any) -> Any:
+    """One hyper-parameter: its default, meaning, bounds (gt, ge, lt, le), unit and where its value comes from."""
+    extra: dict[str, Any] = {"source": source, "unit": unit}
+    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **bounds)
+
+
+class Detector(ABC):
+    """Learns one in-distribution data set and then gives every image a score; higher is more out-of-distribution.
+
+    A subclass declares ``name``, ``Params`` and ``presets`` and defines the four methods below. It never sees an
+    out-data set. Presets are values that differ from the defaults of Params: ``paper`` as published, ``quick`` for a
+    CPU.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    Params: ClassVar[type[Params]] = Params
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
+    shapes: ClassVar[tuple[Shape, ...] | None] = None
+    """The image shapes it can be fitted to; None for any."""
+    rare_parameters: ClassVar[Mapping[str, str]] = {}
+    """Parameters by dotted name that matter in rare cases alone, each with the case: its contract spares them."""
+
+    def __init__(self, params: pydantic.BaseModel, shape: Shape):
+        self.params: Any = params
+        self.shape = shape
+
+    @classmethod
+    def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
+        """The values of a preset; override where the paper's values depend on the images' shape."""
+        if name not in cls.presets:
+            raise UnknownName(f"preset of {cls.name}", name, cls.presets)
+        return cls.presets[name]
+
+    @classmethod
+    def check_shape(cls, shape: Shape) -> None:
+        if cls.shapes is not None and shape not in cls.shapes:
+            able = " or ".join(map(shape_text, cls.shapes))
+            raise OODBenchError(f"{cls.name} can be fitted to images of {able}, not of {shape_text(shape)}")
+
+    @abstractmethod
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Learn the in-distribution; forgets any earlier fit. Networks live on ``context.device`` afterwards."""
+
+    @abstractmethod
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Float32 images (b, C, H, W) in [0, 1] → one finite score each, (b,)."""
+
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor | None:
+        """What a detector that reconstructs makes of the images, (b, C, H, W) in [0, 1], for figures."""
+        return None
+
+    @abstractmethod
+    def state(self) -> dict[str, torch.Tensor]:
+        """All that was learnt, as named tensors."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up what ``state`` gave, on the device the tensors are on."""

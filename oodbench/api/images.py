@@ -1,0 +1,186 @@
+"""Images, and the data sets they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.errors import DataError
+from oodbench.mapped import release
+
+if TYPE_CHECKING:
+    import torch
+
+SPLITS = ("train", "validation", "test")
+CHUNK_BYTES = 2**24
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+def shape_text(shape: Shape) -> str:
+    return "×".join(map(str, shape))
+
+
+def chunk_rows(shape: Shape) -> int:
+    """How many images of the shape are read, decoded or written at once: about 16 MiB."""
+    return max(1, CHUNK_BYTES // int(np.prod(shape)))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A stack of images of one split of one data set.
+
+    images: uint8 (n, C, H, W), in memory or memory-mapped.
+    labels: int64 (n,), the classes of the source.
+    indices: int64 (n,), where each image stands in its source, so that a score can be traced to its image.
+    """
+
+    name: str
+    split: str
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    _on_device: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise DataError(
+                f"{self.name}: images must be uint8 (n, C, H, W), not {self.images.dtype} {self.images.shape}"
+            )
+        if not len(self.images) == len(self.labels) == len(self.indices):
+            raise DataError(f"{self.name}: images, labels and indices differ in number")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.images.shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
+        return fingerprint(self.shape, self.chunks(), self.labels)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """The images in order, some at a time; of mapped ones those that were passed do not stay in memory."""
+        rows = chunk_rows(self.shape)
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            yield self.images[start:stop]
+            release(self.images, start, stop)
+
+    def only(self, classes: Sequence[int]) -> ImageSet:
+        """The images of these classes."""
+        chosen = np.flatnonzero(np.isin(self.labels, classes))
+        return ImageSet(self.name, self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
+
+    def batches(
+        self,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        skip: int = 0,
+    ) -> Iterator[torch.Tensor]:
+        """Float32 batches (b, C, H, W) in [0, 1] on the device; in random order if a generator is given.
+
+        ``skip`` leaves out so many images at the beginning.
+        """
+        import torch
+
+        stack = self._tensor(torch.device(device))
+        order = None
+        if generator is not None:
+            order = torch.randperm(len(self), generator=generator, device=generator.device).to(stack.device)
+        for start in range(skip, len(self), batch_size):
+            stop = start + batch_size
+            batch = stack[start:stop] if order is None else stack[order[start:stop]]
+            if stack.device.type != torch.device(device).type:
+                batch = batch.pin_memory()  # so that nothing waits for its copy to the device
+            yield batch.to(device, non_blocking=True).to(torch.float32).div_(255)
+            if order is None:
+                release(self.images, start, min(stop, len(self)))
+
+    def _tensor(self, device: torch.device) -> torch.Tensor:
+        """The whole stack as uint8, on the device where it fits there, else on the CPU."""
+        import torch
+
+        key = str(device)
+        if key not in self._on_device:
+            with warnings.catch_warnings():  # of an array that cannot be written to: nothing here writes to it
+                warnings.simplefilter("ignore", UserWarning)
+                stack = torch.from_numpy(self.images)
+            if device.type == "cuda" and stack.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
+                stack = stack.to(device)
+            self._on_device[key] = stack
+        return self._on_device[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What an ImageSet has, but the images come some at a time, as they may be more than the memory holds.
+
+    chunks: uint8 (any number, C, H, W), in order; they can be gone through once.
+    """
+
+    name: str
+    split: str
+    shape: Shape
+    labels: np.ndarray
+    indices: np.ndarray
+    chunks: Iterable[np.ndarray]
+
+    def gathered(self) -> ImageSet:
+        """All of it in memory."""
+        images = np.concatenate([np.empty((0, *self.shape), np.uint8), *self.chunks])
+        return ImageSet(self.name, self.split, images, self.labels, self.indices)
+
+
+def fingerprint(shape: Shape, chunks: Iterable[np.ndarray], labels: np.ndarray) -> str:
+    """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
+    digest = hashlib.sha256(repr((len(labels), *map(int, shape))).encode())
+    for chunk in chunks:
+        digest.update(chunk.tobytes())
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that can be named after ``--in`` and ``--out``.
+
+    load: ``load(split, root, shape)`` gives one split, read from the folder ``root``; ``shape`` is heeded only by a
+        data set whose own shape is None. It raises DataError where a file is missing or damaged.
+    shape: of its images; None where it is made in whatever shape is asked for.
+    sizes: images a split, as published. A split that is not named does not exist.
+    files: ``files(root)`` are the paths that ``load`` reads; empty for one that needs none.
+    version: raised when the same files or seed begin to give other images.
+    stream: what ``load`` gives, some at a time, of a data set that may be larger than memory.
+    at: for data sets that are named with a path, as in ``folder:PATH``: the data set of that path. What is called
+        ``folder`` alone then has no images.
+    checksums: the published MD5s: path below the root → MD5.
+    by_hand: ``by_hand(root)`` says what to put where, of a data set that must be fetched by hand.
+    """
+
+    name: str
+    load: Callable[[str, Path, Shape | None], ImageSet]
+    shape: Shape | None
+    sizes: Mapping[str, int]
+    classes: Sequence[int] = ()
+    files: Callable[[Path], list[Path]] = lambda root: []
+    summary: str = ""
+    source: str = ""
+    licence: str = ""
+    version: int = 1
+    stream: Callable[[str, Path, Shape | None], Stream] | None = None
+    at: Callable[[str], Dataset] | None = None
+    checksums: Callable[[], Mapping[str, str]] = dict
+    by_hand: Callable[[Path], str] | None = None

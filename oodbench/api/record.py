@@ -1,0 +1,112 @@
+"""What was run and what came of it: metrics, runs, scores, results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SCORE_CONVENTION = "A higher score is more out-of-distribution; the out-data set is the positive class."
+PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,120})?")
+"""A data set's name without a path; of classes as many as a file name can hold."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of (in scores (n,), out scores (m,)), float64; the out-data set is the positive class."""
+
+    name: str
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    higher_is_better: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One detector with its parameters, one in-distribution data set and one seed.
+
+    params is canonical JSON. preset only says where the parameters came from, ``quick, latent_dim=8``: it is no part of
+    what a run is.
+    """
+
+    detector: str
+    version: str
+    params: str
+    in_dataset: str
+    seed: int = 0
+    precision: str = "float32"
+    preset: str = field(default="paper", compare=False)
+
+    def key(self, fingerprint: str) -> str:
+        """Readable and content-addressed, from all that can change the scores; ``fingerprint`` is the in-data's."""
+        identity = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        return f"{self.detector}-{file_name(self.in_dataset)}-s{self.seed}-{digest}"
+
+
+def file_name(dataset: str) -> str:
+    """A data set's name as part of a file name: ``mnist:0-8`` → ``mnist_0-8``, ``folder:/my/Cats`` → ``folder_cats_…``.
+
+    One to one: a name has no ``_`` itself, and that of a path ends in its hash.
+    """
+    if PLAIN_NAME.fullmatch(dataset):
+        return dataset.replace(":", "_")
+    kind, _, path = dataset.partition(":")
+    last = re.sub("[^a-z0-9]+", "-", path.lower().rstrip("/").rpartition("/")[2]).strip("-")[:32] or "path"
+    digest = hashlib.sha256(dataset.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{kind}_{last}_{digest}"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The score of every image of one split of one data set by one run: the record that all else is a view of."""
+
+    dataset: str
+    split: str
+    fingerprint: str
+    indices: np.ndarray
+    labels: np.ndarray
+    values: np.ndarray
+    """Float64 (n,); higher is more out-of-distribution."""
+    images_per_second: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's numbers come from; written by the runner, only carried afterwards."""
+
+    oodbench: str
+    plugin: str
+    plugin_version: str
+    torch: str
+    python: str
+    commit: str
+    device: str
+    fit_seconds: float
+    peak_memory_mib: float
+    parameters: int
+    images: Mapping[str, int]
+    """In-data images a split."""
+    created: str
+    notes: Sequence[str] = ()
+    """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one run on one out-data set."""
+
+    run: str
+    detector: str
+    in_dataset: str
+    out_dataset: str
+    seed: int
+    metric: str
+    value: float
+    n_in: int
+    n_out: int
