@@ -35,7 +35,7 @@ class Size:
 
 
 FULL = Size()
-TOY = Size(0.1, (1, 2), (4,), {GREY: 8, COLOUR: 8}, 3, (1, 2), 2, 2.0)
+TOY = Size(0.1, (1, 2), (4,), {GREY: 8, COLOUR: 8}, 3, (1, 2), 2)
 
 
 def random_images(n: int, shape: Shape) -> ImageSet:

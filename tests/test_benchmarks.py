@@ -10,6 +10,7 @@ from benchmarks.ceilings import ceilings, work_of
 from benchmarks.machine import table
 from benchmarks.peer import peer_update
 from oodbench import OODBenchError
+from oodbench.registry import load_registry
 
 
 def test_work_of_a_matrix_product():
@@ -61,7 +62,8 @@ def test_a_section_of_the_page_for_a_gpu(section, monkeypatch):
 def test_the_whole_page_for_a_gpu():
     page = gpu.measure(gpu.TOY)
     assert all(f"## {section}" in page for section in gpu.SECTIONS)
-    assert "Not measured" not in page
+    assert "not measured" not in page.lower()
+    assert all(f"| {name} |" in page for name in load_registry().detectors)
 
 
 def test_a_section_that_fails_or_comes_too_late_is_named_and_leaves_the_others(monkeypatch):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -45,6 +49,30 @@ def test_processes_take_the_gpus_in_turn(two_gpus):
 def test_processes_share_the_one_device_that_was_named(two_gpus):
     assert devices.spread("cuda:1", 2) == ["cuda:1", "cuda:1"]
     assert devices.spread("cpu", 2) == ["cpu", "cpu"]
+
+
+ROUNDS = """
+import resource, torch
+from oodbench.devices import find_device
+
+def faults(rounds=5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        torch.ones(2**24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+as_it_is = faults()
+find_device("cpu")
+faults(20)  # until what it keeps is large enough
+print(as_it_is, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+def test_memory_that_was_freed_is_used_again_without_being_faulted_in_anew():
+    done = subprocess.run([sys.executable, "-c", ROUNDS], capture_output=True, text=True, check=True)
+    as_it_is, kept = map(int, done.stdout.split())
+    assert kept < as_it_is / 20
 
 
 # ---------------------------------------------------------------------------------- batch sizes

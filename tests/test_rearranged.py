@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from oodbench.nn import rearranged as rearranging
 from oodbench.nn.autoencoder import build_autoencoder
 from oodbench.nn.langevin import input_gradient, visible_chain
 from oodbench.nn.rearranged import (
@@ -46,6 +47,30 @@ def test_a_layer_and_its_input_gradient(kind):
         outcomes.append((out.detach(), *torch.autograd.grad((out * weights).sum(), entry)))
     for one, other in zip(*outcomes, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_upsampling_takes_as_many_images_at_a_time_as_it_may(images, monkeypatch):
+    layers, shape = CASES[UpsampledConvolution]
+    cheap = rearranged(nn.Sequential(*layers).requires_grad_(False))
+    x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    at_once = cheap(x)
+    gradient = torch.autograd.grad(at_once.square().sum(), x)[0]
+    monkeypatch.setattr(rearranging, "PART_BYTES", images * 3 * 4 * 9 * 5 * 4)
+    sliced = list(rearranging.parts_of(x, 3 * 4 * 9 * 5))
+    assert [len(x[part]) for part in sliced] == [images] * (5 // images) + [5 % images] * (5 % images > 0)
+    out = cheap(x)
+    torch.testing.assert_close(out, at_once)
+    torch.testing.assert_close(torch.autograd.grad(out.square().sum(), x)[0], gradient)
+
+
+def test_a_relu_overwrites_only_what_nothing_else_needs():
+    x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    before = x.clone()
+    cheap = rearranged(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sigmoid(), nn.ReLU()))
+    cheap(x).sum().backward()
+    assert torch.equal(x, before)
+    assert [layer.inplace for layer in cheap if isinstance(layer, nn.ReLU)] == [False, True, False]
 
 
 @pytest.mark.parametrize(
