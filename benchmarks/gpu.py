@@ -26,9 +26,11 @@ from benchmarks.peer import peer_update
 from benchmarks.together import COLOUR, FULL, GREY, TOY, Size, processes, random_images, stacked, streams
 from benchmarks.update import LATENT_DIM, Reference, ours, work
 from oodbench import Context, Detector, ImageSet, Shape, shape_text
+from oodbench.devices import find_device
 from oodbench.errors import reason
 from oodbench.nn.acceleration import MODES, VARIABLE
 from oodbench.registry import load_registry
+from oodbench.runner import repeatable
 from oodbench.runs import resolve
 
 LIMIT = 400.0
@@ -161,6 +163,8 @@ def _an_epoch(detector: type[Detector], shape: Shape, size: Size, device: torch.
     whole = size.images[shape]
     few = random_images(min(whole, SHORT), shape)
     changes: dict[str, Any] = dict.fromkeys(_epoch_names(detector.Params), 2)
+    if not changes:
+        return "as what it builds on"
     if size is TOY and "width" in detector.Params.model_fields:
         changes["width"] = size.width
     context = Context(device, precision="bfloat16")
@@ -192,16 +196,21 @@ SECTIONS = {
 
 def measure(size: Size = FULL, peer: Path | None = None, seconds: float = LIMIT) -> str:
     """The page. Sections that begin after ``seconds`` are left out, and named."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pages, until = [f"# On a GPU\n\n{describe()}"], time.monotonic() + seconds
+    return "\n\n".join(parts(size, peer, seconds))
+
+
+def parts(size: Size = FULL, peer: Path | None = None, seconds: float = LIMIT) -> Iterator[str]:
+    """The page, each section as soon as it is measured; all under the settings of a run."""
+    device, until = find_device("auto"), time.monotonic() + seconds
+    yield f"# On a GPU\n\n{describe()}"
     for title, section in SECTIONS.items():
         print(f"{title} …", file=sys.stderr, flush=True)
         try:
-            text = section(size, device, peer) if time.monotonic() < until else "Not measured: out of time."
+            with repeatable(device):
+                text = section(size, device, peer) if time.monotonic() < until else "Not measured: out of time."
         except Exception as error:  # the others are worth having
             text = f"Not measured: {reason(error)}"
-        pages.append(f"## {title}\n\n{text}")
-    return "\n\n".join(pages)
+        yield f"## {title}\n\n{text}"
 
 
 if __name__ == "__main__":
@@ -209,4 +218,5 @@ if __name__ == "__main__":
     parser.add_argument("--peer", type=Path, metavar="PATH", help="a checkout of the authors' code")
     parser.add_argument("--dry-run", action="store_true", help="toy sizes, to see that it runs")
     given = parser.parse_args()
-    print(measure(TOY if given.dry_run else FULL, given.peer))
+    for part in parts(TOY if given.dry_run else FULL, given.peer):
+        print(part, end="\n\n", flush=True)

@@ -15,6 +15,8 @@ from oodbench_ebae.detector import EBAE
 
 from benchmarks.update import ours
 from oodbench import ImageSet, Shape
+from oodbench.devices import find_device
+from oodbench.runner import repeatable
 from oodbench.runs import resolve
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -49,15 +51,20 @@ def wait(device: torch.device) -> None:
 
 
 def processes(size: Size, count: int, device: torch.device) -> float:
-    """Each model in a process of its own."""
+    """Each model in a process of its own; they begin to measure when all are warm."""
     command = [sys.executable, "-m", "benchmarks.together", *(["--dry-run"] if size is TOY else [])]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-    rates = [float(process.communicate()[0].split()[-1]) for process in running]
-    return sum(rates)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    for process in running:
+        process.stdout.readline()  # type: ignore[union-attr]
+    for process in running:
+        process.stdin.write("\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+    return sum(float(process.communicate()[0].split()[-1]) for process in running)
 
 
-def streams(size: Size, count: int, device: torch.device) -> float:
-    """All models in this process, each on a CUDA stream of its own."""
+def streams(size: Size, count: int, device: torch.device, warm: Callable[[], object] = lambda: None) -> float:
+    """All models in this process, each on a CUDA stream of its own. ``warm`` is called before time is taken."""
     batch = size.batches[0]
     images = next(random_images(batch, GREY).batches(batch, device))
     models = [ours(size.width, batch, *size.steps, "bfloat16", device) for _ in range(count)]
@@ -70,7 +77,7 @@ def streams(size: Size, count: int, device: torch.device) -> float:
             with torch.cuda.stream(lane):
                 update(images, generator)
 
-    return count * size.updates / _seconds(round_, size.updates, device)
+    return count * size.updates / _seconds(round_, size.updates, device, warm)
 
 
 def stacked(size: Size, count: int, device: torch.device) -> float:
@@ -103,9 +110,12 @@ class _Energy(torch.nn.Module):
         return self.model.energy(x).sum()
 
 
-def _seconds(task: Callable[[], object], times: int, device: torch.device) -> float:
+def _seconds(
+    task: Callable[[], object], times: int, device: torch.device, warm: Callable[[], object] = lambda: None
+) -> float:
     task()
     wait(device)
+    warm()
     start = time.perf_counter()
     for _ in range(times):
         task()
@@ -114,5 +124,6 @@ def _seconds(task: Callable[[], object], times: int, device: torch.device) -> fl
 
 
 if __name__ == "__main__":
-    chosen = TOY if "--dry-run" in sys.argv else FULL
-    print(streams(chosen, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+    chosen, device = TOY if "--dry-run" in sys.argv else FULL, find_device("auto")
+    with repeatable(device):
+        print(streams(chosen, 1, device, lambda: (print("warm", flush=True), sys.stdin.readline())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from contextlib import suppress
@@ -35,7 +36,21 @@ def find_device(name: str) -> torch.device:
     if int(number or 0) >= count:
         there = f"only cuda:0 to cuda:{count - 1} are there" if count else "torch sees no CUDA device here"
         raise OODBenchError(f"--device {name}: {there}; --device auto takes the best there is")
+    settle_precision()
     return torch.device("cuda", int(number or 0))
+
+
+def settle_precision() -> None:
+    """On a GPU float32 means float32, as on a CPU, in convolutions as in matrix products, and sums can be repeated.
+
+    By default torch rounds the factors of convolutions alone to TF32, so that one formula in two forms gives two
+    results; and cuBLAS repeats its sums only with a workspace that is set before its first call.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

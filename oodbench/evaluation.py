@@ -29,6 +29,7 @@ def evaluate(run_key: str, run: Run, in_scores: Scores, out_scores: Scores, metr
             metric.name,
             _value(metric, run, in_scores, out_scores),
             *sizes,
+            out_scores.fingerprint,
         )
         for metric in metrics
     ]

@@ -15,7 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 from oodbench.errors import StoreError
 
 T = TypeVar("T")
-REDO = "run the same command with --force to make it again"
+DELETE = "delete it, and "
+REDO = "`oodbench run` with --force makes it again"
 
 
 class Files:
@@ -97,7 +98,7 @@ class Files:
         try:
             data = self.fs.cat_file(self.where(path))
         except FileNotFoundError as error:
-            raise StoreError(f"{self.where(path)} is missing; {remedy}") from error
+            raise StoreError(f"{self.where(path)} is missing; {remedy.removeprefix(DELETE)}") from error
         except OSError as error:
             raise StoreError(f"{self.where(path)} cannot be read: {line(error)}") from error
         try:

@@ -19,6 +19,8 @@ def labelled(results: pd.DataFrame) -> pd.DataFrame:
     if "label" in results:
         return results
     runs = results.drop_duplicates("run")
+    said = runs.groupby(["detector", "params"])["preset"].transform("min")  # one thing can be asked for in many words
+    runs = runs.assign(preset=said)
     labels: dict[str, str] = {}
     for (_, detector, preset), alike in runs.groupby(["in_dataset", "detector", "preset"]):
         for run, difference in _differences(alike).items():
@@ -40,6 +42,8 @@ def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
     for run, fact in facts.items():
         if twins[repr(fact), seeds[run]] > 1:  # only their data differ: not two seeds of one thing
             fact["run"] = run.rpartition("-")[2]
+    if not all(fact["in_images"] for fact in facts.values()):  # an older record does not say
+        facts = {run: {name: fact[name] for name in fact if name != "in_images"} for run, fact in facts.items()}
     names = dict.fromkeys(name for fact in facts.values() for name in fact)
     differing = [name for name in names if len({repr(fact.get(name)) for fact in facts.values()}) > 1]
     return {run: [f"{name}={fact[name]}" for name in differing if name in fact] for run, fact in facts.items()}
@@ -47,6 +51,7 @@ def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 def _identity(row: Mapping[Any, Any]) -> dict[str, Any]:
     facts = {"version": row["plugin_version"], "precision": row["precision"], "n_train": row["n_train"]}
+    facts["in_images"] = row.get("in_images", "")[:8]
     return _flat(json.loads(row["params"])) | facts
 
 

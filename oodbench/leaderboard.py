@@ -182,6 +182,11 @@ def _record(group: pd.DataFrame, metric: Metric) -> dict[str, Any]:
     """The rows of one cell, one a seed."""
     group = group.sort_values("seed")
     first = group.iloc[0]
+    if len(set(group.get("out_images", [])) - {""}) > 1:
+        raise OODBenchError(
+            f"{first['label']} has scores of different images of {first['out_dataset']} for its seeds "
+            f"{', '.join(map(str, group['seed']))}: `oodbench run` with all of them scores those that are there now"
+        )
     facts = {name: first[name] for name in ("detector", "label", "preset", "precision", "plugin_version")}
     return {
         **facts,

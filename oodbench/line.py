@@ -63,7 +63,7 @@ class Line:
     def panel(self, task: Task, splits: Mapping[str, ImageSet], shown: Mapping[str, np.ndarray]) -> figures.Panel:
         """What a figure shows of a finished run."""
         run, key = task.run, runner.run_key(task.run, splits)
-        results = self.store.read_results([key])
+        results = self.store.read_results([key] if self.store.is_fitted(key) else [])
         auroc = results[results["metric"] == "auroc"].set_index("out_dataset")["value"]
         missing = [out for out in task.outs if out not in auroc]
         if missing:

@@ -15,6 +15,7 @@ from oodbench.errors import DataError
 from oodbench.imaging import conform
 from oodbench.registry import Registry
 
+LARGEST_CLASS = 99_999
 CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
@@ -30,6 +31,8 @@ def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
         first, _, last = item.partition("-")
         if last and int(last) < int(first):
             raise DataError(f"cannot read the classes of {name!r}: the range {item} runs backwards")
+        if int(last or first) > LARGEST_CLASS:
+            raise DataError(f"cannot read the classes of {name!r}: no class is above {LARGEST_CLASS}")
         classes.update(range(int(first), int(last or first) + 1))
     return base, tuple(sorted(classes))
 
@@ -62,16 +65,27 @@ class Loader:
             return dataset, parse(name)[1]
         if not path:
             raise DataError(f"{kind} is named with a path: {kind}:PATH")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{kind}: the path {path!r} is not UTF-8, as names must be: rename it") from None
         if name not in self._at:
             self._at[name] = dataset.at(path)
         return self._at[name], None
 
     def share_classes(self, one: str, other: str) -> bool:
         """Whether two names choose the same class of one source: as in and out they would call the same images both."""
-        (source, classes), (other_source, other_classes) = self.find(one), self.find(other)
-        if source.name != other_source.name:
+        if self._source(one) != self._source(other):
             return False
+        classes, other_classes = self.find(one)[1], self.find(other)[1]
         return classes is None or other_classes is None or bool(set(classes) & set(other_classes))
+
+    def _source(self, name: str) -> str:
+        """The same for two names of one place, however its path is written."""
+        kind, _, path = name.partition(":")
+        dataset = self.find(name)[0]
+        at = self.registry.dataset(kind).at
+        return f"{kind}:{Path(path).expanduser().resolve()}" if at else dataset.name
 
     def shape(self, name: str) -> Shape | None:
         """The shape of the data set's images; None where it has none of its own."""

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
 
 def run_key(run: Run, splits: Mapping[str, ImageSet]) -> str:
     """The run's key, from the images of all three splits of its in-data set."""
+    return run.key(_images_of(splits))
+
+
+def _images_of(splits: Mapping[str, ImageSet]) -> str:
     prints = "-".join(splits[split].fingerprint for split in SPLITS)
-    return run.key(hashlib.sha256(prints.encode()).hexdigest()[:16])
+    return hashlib.sha256(prints.encode()).hexdigest()[:16]
 
 
 # ------------------------------------------------------------------------------------------- fit
@@ -87,7 +91,7 @@ def fit(
         context.checkpoint_seconds = float(os.environ["OODBENCH_CHECKPOINT_SECONDS"])
     reset_peak_memory(device)
     start = time.perf_counter()
-    with _repeatable(device):
+    with repeatable(device):
         detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
     wait_for(device)
     seconds = time.perf_counter() - start
@@ -101,6 +105,7 @@ def fit(
         parameters=parameters,
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        in_images=_images_of(splits),
         notes=[*notes, *context.notes, *resumed],
     )
     return Fitted(detector, provenance, context.history)
@@ -139,18 +144,21 @@ def _commit() -> str:
 
 
 @contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
+def repeatable(device: torch.device) -> Iterator[None]:
     """Inside, a GPU uses algorithms that give the same numbers each time, where there are any; a CPU does anyway."""
     import torch
 
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        deterministic.fill_uninitialized_memory = filled
 
 
 # ----------------------------------------------------------------------------------------- score

@@ -20,6 +20,7 @@ Each file appears whole or not at all; names that begin with a dot are never rea
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Provenance, Result, Run, Scores, file_name
 from oodbench.errors import StoreError
-from oodbench.files import Files
+from oodbench.files import DELETE, Files
 
 if TYPE_CHECKING:
     import pandas
@@ -55,6 +56,7 @@ RUN_COLUMNS = (
     "parameters",
     "notes",
     "n_train",
+    "in_images",
 )
 """Facts of a run that ``read_results`` puts beside each of its results."""
 
@@ -100,7 +102,7 @@ class Store:
         weights: dict[str, torch.Tensor],
         history: list[dict[str, Any]],
     ) -> None:
-        """Keep a finished fit; its checkpoint is removed."""
+        """Keep a finished fit. Its checkpoint goes, and what an earlier one left whose ``clear`` was cut short."""
         import pandas
         import pyarrow
         from safetensors.torch import save
@@ -109,6 +111,8 @@ class Store:
         self.files.write(f"{key}/weights.safetensors", save(plain))
         curve = pyarrow.Table.from_pandas(pandas.DataFrame(history), preserve_index=False)
         self.files.write(f"{key}/history.parquet", _parquet(curve))
+        for stale in ("results.parquet", "scores"):
+            self.files.remove(f"{key}/{stale}")
         record = {"run": vars(run), "provenance": vars(provenance)}
         self.files.write(f"{key}/run.json", _json(record))
         self.files.remove(f"{key}/checkpoint.pt")
@@ -157,18 +161,18 @@ class Store:
 
     def read_scores(self, key: str, dataset: str | None, split: str = "test") -> Scores:
         """The scores of an out-data set; of the in-data where ``dataset`` is None."""
-        return self.files.read(self._scores_path(key, dataset, split), _scores)
+        return self._read_scores(self._scores_path(key, dataset, split))
 
     def has_scores(self, key: str, dataset: str | None, fingerprint: str, split: str = "test") -> bool:
         """Whether the scores of just these images are there; StoreError if the file is damaged."""
         path = self._scores_path(key, dataset, split)
-        return self.files.exists(path) and self.files.read(path, _scores).fingerprint == fingerprint
+        return self.files.exists(path) and self._read_scores(path).fingerprint == fingerprint
 
     def out_datasets(self, key: str) -> list[str]:
         """The out-data sets whose test splits have scores, sorted."""
         names = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
         paths = [f"{key}/scores/{name}" for name in names if name != "in.parquet"]
-        return sorted(self.files.read(path, _scores).dataset for path in paths)
+        return sorted(self._read_scores(path).dataset for path in paths)
 
     def write_results(self, key: str, results: Iterable[Result]) -> None:
         """Add results to a run's; those of the same out-data set and metric are replaced."""
@@ -188,6 +192,9 @@ class Store:
             rows += [{**row, **{name: facts[name] for name in RUN_COLUMNS}} for row in self._results(key)]
         return pandas.DataFrame(rows, columns=[*RESULT_COLUMNS, *RUN_COLUMNS])
 
+    def _read_scores(self, path: str) -> Scores:
+        return self.files.read(path, _scores, f"{DELETE}`oodbench run` or `tune` scores these images again")
+
     def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
             raise StoreError(
@@ -200,7 +207,8 @@ class Store:
         path = f"{key}/results.parquet"
         if not self.files.exists(path):
             return []
-        return self.files.read(path, lambda data: _table(data).select(list(RESULT_COLUMNS)).to_pylist())
+        remedy = f"{DELETE}`oodbench evaluate` makes it again"
+        return self.files.read(path, lambda data: [vars(Result(**row)) for row in _table(data).to_pylist()], remedy)
 
     def _write_results(self, key: str, rows: list[dict[str, Any]]) -> None:
         import pyarrow
@@ -266,8 +274,14 @@ class StoreCheckpoints:
 
 def _failure_path(run: Run, out_dataset: str | None) -> str:
     """Without the data's fingerprint: what failed may be the data."""
-    parts = [run.key(fingerprint=""), *([file_name(out_dataset)] if out_dataset else [])]
+    parts = [run.key(fingerprint=""), *([_short(out_dataset)] if out_dataset else [])]
     return f"{FAILURES}/{'.'.join(parts)}.json"
+
+
+def _short(dataset: str) -> str:
+    """A name that leaves room for another in a file name."""
+    name = file_name(dataset)
+    return name if len(name) <= 64 else f"{name[:48]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _json(record: dict[str, Any]) -> bytes:

@@ -38,6 +38,8 @@ MADE_BY = (
 )
 IDENTITY = ["detector", "plugin_version", "params", "in_dataset", "seed", "precision"]
 COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS]
+LATER_COLUMNS = ("in_images", "out_images")
+"""What files do not have that were published before 2026-11-22."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _identity(run: Run) -> tuple[str | int, ...]:
 
 
 def published_results(suite: Suite, path: Path) -> pd.DataFrame:
-    """The results of the suite in a file that ``save_results`` wrote.
+    """The results of the suite in a file that ``as_file`` made.
 
     They are recognised by the suite's names and seeds alone: what was published stays a record of what was run then,
     also when a preset or a plugin's version has changed since.
@@ -116,23 +118,24 @@ def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
 
 
 def load_results(path: Path) -> pd.DataFrame:
-    """Rows as ``Store.read_results`` gives them, from a file that ``save_results`` wrote."""
+    """Rows as ``Store.read_results`` gives them, from a file that ``as_file`` made."""
     import pandas as pd
 
     data = io.BytesIO(_read(path))
     try:
-        return pd.read_parquet(data, columns=COLUMNS)
+        results = pd.read_parquet(data)
+        known = dict.fromkeys(LATER_COLUMNS, "") | {name: results[name] for name in results}
+        return pd.DataFrame(known)[COLUMNS]
     except Exception as error:  # pyarrow's errors are many
         why = " ".join(str(error).split())
         raise OODBenchError(f"{path} holds no results ({why}); `oodbench leaderboard --save` writes them") from None
 
 
-def save_results(path: Path, results: pd.DataFrame) -> None:
-    """Keep the results that a page shows beside it: small, and enough to verify the page."""
-    try:
-        results[COLUMNS].to_parquet(path, index=False, compression="zstd")
-    except OSError as error:
-        raise OODBenchError(f"{path} cannot be written: {error.strerror or error}") from None
+def as_file(results: pd.DataFrame) -> bytes:
+    """The results that a page shows, as the Parquet file beside it: small, and enough to verify the page."""
+    file = io.BytesIO()
+    results[COLUMNS].to_parquet(file, index=False, compression="zstd")
+    return file.getvalue()
 
 
 def _read(path: Path) -> bytes:

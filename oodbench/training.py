@@ -105,7 +105,9 @@ class _Loop:
                 if self._in_trouble(self._means()):
                     return
                 self._save()
-        self._end_epoch({**self._means(), **self.phase.validate()})
+        means = self._means()  # waits for a GPU, whose work is this epoch's
+        self.seconds = time.monotonic() - started
+        self._end_epoch({**means, **self.phase.validate()})
 
     def _add(self, values: Mapping[str, torch.Tensor], n: int) -> None:
         for name, value in values.items():
@@ -195,6 +197,7 @@ class _Loop:
             "counts": [self.epoch, self.step, self.strikes, self.best_epoch, self.seen],
             "best": self.best,
             "seconds": self.seconds,
+            "stopped": self.stopped,
             "totals": self.totals,
             "kept": self.kept,
             "generator": self.generator.get_state(),
@@ -204,7 +207,7 @@ class _Loop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.step, self.strikes, self.best_epoch, self.seen = state["counts"]
-        self.best, self.seconds = state["best"], state["seconds"]
+        self.best, self.seconds, self.stopped = state["best"], state["seconds"], state.get("stopped", "")
         self.totals = {name: total.to(self.context.device) for name, total in state["totals"].items()}
         self.kept = state["kept"]
         self.generator.set_state(state["generator"].cpu())

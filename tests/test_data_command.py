@@ -112,6 +112,11 @@ def test_what_cannot_be_had_is_one_line_and_the_others_go_on(mnist):
     assert rows()["mnist"]["state"] == "prepared"
 
 
+def test_an_option_before_the_word_is_refused_and_not_passed_over(mnist):
+    done = CliRunner().invoke(main, ["data", "--json", "prepare", "mnist"])
+    assert done.exit_code == 2 and "put options behind the word prepare" in done.stderr
+
+
 def test_failures_are_in_the_json_too(data):
     found = rows("prepare", "celeba", "constant", "-q", code=1)
     assert found["celeba"]["error"].startswith("celeba is not there")

@@ -21,7 +21,7 @@ def scores(dataset, values, images=None):
 def test_one_result_a_metric_with_all_that_identifies_it():
     results = evaluate("ae-1", RUN, scores("mnist:0-8", [0, 1, 2]), scores("mnist:9", [1.5, 5]), register_metrics())
     assert [result.metric for result in results] == ["auroc", "aupr_out", "aupr_in", "fpr95_out", "fpr95_in"]
-    assert results[0] == Result("ae-1", "ae", "mnist:0-8", "mnist:9", 3, "auroc", 5 / 6, 3, 2)
+    assert results[0] == Result("ae-1", "ae", "mnist:0-8", "mnist:9", 3, "auroc", 5 / 6, 3, 2, "f" * 16)
 
 
 def test_an_auroc_below_one_half_stays_below_one_half():

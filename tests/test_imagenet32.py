@@ -56,7 +56,7 @@ def loader(tmp_path, no_traces) -> Loader:
 def test_at_full_number_the_splits_are_as_published_and_mapped(tmp_path, no_traces, monkeypatch):
     """1,281,149 training images, only of 2×2 pixels."""
     monkeypatch.setattr(imagenet32, "SIDE", 2)
-    monkeypatch.setattr("oodbench.api.CHUNK_BYTES", 2**20)  # so that there are many chunks of small images, too
+    monkeypatch.setattr("oodbench.api.images.CHUNK_BYTES", 2**20)  # so that there are many chunks of small images, too
     loader = Loader(load_registry(), tmp_path, tmp_path / "cache")
     write_batches(tmp_path, [BATCH] * 9 + [1_281_149 - 9 * BATCH], 49_999, side=2)
     sets = {split: loader.load("imagenet32", split) for split in SPLITS}

@@ -104,6 +104,22 @@ def test_labels_tell_apart_what_is_not_one_thing():
     assert labels(row(run="ebae-0a"), row(run="ebae-0b")) == {"ebae, run=0a", "ebae, run=0b"}
 
 
+def test_seeds_of_other_images_are_not_seeds_of_one_thing():
+    one, other = (row(seed=seed, run=f"ebae-{seed}", in_images=digit * 16) for seed, digit in enumerate("ab"))
+    assert labels(one, other) == {"ebae, in_images=aaaaaaaa", "ebae, in_images=bbbbbbbb"}
+    assert labels(one, {**other, "in_images": ""}) == {"ebae"}  # an older record does not say
+    first, second = (row(seed=seed, out_images=digit * 16) for seed, digit in enumerate("ab"))
+    with pytest.raises(OODBenchError, match="ebae has scores of different images of mnist:9 for its seeds 0, 1"):
+        labels(first, second)
+    assert labels(first, {**second, "out_images": ""}) == {"ebae"}
+
+
+def test_one_thing_asked_for_in_two_ways_is_one_row():
+    settings = ["quick, latent_dim=8, chain.steps=10", "quick, chain.steps=10, latent_dim=8"]
+    rows = [row(preset=preset, seed=seed, run=f"ebae-{seed}") for seed, preset in enumerate(settings)]
+    assert labels(*rows) == {"ebae, reduced (preset quick, chain.steps=10, latent_dim=8)"}
+
+
 def test_parameters_may_depend_on_the_in_data_without_being_told_apart():
     assert labels(row(), row(in_dataset="cifar10", params={"latent_dim": 256})) == {"ebae"}
 

@@ -198,7 +198,7 @@ def test_arrays_may_have_their_channels_first_or_last_or_none(tmp_path, loader, 
 
 @pytest.mark.parametrize("chunk", [1, 3 * 80, 10**6])
 def test_an_array_is_read_some_rows_at_a_time(tmp_path, loader, monkeypatch, chunk):
-    monkeypatch.setattr("oodbench.api.CHUNK_BYTES", chunk)
+    monkeypatch.setattr("oodbench.api.images.CHUNK_BYTES", chunk)
     train, labels = pixels(40, (8, 10)), np.arange(40, dtype=np.int32) % 3
     name = saved(
         tmp_path / "mine.npz", train_images=train, train_labels=labels, test_images=train[:5], test_labels=labels[:5]
@@ -288,6 +288,25 @@ def test_two_paths_are_two_sources_and_one_path_is_one(tmp_path, loader):
     cats, dogs = (f"folder:{tmp_path}/{name}" for name in ("cats", "dogs"))
     assert not loader.share_classes(cats, dogs)
     assert loader.share_classes(cats, cats)
+
+
+def test_one_place_is_one_source_however_it_is_written(tmp_path, monkeypatch, loader):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "cats", pixels(2))
+    (tmp_path / "kittens").symlink_to("cats")
+    for other in ("folder:./cats", f"folder:{tmp_path}/cats", "folder:cats/../cats/", "folder:kittens"):
+        assert loader.share_classes("folder:cats", other)
+
+
+def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path, loader):
+    write(tmp_path / "mine", pixels(3))
+    (tmp_path / "mine" / "again").symlink_to(".")
+    assert len(loader.load(f"folder:{tmp_path}/mine", "test", (3, 10, 8))) == 3
+
+
+def test_a_path_that_is_no_text_is_refused(loader):
+    with pytest.raises(DataError, match="is not UTF-8, as names must be: rename it"):
+        loader.find("folder:caf\udce9")
 
 
 def test_a_path_of_digits_is_no_choice_of_classes(tmp_path, monkeypatch, loader):

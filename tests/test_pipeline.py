@@ -219,15 +219,19 @@ def test_two_processes_on_one_store_fit_each_run_once(toys, store):
 
 
 @pytest.mark.parametrize("name", ["scores/in.parquet", "results.parquet", "run.json"])
-def test_a_truncated_file_is_named_and_made_again_with_force(line, store, name):
+@pytest.mark.parametrize("force", [False, True])
+def test_a_truncated_file_is_named_and_made_again(line, store, name, force):
+    """Once it is deleted, or with --force; only the record of the fit costs the fit."""
     outcome, _ = line(words())
     path = Path(store, outcome.keys[0], name)
     path.write_bytes(path.read_bytes()[:40])
     outcome, _ = line(words())
     (failure,) = outcome.failures
     assert str(path) in failure.error
-    assert "--force" in failure.error
-    outcome, _ = line(words(), force=True)
+    assert ("--force" if name == "run.json" else "delete it, and") in failure.error
+    if not force:
+        path.unlink()
+    outcome, _ = line(words(), force=force)
     assert outcome.failures == []
     assert len(outcome.results) == len(load_registry().metrics)
 

@@ -38,6 +38,7 @@ PROVENANCE = Provenance(
     images={"train": 700, "validation": 80, "test": 100},
     created="2030-01-01T00:00:00+00:00",
     notes=("restarted once", "700 of 54,000 images"),
+    in_images="c" * 16,
 )
 WEIGHTS = {
     "w": torch.arange(6.0).reshape(2, 3).T,
@@ -170,9 +171,9 @@ def test_scores_of_other_images_do_not_count(store):
 
 
 def test_results_are_replaced_per_out_data_set_and_metric(store):
+    fit(store)
     store.write_results(KEY, [result(value=0.1), result("noise", value=0.2), result(metric="fpr95_in", value=0.3)])
     store.write_results(KEY, [result(value=0.9)])
-    fit(store)
     results = store.read_results()
     found = {(row.out_dataset, row.metric): row.value for row in results.itertuples()}
     assert found == {("mnist:9", "auroc"): 0.9, ("noise", "auroc"): 0.2, ("mnist:9", "fpr95_in"): 0.3}
@@ -202,6 +203,7 @@ def test_a_result_is_read_with_the_facts_of_its_run(store):
         "parameters": 1234,
         "notes": "restarted once; 700 of 54,000 images",
         "n_train": 700,
+        "in_images": "c" * 16,
     }
 
 
@@ -215,6 +217,27 @@ def test_results_of_finished_runs_only_or_of_those_asked_for(store):
     assert list(store.read_results(["b-s0"]).run) == ["b-s0"]
     with pytest.raises(StoreError, match="unfinished"):
         store.read_results(["unfinished"])
+
+
+def test_scores_of_an_earlier_fit_are_not_the_next_ones(store):
+    """As they are left where ``clear`` is killed after the run's record and before the rest."""
+    fit(store)
+    store.write_scores(KEY, scores("noise"), out=True)
+    store.write_results(KEY, [result("noise")])
+    store.files.remove(f"{KEY}/run.json")
+    fit(store)
+    assert not store.has_scores(KEY, "noise", "a" * 16)
+    assert len(store.read_results()) == 0
+
+
+def test_a_failure_of_two_long_names_can_be_recorded(store):
+    of_in, of_out = (f"mnist:{','.join(digit * 58)}" for digit in "01")
+    run = replace(RUN, in_dataset=of_in)
+    for out in (of_out, of_out[:-2]):
+        store.write_failure(run, out, "ScoreError: NaN", "Traceback …")
+    assert {failure["out_dataset"] for failure in store.failures()} == {of_out, of_out[:-2]}
+    store.clear_failure(run, of_out)
+    assert [failure["out_dataset"] for failure in store.failures()] == [of_out[:-2]]
 
 
 def test_failures_are_listed_until_cleared(store):
@@ -355,6 +378,13 @@ READERS = {
 }
 
 
+AGAIN = dict.fromkeys(READERS, "); `oodbench run` with --force makes it again") | {
+    "results.parquet": "); delete it, and `oodbench evaluate` makes it again",
+    "scores/in.parquet": "); delete it, and `oodbench run` or `tune` scores these images again",
+    "scores/mnist_9.parquet": "); delete it, and `oodbench run` or `tune` scores these images again",
+}
+
+
 @pytest.fixture
 def full(local):
     fit(local)
@@ -374,7 +404,7 @@ def test_a_truncated_file_is_named_with_what_to_do_and_redone(full, folder, name
         READERS[name](full)
     message = str(caught.value)
     assert f"{path} is damaged" in message
-    assert "--force" in message
+    assert AGAIN[name] in message
     assert "\n" not in message
     full.clear(KEY)
     fit(full)
@@ -406,7 +436,8 @@ def test_a_record_of_another_kind_is_named(full, folder, text):
 @pytest.mark.parametrize("name", ["weights.safetensors", "history.parquet", "scores/in.parquet"])
 def test_a_missing_file_is_named(full, folder, name):
     (folder / KEY / name).unlink()
-    with pytest.raises(StoreError, match=f"{name} is missing; run the same command with --force"):
+    again = AGAIN[name].removeprefix("); ").removeprefix("delete it, and ")
+    with pytest.raises(StoreError, match=f"{name} is missing; {again}"):
         READERS[name](full)
 
 

@@ -179,3 +179,16 @@ def test_reported_needs_a_suite_that_has_figures(stored):
 )
 def test_a_file_that_cannot_be_used_is_one_line(stored, words, message):
     assert message in refusal("leaderboard", *words)
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_a_store_without_the_results_does_not_replace_what_was_published(stored, reported):
+    published, page = Path("suite/results.parquet"), Path("suite/README.md")
+    if reported:
+        Path("suite/reported.toml").write_text(REPORTED)
+    words = ("leaderboard", "suite", "--save", published, "--output", page)
+    oodbench(*words)
+    before = published.read_bytes(), page.read_bytes()
+    done = oodbench(*words, "--store", "elsewhere", code=1)
+    assert f"there is nothing to save to {published}: elsewhere has none" in done.stderr
+    assert (published.read_bytes(), page.read_bytes()) == before

@@ -100,6 +100,40 @@ def test_an_interrupted_fit_ends_with_the_same_weights(images, kill_after):
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.parametrize("killed_at", range(1, 6))
+def test_a_fit_that_was_out_of_patience_when_it_was_killed_stays_stopped(images, killed_at):
+    class Dying(MemoryCheckpoints):
+        saves = 0
+
+        def save(self, state):
+            self.saves += 1
+            super().save(state)
+            if self.saves == killed_at:
+                raise Killed
+
+    def phase() -> Phase:
+        made = noisy_phase("a", 9, keep="best", patience=2)
+        made.batch_size = N
+        losses = [3.0, 2.0, 2.5, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0]
+        made.validate = lambda: {"validation_loss": losses[loop_epoch()]}
+        return made
+
+    def loop_epoch() -> int:
+        return len(surroundings.history)
+
+    surroundings = context(MemoryCheckpoints())
+    whole = phase()
+    expected = train(whole, images, surroundings)
+    assert expected["epochs"] == 4
+    checkpoints = Dying()
+    surroundings = context(checkpoints)
+    with pytest.raises(Killed):
+        train(phase(), images, surroundings)
+    again, surroundings = phase(), context(checkpoints)
+    assert train(again, images, surroundings) == expected
+    assert torch.equal(again.model.weight, whole.model.weight)
+
+
 def test_a_finished_phase_is_not_run_again(images):
     checkpoints = MemoryCheckpoints()
     first = noisy_phase("a", 1)

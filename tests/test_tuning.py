@@ -430,15 +430,18 @@ def test_where_all_fail_nothing_is_chosen_or_tested(tuned):
 
 
 @pytest.mark.parametrize("name", ["in", "noise"])
-def test_damaged_scores_are_named_and_made_again_with_force(tuned, name):
+@pytest.mark.parametrize("force", [False, True])
+def test_damaged_scores_are_named_and_made_again(tuned, name, force):
     (key,) = tuned(grid=["lean=1"]).chosen.runs
     path = Path("results", key, "scores", "validation", f"{name}.parquet")
     path.write_bytes(path.read_bytes()[:40])
     outcome = tuned(grid=["lean=1,-1"])
     (failure,) = outcome.failures
-    assert str(path) in failure.error and "--force" in failure.error
+    assert str(path) in failure.error and "delete it, and `oodbench run` or `tune` scores" in failure.error
     assert outcome.chosen.settings == {"lean": "-1"}
-    assert tuned(grid=["lean=1,-1"], options={"force": True}).chosen.settings == {"lean": "1"}
+    if not force:
+        path.unlink()
+    assert tuned(grid=["lean=1,-1"], options={"force": force}).chosen.settings == {"lean": "1"}
 
 
 def test_a_killed_search_goes_on(tuned, leaning):

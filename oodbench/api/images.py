@@ -31,7 +31,7 @@ def shape_text(shape: Shape) -> str:
 
 def chunk_rows(shape: Shape) -> int:
     """How many images of the shape are read, decoded or written at once: about 16 MiB."""
-    return max(1, CHUNK_BYTES // int(np.prod(shape)))
+    return max(1, CHUNK_BYTES // max(1, int(np.prod(shape))))
 
 
 @dataclass(frozen=True, eq=False)

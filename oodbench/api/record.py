@@ -93,6 +93,8 @@ class Provenance:
     images: Mapping[str, int]
     """In-data images a split."""
     created: str
+    in_images: str = ""
+    """Hash of the in-data's images, as in the run's key; empty in records of before there was one."""
     notes: Sequence[str] = ()
     """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
 
@@ -110,3 +112,5 @@ class Result:
     value: float
     n_in: int
     n_out: int
+    out_images: str = ""
+    """Fingerprint of the out-data's images; empty in records of before there was one."""

@@ -37,7 +37,12 @@ def is_picture(name: str) -> bool:
 
 def pictures_below(folder: Path) -> Iterator[Path]:
     """The picture files of a folder and of those in it, in an order that is the same on every machine."""
+    seen = set()
     for where, folders, names in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(where)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(where, name) for name in sorted(names) if is_picture(name))
 

@@ -71,6 +71,8 @@ def find(
         return testing.DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
     if shapes or sets:
         raise click.UsageError("--shape and --set are for detectors")
+    if name in registry.datasets and registry.datasets[name].at:
+        raise click.UsageError(f"{name} has images with a path alone, as in {name}:PATH; there is nothing to check")
     if name in registry.datasets:
         return testing.DATASET_CHECKS, {"": testing.DatasetCase(registry.datasets[name], data_dir or data_folder())}
     if name in registry.metrics:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from oodbench.cli import find_plugins
 from oodbench.cli.options import data_option, json_option, print_json, print_table
@@ -36,6 +37,8 @@ def command(ctx: click.Context, verify: bool, data_dir: Path | None, as_json: bo
     With --verify it ends with 1 if a file is not the published one.
     """
     if ctx.invoked_subcommand:
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
+            raise click.UsageError(f"put options behind the word {ctx.invoked_subcommand}")
         return
     loader = _loader(data_dir)
     rows = [describe(dataset, loader, verify) for _, dataset in sorted(loader.registry.datasets.items())]

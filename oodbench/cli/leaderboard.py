@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def command(
     oodbench leaderboard leaderboards/mnist-holdout --reported
     """
     from oodbench import suites
+    from oodbench.errors import OODBenchError
 
     if reported and not suite:
         raise click.UsageError("--reported needs the SUITE whose figures are meant")
@@ -61,18 +63,20 @@ def command(
     chosen = chosen_metrics(registry, metrics)
     opened = suites.open_suite(suite) if suite else suites.Suite()
     results = _results(opened, published, store, registry)
+    if save and results.empty:
+        raise OODBenchError(f"there is nothing to save to {save}: {published or store} has none of these results")
+    page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
     if save:
-        suites.save_results(save, results)
-        click.echo(f"Written to {save}", err=True)
+        _write(save, "--save", suites.as_file(results))
     if reported:
         _print_reported(opened, results, chosen, as_json)
         return
     if output:
-        _write(output, suites.page(opened, results, chosen, title))
+        _write(output, "--output", page.encode())
     if as_json:
         print_json(suites.records(opened, results, chosen))
     elif not output:
-        click.echo(suites.page(opened, results, chosen, title), nl=False)
+        click.echo(page, nl=False)
 
 
 def _results(suite: Suite, published: Path | None, store: str, registry: Registry) -> pd.DataFrame:
@@ -117,11 +121,15 @@ def _or_dash(mean: float | None, sd: float | None) -> str:
     return "–" if mean is None else value_text(mean, sd)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, option: str, data: bytes) -> None:
+    """Whole or not at all: what is replaced may be the only record."""
     from oodbench.errors import OODBenchError
 
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.write_text(text, encoding="utf-8")
+        beside.write_bytes(data)
+        beside.replace(path)
     except OSError as error:
-        raise OODBenchError(f"--output {path} cannot be written: {error.strerror}") from None
+        beside.unlink(missing_ok=True)
+        raise OODBenchError(f"{option} {path} cannot be written: {error.strerror}") from None
     click.echo(f"Written to {path}", err=True)

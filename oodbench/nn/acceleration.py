@@ -79,18 +79,24 @@ def warm_up(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generat
 
 
 def capture(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generator) -> Chains[Drawn]:
-    """The chains as one CUDA graph: weights are read, and noise goes on, at every replay."""
-    static = start.clone()
-    side, current = torch.cuda.Stream(), torch.cuda.current_stream()
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UPS):
-            chains(static, generator)
-    current.wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use the device meanwhile
-        drawn = chains(static, generator)
+    """The chains as one CUDA graph: weights are read, and noise goes on, at every replay.
+
+    Streams belong to the current device, which need not be the chains': a capture on another one records nothing.
+    """
+    with torch.cuda.device(start.device):
+        static = start.clone()
+        side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                chains(static, generator)
+        current.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)
+        torch.clear_autocast_cache()  # weights that autocast has cast are freed with it, and the graph would read on
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # other threads may go on
+            drawn = chains(static, generator)
+        torch.clear_autocast_cache()
     return replaying(graph, static, drawn)
 
 
