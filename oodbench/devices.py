@@ -60,8 +60,8 @@ KEPT_BYTES = 2**28
 def keep_freed_memory() -> None:
     """Let the C library keep what a step frees for the next one, where it is glibc; elsewhere nothing happens.
 
-    By default it gives much of it back to the system, and every page of an activation is then faulted in anew: 15 to
-    30 % of a training step on a CPU. Once for a process, all threads.
+    By default it gives much of it back to the system, and every page of an activation is then faulted in anew, at each
+    step. Once for a process, all threads.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -93,7 +93,18 @@ def test_names_are_parsed(name, parsed):
 
 
 @pytest.mark.parametrize(
-    "name", ["mnist:", "mnist:a", "mnist:1-", "mnist:-1", "mnist:1,,2", "mnist:1:2", "mnist: 1", "mnist:8-0"]
+    "name",
+    [
+        "mnist:",
+        "mnist:a",
+        "mnist:1-",
+        "mnist:-1",
+        "mnist:1,,2",
+        "mnist:1:2",
+        "mnist: 1",
+        "mnist:8-0",
+        "mnist:0-9999999999",
+    ],
 )
 def test_a_selection_that_cannot_be_read_is_refused(name):
     with pytest.raises(DataError, match=f"cannot read the classes of '{name}'"):

@@ -14,7 +14,7 @@ import pytest
 
 from oodbench.api import Metric, Progress
 from oodbench.errors import OODBenchError, StoreError
-from oodbench.pipeline import Outcome, Words, evaluate_store, run
+from oodbench.pipeline import Outcome, Words, evaluate_store, figure, run
 from oodbench.registry import load_registry
 from oodbench.storage import Store
 
@@ -213,6 +213,15 @@ def test_two_processes_on_one_store_fit_each_run_once(toys, store):
     assert ends[0][0] == ends[1][0]
     assert sum(stderr.count("fitting to") for _, stderr in ends) == 3
     assert sum(stderr.count("fitted already") for _, stderr in ends) == 3
+
+
+@pytest.mark.parametrize("outs", [(), ("white",)])
+def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(line, store, tmp_path, outs):
+    if outs:
+        line(words(outs=outs))
+    asked = words(outs=("bars:1",))
+    with pytest.raises(StoreError, match="no scores of bars:1 in the store; `oodbench run --detector mean-distance"):
+        figure(asked, path=tmp_path / "figure.png", store=store)
 
 
 # ------------------------------------------------------------------------------- damage and repair
