@@ -52,7 +52,7 @@ Task = Callable[[], object]
 def in_turn_apart(makers: Mapping[str, Callable[[], Task]], repetitions: int) -> dict[str, list[float]]:
     """``in_turn``, with each task made and done in a process of its own.
 
-    The memory that one task leaves behind in a process makes the next faster or slower, by up to a half.
+    What one task leaves behind in a process's memory changes how fast the next one runs there.
     """
     with ExitStack() as stack:
         tasks: dict[str, Task] = {}

@@ -56,10 +56,10 @@ def processes(size: Size, count: int, device: torch.device) -> float:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, **pipes) for _ in range(count)]
     for process in running:
-        process.stdout.readline()  # type: ignore[union-attr]
+        process.stdout.readline()
     for process in running:
-        process.stdin.write("\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
+        process.stdin.write("\n")
+        process.stdin.flush()
     return sum(float(process.communicate()[0].split()[-1]) for process in running)
 
 

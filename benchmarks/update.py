@@ -116,6 +116,7 @@ def _digits(n: int) -> ImageSet:
 
 
 def our_update(width: float, batch: int, steps: tuple[int, int], precision: str) -> Callable[[], object]:
+    """Ours, as a run has it: its device is ``find_device``'s, which also settles how memory is kept."""
     device = find_device("auto")
     images, generator = _images(batch, device), torch.Generator(device).manual_seed(0)
     update = ours(width, batch, *steps, precision, device)

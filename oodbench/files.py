@@ -134,7 +134,7 @@ class Files:
         return StoreError(f"{where} cannot be written: {why}; make room or choose another place with --store")
 
 
-def line(error: Exception) -> str:
+def line(error: BaseException) -> str:
     """Why, on one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

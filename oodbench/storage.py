@@ -20,7 +20,6 @@ Each file appears whole or not at all; names that begin with a dot are never rea
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -47,17 +46,9 @@ SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device")
 KINDS = {"str": "string", "int": "int64", "float": "float64"}
 RESULT_COLUMNS = {field.name: KINDS[str(field.type)] for field in dataclasses.fields(Result)}
 RUN_COLUMNS = (
-    "preset",
-    "precision",
-    "plugin_version",
-    "params",
-    "device",
-    "fit_seconds",
-    "parameters",
-    "notes",
-    "n_train",
+    "preset", "precision", "plugin_version", "params", "device", "fit_seconds", "parameters", "notes", "n_train",
     "in_images",
-)
+)  # fmt: skip
 """Facts of a run that ``read_results`` puts beside each of its results."""
 
 
@@ -274,14 +265,8 @@ class StoreCheckpoints:
 
 def _failure_path(run: Run, out_dataset: str | None) -> str:
     """Without the data's fingerprint: what failed may be the data."""
-    parts = [run.key(fingerprint=""), *([_short(out_dataset)] if out_dataset else [])]
+    parts = [run.key(fingerprint=""), *([file_name(out_dataset)] if out_dataset else [])]
     return f"{FAILURES}/{'.'.join(parts)}.json"
-
-
-def _short(dataset: str) -> str:
-    """A name that leaves room for another in a file name."""
-    name = file_name(dataset)
-    return name if len(name) <= 64 else f"{name[:48]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _json(record: dict[str, Any]) -> bytes:

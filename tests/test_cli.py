@@ -459,8 +459,8 @@ def test_leaderboard_writes_a_file_and_prints_json(oodbench, here):
     assert "auroc" in (here / "page.md").read_text()
     (record,) = json.loads(oodbench("leaderboard", "--metric", "auroc", "--json").stdout)
     assert (record["detector"], record["out_dataset"]) == ("mean-distance", "bars:1")
-    assert "--output none/page.md cannot be written" in refusal(
-        oodbench("leaderboard", "--output", "none/page.md", code=1)
+    assert "--output page.md/page.md cannot be written" in refusal(
+        oodbench("leaderboard", "--output", "page.md/page.md", code=1)
     )
 
 

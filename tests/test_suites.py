@@ -173,8 +173,8 @@ def test_reported_needs_a_suite_that_has_figures(stored):
         ((".",), "suite suite.toml cannot be read"),
         (("suite", "--results", "none.parquet"), "none.parquet cannot be read"),
         (("suite", "--results", "suite/suite.toml"), "suite/suite.toml holds no results"),
-        (("suite", "--save", "none/results.parquet"), "none/results.parquet cannot be written"),
-        (("suite", "--output", "none/page.md"), "--output none/page.md cannot be written"),
+        (("suite", "--save", "suite/suite.toml/x.parquet"), "--save suite/suite.toml/x.parquet cannot be written"),
+        (("suite", "--output", "suite/suite.toml/x.md"), "--output suite/suite.toml/x.md cannot be written"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(stored, words, message):

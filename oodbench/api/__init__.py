@@ -9,7 +9,6 @@ from oodbench.api.context import Checkpoints, Context, Progress
 from oodbench.api.detector import Detector, Params, param
 from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
 from oodbench.api.record import (
-    PLAIN_NAME,
     SCORE_CONVENTION,
     Metric,
     Provenance,
@@ -20,7 +19,6 @@ from oodbench.api.record import (
 )
 
 __all__ = [
-    "PLAIN_NAME",
     "SCORE_CONVENTION",
     "SPLITS",
     "Checkpoints",

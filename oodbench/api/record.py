@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SCORE_CONVENTION = "A higher score is more out-of-distribution; the out-data set is the positive class."
-PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,120})?")
-"""A data set's name without a path; of classes as many as a file name can hold."""
+PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,64})?")
+"""A data set's name without a path, and short enough that two of them make one file name."""
 
 
 @dataclass(frozen=True)

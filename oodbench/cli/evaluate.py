@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from oodbench.cli import find_plugins
 from oodbench.cli.options import (
     chosen_metrics,
+    end,
     json_option,
     metric_option,
-    print_failures,
     print_json,
     records,
     store_option,
@@ -22,8 +20,7 @@ from oodbench.cli.options import (
 @store_option
 @metric_option
 @json_option
-@click.pass_context
-def command(ctx: click.Context, store: str, metrics: tuple[str, ...], as_json: bool) -> None:
+def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     """Compute the metrics again from stored scores.
 
     For a metric that is new, or whose plugin has changed: nothing is fitted or scored.
@@ -41,5 +38,4 @@ def command(ctx: click.Context, store: str, metrics: tuple[str, ...], as_json: b
     elif len(results):
         click.echo(leaderboard.summary(results, chosen))
         click.echo(f"\n{SCORE_CONVENTION}")
-    print_failures([asdict(failure) for failure in outcome.failures])
-    ctx.exit(1 if outcome.failures else 0)
+    end(outcome.failures)

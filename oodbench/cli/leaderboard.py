@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,13 +122,11 @@ def _or_dash(mean: float | None, sd: float | None) -> str:
 
 def _write(path: Path, option: str, data: bytes) -> None:
     """Whole or not at all: what is replaced may be the only record."""
-    from oodbench.errors import OODBenchError
+    from oodbench.errors import OODBenchError, StoreError
+    from oodbench.files import Files, line
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OODBenchError(f"{option} {path} cannot be written: {error.strerror}") from None
+        Files(str(path.parent)).write(path.name, data)
+    except StoreError as error:
+        raise OODBenchError(f"{option} {path} cannot be written: {line(error.__cause__ or error)}") from None
     click.echo(f"Written to {path}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric, Progress
+    from oodbench.line import Failure
     from oodbench.registry import Registry
     from oodbench.runs import Words
 
@@ -114,8 +116,14 @@ def how_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def running(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where and how a command runs what it is asked for."""
-    return _with(RUNNING, command)
+    """Where and how a command runs what it is asked for, as ``how``, keywords of ``pipeline.run``; what it shows."""
+
+    @wraps(command)
+    def told(**given: Any) -> None:
+        how = {name: given.pop(name) for name in ("store", "data_dir", "device", "jobs", "force")}
+        command(how=how, **given)
+
+    return _with(RUNNING, told)
 
 
 def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,11 +172,12 @@ def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
     click.echo(tabulate(list(rows), headers="keys", disable_numparse=True))
 
 
-def print_failures(failures: Sequence[Mapping[str, Any]]) -> None:
-    """What failed, on stderr."""
+def end(failures: Sequence[Failure]) -> None:
+    """Say what failed, on stderr, and end the command: with 1 if anything did."""
     for failure in failures:
-        where = " → ".join(filter(None, [failure["run"], failure["out_dataset"]]))
-        click.echo(f"Failed: {where}: {failure['error']}", err=True)
+        where = " → ".join(filter(None, [failure.run, failure.out_dataset]))
+        click.echo(f"Failed: {where}: {failure.error}", err=True)
+    click.get_current_context().exit(1 if failures else 0)
 
 
 def records(results: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from oodbench.cli import find_plugins
 from oodbench.cli.options import (
-    print_failures,
+    end,
     print_json,
     records,
     running,
@@ -28,18 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @what_to_run
 @running
-@click.pass_context
-def command(
-    ctx: click.Context,
-    store: str,
-    data_dir: Path | None,
-    device: str,
-    jobs: int,
-    force: bool,
-    quiet: bool,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> None:
     """Fit detectors, score data sets, and show the metrics.
 
     Every combination is run. What is finished in the store is not done again; a fit that was interrupted goes on. A
@@ -52,23 +39,13 @@ def command(
     from oodbench import pipeline
 
     registry, words = find_plugins(), words_of(**given)
-    with shown(quiet, _shorter(words, device, registry)) as progress:
-        outcome = pipeline.run(
-            *words,
-            store=store,
-            data_dir=data_dir,
-            device=device,
-            force=force,
-            progress=progress,
-            registry=registry,
-            jobs=jobs,
-        )
+    with shown(quiet, _shorter(words, how["device"], registry)) as progress:
+        outcome = pipeline.run(*words, **how, progress=progress, registry=registry)
     if as_json:
         print_json(records(outcome.results))
     else:
-        _print(outcome, store, registry)
-    print_failures([asdict(failure) for failure in outcome.failures])
-    ctx.exit(1 if outcome.failures else 0)
+        _print(outcome, how["store"], registry)
+    end(outcome.failures)
 
 
 def _shorter(words: list[Words], device: str, registry: Registry) -> str:

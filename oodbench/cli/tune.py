@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +9,8 @@ import click
 
 from oodbench.cli import completion, find_plugins
 from oodbench.cli.options import (
+    end,
     how_to_run,
-    print_failures,
     print_json,
     print_table,
     records,
@@ -48,20 +46,7 @@ if TYPE_CHECKING:
 )
 @how_to_run
 @running
-@click.pass_context
-def command(
-    ctx: click.Context,
-    val_out: str,
-    grid: tuple[str, ...],
-    store: str,
-    data_dir: Path | None,
-    device: str,
-    jobs: int,
-    force: bool,
-    quiet: bool,
-    as_json: bool,
-    **given: Any,
-) -> None:
+def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> None:
     """Choose parameters by a validation out-data set, then score the chosen.
 
     Every point of the grid is fitted; the one with the highest AUROC of the in-data against --val-out, on their
@@ -78,24 +63,12 @@ def command(
     (words,) = words_of(None, **given)
     registry = find_plugins()
     with shown(quiet) as progress:
-        tuned = tune(
-            words,
-            val_out,
-            grid,
-            store=store,
-            data_dir=data_dir,
-            device=device,
-            force=force,
-            progress=progress,
-            registry=registry,
-            jobs=jobs,
-        )
+        tuned = tune(words, val_out, grid, **how, progress=progress, registry=registry)
     if as_json:
         print_json({"tuning": tuned.record, "results": records(tuned.results)})
     else:
         _print(tuned, registry)
-    print_failures([asdict(failure) for failure in tuned.failures])
-    ctx.exit(1 if tuned.failures else 0)
+    end(tuned.failures)
 
 
 def _print(tuned: Tuned, registry: Registry) -> None:
