@@ -12,8 +12,8 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.machine import describe, median
-from oodbench.pipeline import Words, run
-from oodbench.storage import Store
+from oodbench.runs.pipeline import Words, run
+from oodbench.store.store import Store
 
 
 def measure(words: Words, sizes: Sequence[int], store: str = "results/batch-size", jobs: int = 1) -> str:

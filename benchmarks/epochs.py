@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 
 from oodbench.api import Context, Progress
-from oodbench.devices import find_device
-from oodbench.loading import Loader
-from oodbench.pipeline import Words, cache_folder, data_folder
-from oodbench.registry import load_registry
-from oodbench.runner import new_detector, run_key, score
-from oodbench.runs import plan
-from oodbench.storage import Store
+from oodbench.data.loading import Loader
+from oodbench.plan.tasks import plan
+from oodbench.plugin.registry import load_registry
+from oodbench.runs.devices import find_device
+from oodbench.runs.fitting import new_detector, run_key, score
+from oodbench.runs.pipeline import Words, cache_folder, data_folder
+from oodbench.store.store import Store
 
 
 class Spoken(Progress):

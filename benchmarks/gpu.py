@@ -26,12 +26,12 @@ from benchmarks.peer import peer_update
 from benchmarks.together import COLOUR, FULL, GREY, TOY, Size, processes, random_images, stacked, streams
 from benchmarks.update import LATENT_DIM, Reference, ours, work
 from oodbench import Context, Detector, ImageSet, Shape, shape_text
-from oodbench.devices import find_device
 from oodbench.errors import reason
 from oodbench.nn.acceleration import MODES, VARIABLE
-from oodbench.registry import load_registry
-from oodbench.runner import repeatable
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
+from oodbench.plugin.registry import load_registry
+from oodbench.runs.devices import find_device
+from oodbench.runs.fitting import repeatable
 
 LIMIT = 400.0
 """Seconds after which no section begins."""

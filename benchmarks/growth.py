@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.machine import describe, median
 from oodbench import Dataset, ImageSet
-from oodbench.pipeline import Words, run
-from oodbench.registry import Registry, load_registry
+from oodbench.plugin.registry import Registry, load_registry
+from oodbench.runs.pipeline import Words, run
 
 FIGURE = Path(__file__).with_name("growth.png")
 SHAPE = (1, 28, 28)

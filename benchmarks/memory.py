@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.machine import describe
 from oodbench import Context, Detector, ImageSet, Params
-from oodbench.runner import score
+from oodbench.runs.fitting import score
 
 IMAGES = 1_281_149
 SHAPE = (3, 32, 32)

@@ -17,11 +17,11 @@ from oodbench_ae.detector import AE
 from benchmarks.machine import describe, median, table
 from oodbench import Context, ImageSet
 from oodbench.cli.progress import RichProgress
-from oodbench.devices import find_device
-from oodbench.loading import Loader
-from oodbench.pipeline import Words, cache_folder, data_folder, run
-from oodbench.registry import Registry, load_registry
-from oodbench.runs import resolve
+from oodbench.data.loading import Loader
+from oodbench.plan.tasks import resolve
+from oodbench.plugin.registry import Registry, load_registry
+from oodbench.runs.devices import find_device
+from oodbench.runs.pipeline import Words, cache_folder, data_folder, run
 
 IN, OUT, SHAPE = "mnist5k:0-8", "mnist5k:9", (1, 28, 28)
 DIRECT, HARNESS = "bare fit()", "through the harness"

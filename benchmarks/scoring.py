@@ -16,8 +16,8 @@ from oodbench_ebae.detector import EBAE
 from benchmarks.ceilings import shares, work_of
 from benchmarks.machine import describe, in_turn, table
 from oodbench import Context, ImageSet
-from oodbench.devices import FIRST_BATCH, LARGEST_BATCH
-from oodbench.runner import score
+from oodbench.runs.devices import FIRST_BATCH, LARGEST_BATCH
+from oodbench.runs.fitting import score
 
 IMAGES = 2_048
 SIZES = (64, 128, 256, 512, 1024)

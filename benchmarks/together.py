@@ -15,9 +15,9 @@ from oodbench_ebae.detector import EBAE
 
 from benchmarks.update import ours
 from oodbench import ImageSet, Shape
-from oodbench.devices import find_device
-from oodbench.runner import repeatable
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
+from oodbench.runs.devices import find_device
+from oodbench.runs.fitting import repeatable
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         shape_text,
     )
     from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
-    from oodbench.hookspecs import hookimpl
-    from oodbench.registry import find_detector, find_metric
-    from oodbench.runs import resolve
+    from oodbench.plan.tasks import resolve
+    from oodbench.plugin.hookspecs import hookimpl
+    from oodbench.plugin.registry import find_detector, find_metric
 
 _HOME = {
     "oodbench.api": (
@@ -39,9 +39,9 @@ _HOME = {
         "Scores Shape Stream param shape_text"
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
-    "oodbench.hookspecs": "hookimpl",
-    "oodbench.registry": "find_detector find_metric",
-    "oodbench.runs": "resolve",
+    "oodbench.plugin.hookspecs": "hookimpl",
+    "oodbench.plugin.registry": "find_detector find_metric",
+    "oodbench.plan.tasks": "resolve",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

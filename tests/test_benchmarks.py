@@ -10,7 +10,7 @@ from benchmarks.ceilings import ceilings, work_of
 from benchmarks.machine import table
 from benchmarks.peer import peer_update
 from oodbench import OODBenchError
-from oodbench.registry import load_registry
+from oodbench.plugin.registry import load_registry
 
 
 def test_work_of_a_matrix_product():

@@ -36,8 +36,11 @@ def test_another_name_is_an_attribute_error():
     [
         ("import oodbench", {"torch", "numpy", "pydantic", "pluggy"}),
         ("from oodbench import hookimpl", {"torch", "numpy", "pydantic"}),
-        ("import oodbench.pipeline", {"torch", "pandas", "pyarrow", "sklearn", "matplotlib"}),
-        ("from oodbench.registry import load_registry; load_registry()", {"torch", "pandas", "pyarrow", "sklearn"}),
+        ("import oodbench.runs.pipeline", {"torch", "pandas", "pyarrow", "sklearn", "matplotlib"}),
+        (
+            "from oodbench.plugin.registry import load_registry; load_registry()",
+            {"torch", "pandas", "pyarrow", "sklearn"},
+        ),
     ],
 )
 def test_importing_does_not_cost_what_is_not_used(statement, costly, no_traces):

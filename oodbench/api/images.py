@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oodbench.api.mapped import release
 from oodbench.errors import DataError
-from oodbench.mapped import release
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream
 from oodbench.builtin.pictures import check_shape, gather, names_in, three_ways
+from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
-from oodbench.hookspecs import hookimpl
-from oodbench.imaging import read_pictures
+from oodbench.plugin.hookspecs import hookimpl
 
 SEED = 30_001
 SHAPE = (3, 32, 32)

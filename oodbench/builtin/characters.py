@@ -12,9 +12,9 @@ import numpy as np
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.builtin.pictures import check_shape, is_picture, pictures_below, three_ways
 from oodbench.builtin.vision import beside
+from oodbench.data.imaging import read_picture, read_pictures
 from oodbench.errors import DataError, reason
-from oodbench.hookspecs import hookimpl
-from oodbench.imaging import read_picture, read_pictures
+from oodbench.plugin.hookspecs import hookimpl
 
 GREY = (1, 28, 28)
 OMNIGLOT = Path("omniglot-py", "images_evaluation")

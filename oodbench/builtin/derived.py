@@ -15,7 +15,7 @@ import numpy as np
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.builtin import characters, samples, vision
 from oodbench.errors import DataError
-from oodbench.hookspecs import hookimpl
+from oodbench.plugin.hookspecs import hookimpl
 
 GREY = (1, 28, 28)
 HALF = 14  # rows

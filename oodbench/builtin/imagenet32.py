@@ -14,9 +14,9 @@ from oodbench.api import Dataset, Shape, Stream, chunk_rows
 from oodbench.builtin import archives
 from oodbench.builtin.pictures import check_shape, gather, names_in
 from oodbench.builtin.vision import choose
+from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
-from oodbench.hookspecs import hookimpl
-from oodbench.imaging import read_pictures
+from oodbench.plugin.hookspecs import hookimpl
 
 NAME = "imagenet32"
 SIDE = 32

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from oodbench.api import Metric
-from oodbench.hookspecs import hookimpl
+from oodbench.plugin.hookspecs import hookimpl
 
 
 @hookimpl

@@ -16,9 +16,9 @@ from oodbench.api import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, s
 from oodbench.builtin import archives
 from oodbench.builtin.pictures import gather, pictures_below
 from oodbench.builtin.vision import choose
+from oodbench.data.imaging import picture_shape, read_pictures
 from oodbench.errors import DataError
-from oodbench.hookspecs import hookimpl
-from oodbench.imaging import picture_shape, read_pictures
+from oodbench.plugin.hookspecs import hookimpl
 
 NINE_TO_ONE = (9, 1, 0)
 

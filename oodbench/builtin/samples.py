@@ -9,7 +9,7 @@ import numpy as np
 
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.errors import DataError
-from oodbench.hookspecs import hookimpl
+from oodbench.plugin.hookspecs import hookimpl
 
 SEED = 20_001
 SIZE = 32

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from oodbench.api import Dataset, ImageSet, Shape
-from oodbench.hookspecs import hookimpl
+from oodbench.plugin.hookspecs import hookimpl
 
 BLOCK = 32  # bytes a step of Philox's counter: four 64-bit words
 FIRST = {"validation": 32_000, "test": 36_000}  # the rows the author's 40,000-row files use for the two splits

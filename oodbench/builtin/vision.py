@@ -20,7 +20,7 @@ import numpy as np
 
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.errors import DataError
-from oodbench.hookspecs import hookimpl
+from oodbench.plugin.hookspecs import hookimpl
 
 SEED = 10_001  # of the random choice of validation images
 TIMEOUT = 30  # seconds without a byte before a download counts as failed

@@ -12,7 +12,7 @@ import click
 from oodbench.errors import OODBenchError
 
 if TYPE_CHECKING:
-    from oodbench.registry import Registry
+    from oodbench.plugin.registry import Registry
 
 COMMANDS = {
     "run": "Fit detectors, score data sets, and show the metrics.",
@@ -90,8 +90,8 @@ def main() -> None:
 
 def find_plugins() -> Registry:
     """The registry; what could not be loaded is named on stderr, and the rest works."""
-    from oodbench import catalogue
-    from oodbench.registry import HOOKS
+    from oodbench.plugin import catalogue
+    from oodbench.plugin.registry import HOOKS
 
     stamp = catalogue.stamp()
     registry = _load(HOOKS)
@@ -101,7 +101,7 @@ def find_plugins() -> Registry:
 
 def commands_of_plugins() -> dict[str, str]:
     """Command → help. Where the cache does not know, plugins are asked for these alone: the rest is slow to load."""
-    from oodbench.catalogue import describe, recall
+    from oodbench.plugin.catalogue import describe, recall
 
     kept = recall()
     rows = (describe(_load(["register_commands"])) if kept is None else kept)["commands"]
@@ -109,7 +109,7 @@ def commands_of_plugins() -> dict[str, str]:
 
 
 def _load(hooks: Iterable[str]) -> Registry:
-    from oodbench.registry import load_registry
+    from oodbench.plugin.registry import load_registry
 
     registry = load_registry(hooks=hooks)
     _refuse_core_names(registry)

@@ -17,7 +17,7 @@ from oodbench.cli.options import data_option, json_option, print_json, print_tab
 
 if TYPE_CHECKING:
     from oodbench.api import Dataset
-    from oodbench.loading import Loader
+    from oodbench.data.loading import Loader
 
 SPLITS = ("train", "validation", "test")
 """As in oodbench.api, which takes long to import."""
@@ -80,8 +80,8 @@ def prepare(ctx: click.Context, names: tuple[str, ...], data_dir: Path | None, q
 
 
 def _loader(data_dir: Path | None, say: Callable[[str], None] = lambda text: None) -> Loader:
+    from oodbench.data.loading import Loader
     from oodbench.folders import cache_folder, data_folder
-    from oodbench.loading import Loader
 
     return Loader(find_plugins(), data_dir or data_folder(), cache_folder(), _Teller(say))
 

@@ -28,14 +28,15 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     registry = find_plugins()
     chosen = chosen_metrics(registry, metrics)
 
-    from oodbench import leaderboard, pipeline
     from oodbench.api import SCORE_CONVENTION
+    from oodbench.leaderboard import tables
+    from oodbench.runs import pipeline
 
     outcome = pipeline.evaluate_store(store, chosen)
     results = outcome.results[outcome.results["metric"].isin([metric.name for metric in chosen])]
     if as_json:
         print_json(records(results))
     elif len(results):
-        click.echo(leaderboard.summary(results, chosen))
+        click.echo(tables.summary(results, chosen))
         click.echo(f"\n{SCORE_CONVENTION}")
     end(outcome.failures)

@@ -33,7 +33,7 @@ def command(store: str, data_dir: Path | None, images: int, title: str, output: 
     \b
     oodbench figure --detector ae --detector ebae --in mnist5k:0,2-9 --out mnist5k:1 --preset quick --output figure.png
     """
-    from oodbench import pipeline
+    from oodbench.runs import pipeline
 
     pipeline.figure(*words_of(**given), store=store, data_dir=data_dir, count=images, title=title, path=output,
                     registry=find_plugins())  # fmt: skip

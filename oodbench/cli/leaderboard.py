@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric
-    from oodbench.registry import Registry
-    from oodbench.suites import Suite
+    from oodbench.leaderboard.suites import Suite
+    from oodbench.plugin.registry import Registry
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -53,8 +53,8 @@ def command(
     oodbench leaderboard leaderboards/mnist5k-ood --results results.parquet
     oodbench leaderboard leaderboards/mnist-holdout --reported
     """
-    from oodbench import suites
     from oodbench.errors import OODBenchError
+    from oodbench.leaderboard import suites
 
     if reported and not suite:
         raise click.UsageError("--reported needs the SUITE whose figures are meant")
@@ -79,7 +79,7 @@ def command(
 
 
 def _results(suite: Suite, published: Path | None, store: str, registry: Registry) -> pd.DataFrame:
-    from oodbench import suites
+    from oodbench.leaderboard import suites
 
     if published:
         return suites.published_results(suite, published)
@@ -93,7 +93,7 @@ def _results(suite: Suite, published: Path | None, store: str, registry: Registr
 
 def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metric], as_json: bool) -> None:
     """Each reported figure beside ours, then where the reported ones come from."""
-    from oodbench import suites
+    from oodbench.leaderboard import suites
 
     rows = suites.comparison(suite, results, metrics)
     if as_json:
@@ -115,7 +115,7 @@ def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metri
 
 
 def _or_dash(mean: float | None, sd: float | None) -> str:
-    from oodbench.leaderboard import value_text
+    from oodbench.leaderboard.tables import value_text
 
     return "–" if mean is None else value_text(mean, sd)
 
@@ -123,7 +123,7 @@ def _or_dash(mean: float | None, sd: float | None) -> str:
 def _write(path: Path, option: str, data: bytes) -> None:
     """Whole or not at all: what is replaced may be the only record."""
     from oodbench.errors import OODBenchError, StoreError
-    from oodbench.files import Files, line
+    from oodbench.store.files import Files, line
 
     try:
         Files(str(path.parent)).write(path.name, data)

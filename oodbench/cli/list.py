@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from oodbench.catalogue import catalogue
 from oodbench.cli import find_plugins
 from oodbench.cli.options import json_option, print_json, print_table
+from oodbench.plugin.catalogue import catalogue
 
 
 @click.command("list")

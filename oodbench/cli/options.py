@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric, Progress
-    from oodbench.line import Failure
-    from oodbench.registry import Registry
-    from oodbench.runs import Words
+    from oodbench.plan.tasks import Words
+    from oodbench.plugin.registry import Registry
+    from oodbench.runs.task_runner import Failure
 
 HOW = (
     click.option(
@@ -136,7 +136,7 @@ def words_of(
     suite: Path | None, seeds: tuple[int, ...], count: int | None, **said: str | tuple[str, ...]
 ) -> list[Words]:
     """The words of the options; over those of the suite file, if there is one."""
-    from oodbench.runs import Words, read_suite
+    from oodbench.plan.tasks import Words, read_suite
 
     if count and seeds:
         raise click.UsageError("say --seed or --seeds, not both")

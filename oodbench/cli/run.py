@@ -18,9 +18,9 @@ from oodbench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from oodbench.pipeline import Outcome
-    from oodbench.registry import Registry
-    from oodbench.runs import Words
+    from oodbench.plan.tasks import Words
+    from oodbench.plugin.registry import Registry
+    from oodbench.runs.pipeline import Outcome
 
 
 @click.command()
@@ -36,7 +36,7 @@ def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> No
     oodbench run --detector ae --in mnist5k:0,2-9 --out mnist5k:1 --out noise --preset quick
     oodbench run --detector ae --in cifar10 --out svhn --set latent_dim=64 --seeds 3 --jobs 3
     """
-    from oodbench import pipeline
+    from oodbench.runs import pipeline
 
     registry, words = find_plugins(), words_of(**given)
     with shown(quiet, _shorter(words, how["device"], registry)) as progress:
@@ -50,7 +50,7 @@ def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> No
 
 def _shorter(words: list[Words], device: str, registry: Registry) -> str:
     """What would make these fits shorter."""
-    from oodbench.runs import parameters
+    from oodbench.plan.tasks import parameters
 
     detectors = {registry.detectors[name] for each in words for name in each.detectors if name in registry.detectors}
     epochs = {name for detector in detectors for name in parameters(detector.Params) if name.endswith("epochs")}
@@ -64,12 +64,12 @@ def _shorter(words: list[Words], device: str, registry: Registry) -> str:
 
 
 def _print(outcome: Outcome, store: str, registry: Registry) -> None:
-    from oodbench import leaderboard
     from oodbench.api import SCORE_CONVENTION
-    from oodbench.storage import Store
+    from oodbench.leaderboard import tables
+    from oodbench.store.store import Store
 
     if len(outcome.results):
-        click.echo(leaderboard.summary(outcome.results, registry.metrics.values()))
+        click.echo(tables.summary(outcome.results, registry.metrics.values()))
         click.echo(f"\n{SCORE_CONVENTION}")
     if outcome.keys:
         click.echo("Scores, weights, history and results:")

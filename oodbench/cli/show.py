@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
-from oodbench.catalogue import shapes_text
 from oodbench.cli import completion, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json
+from oodbench.plugin.catalogue import shapes_text
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from oodbench.api import Detector, Shape
-    from oodbench.registry import Registry
+    from oodbench.plugin.registry import Registry
 
 BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 WIDTH = 100
@@ -62,7 +62,7 @@ def _with_plugin(kind: str, name: str, registry: Registry) -> dict[str, Any]:
 
 
 def _dataset(name: str, registry: Registry, data_dir: Path | None) -> dict[str, Any]:
-    from oodbench.pipeline import data_folder
+    from oodbench.runs.pipeline import data_folder
 
     dataset = registry.datasets[name]
     return {
@@ -77,7 +77,7 @@ def _dataset(name: str, registry: Registry, data_dir: Path | None) -> dict[str, 
 
 
 def _detector(detector: type[Detector]) -> dict[str, Any]:
-    from oodbench.runs import parameters
+    from oodbench.plan.tasks import parameters
 
     shapes = detector.shapes or ((1, 28, 28),)
     fields = parameters(detector.Params)

@@ -20,8 +20,8 @@ from oodbench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from oodbench.registry import Registry
-    from oodbench.tuning import Point, Tuned
+    from oodbench.plugin.registry import Registry
+    from oodbench.runs.tuning import Point, Tuned
 
 
 @click.command()
@@ -58,7 +58,7 @@ def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: boo
     oodbench tune --detector ebae --in mnist --val-out constant --grid latent_dim=2,4,8,16,32,64,128,256 --out noise
     oodbench tune --detector ae --in mnist5k:0-8 --val-out noise --grid latent_dim=2,16 --out mnist5k:9 --preset quick
     """
-    from oodbench.tuning import tune
+    from oodbench.runs.tuning import tune
 
     (words,) = words_of(None, **given)
     registry = find_plugins()
@@ -72,13 +72,13 @@ def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: boo
 
 
 def _print(tuned: Tuned, registry: Registry) -> None:
-    from oodbench import leaderboard
     from oodbench.api import SCORE_CONVENTION
+    from oodbench.leaderboard import tables
 
     print_table(_row(point, point is tuned.chosen) for point in tuned.points)
     click.echo(f"\n{_how_chosen(tuned)}\nThe choice and its evidence: {tuned.where}")
     if len(tuned.results):
-        click.echo(f"\n{leaderboard.summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
+        click.echo(f"\n{tables.summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
     elif tuned.chosen and not tuned.record["outs"]:
         click.echo("No test split was scored, as no --out was named.")
 

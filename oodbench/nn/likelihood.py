@@ -11,7 +11,7 @@ from torch import nn
 
 from oodbench.api import Context, ImageSet, Params, param
 from oodbench.errors import FitError
-from oodbench.training import Phase, Stateful, train
+from oodbench.nn.training import Phase, Stateful, train
 
 LEVELS = 256
 VALIDATION_BATCH = 512

@@ -11,7 +11,7 @@ import torch
 from oodbench.api import Context, ImageSet, Params, param
 from oodbench.errors import FitError
 from oodbench.nn.autoencoder import Autoencoder
-from oodbench.training import Phase, train
+from oodbench.nn.training import Phase, train
 
 CONSTANT = 1e-4
 """A variance of the reconstructions over images, relative to the images' own, that the eye takes for none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args, get_origin
 
 from oodbench.errors import OODBenchError
-from oodbench.runs import parameters
+from oodbench.plan.tasks import parameters
 from oodbench.testing.case import BRIEF, BRIEF_IMAGES, DetectorCase, digest, value_at
 
 MOST_PAIRS = 40

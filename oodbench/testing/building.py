@@ -6,7 +6,7 @@ import pydantic
 
 from oodbench.api import Params, Shape, shape_text
 from oodbench.errors import OODBenchError
-from oodbench.runs import parameters
+from oodbench.plan.tasks import parameters
 from oodbench.testing.alternatives import Search
 from oodbench.testing.case import BRIEF, BRIEF_IMAGES, LEAST, DetectorCase
 from oodbench.testing.verdicts import Skip

@@ -12,7 +12,7 @@ import pydantic
 import torch
 
 from oodbench.api import Context, Detector, ImageSet, Params, Progress, Shape
-from oodbench.runs import parameters, resolve
+from oodbench.plan.tasks import parameters, resolve
 from oodbench.testing.images import easy_images, held_out, noise
 
 LEARN = {"epochs": 4, "steps": 4, "batch_size": 16}

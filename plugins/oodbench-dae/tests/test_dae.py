@@ -7,7 +7,7 @@ import torch
 from oodbench_dae.detector import DAE, DAEParams
 
 from oodbench import OODBenchError
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 
 SHAPE = (1, 28, 28)
 

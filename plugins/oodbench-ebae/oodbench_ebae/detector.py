@@ -20,7 +20,7 @@ from oodbench.nn.langevin import Chain, Gradient, input_gradient, visible_chain
 from oodbench.nn.rearranged import frozen_copy
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
 from oodbench.nn.replay import ReplayBuffer
-from oodbench.training import Phase, train
+from oodbench.nn.training import Phase, train
 from oodbench_ebae.langevin import latent_chain
 from oodbench_ebae.params import MADE_FOR, PAPER_32, PRESETS, EBAEParams
 

@@ -7,7 +7,7 @@ from oodbench_ebae.detector import EBAE
 from oodbench_ebae.params import EBAEParams
 
 from oodbench import OODBenchError
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 

@@ -9,7 +9,7 @@ from oodbench_ebae.detector import EBAE
 
 from oodbench import Context, ImageSet
 from oodbench.builtin.samples import load_photos
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 
 SHAPE = (3, 32, 32)
 TINY = {

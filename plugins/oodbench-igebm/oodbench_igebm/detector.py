@@ -15,7 +15,7 @@ import torch
 from oodbench import Context, Detector, FitError, ImageSet
 from oodbench.nn.langevin import Energy, visible_chain
 from oodbench.nn.replay import ReplayBuffer
-from oodbench.training import Phase, train
+from oodbench.nn.training import Phase, train
 from oodbench_igebm.network import EnergyNetwork, build_network
 from oodbench_igebm.params import PRESETS, IGEBMParams
 from oodbench_igebm.spectral import frozen

@@ -11,7 +11,7 @@ from oodbench_igebm.detector import IGEBM
 from oodbench_igebm.params import IGEBMParams
 
 from oodbench import Context, FitError, ImageSet
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 
 SHAPE = (1, 28, 28)
 TINY = {

@@ -10,7 +10,7 @@ from oodbench_input_complexity.detector import InputComplexity, InputComplexityP
 
 import oodbench
 from oodbench import Context, ImageSet, OODBenchError, UnknownName, find_detector
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 
 SHAPE = (1, 28, 28)
 

@@ -9,7 +9,7 @@ import torch
 from oodbench import Context, ImageSet, OODBenchError, Params, Shape, param, shape_text
 from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
 from oodbench.nn.network_detector import NetworkDetector
-from oodbench.training import steps_per_epoch
+from oodbench.nn.training import steps_per_epoch
 from oodbench_pixelcnnpp.network import PixelCNNPPNetwork
 
 CODE = "pclucas14/pixel-cnn-pp, the code of the EBAE authors' baseline"

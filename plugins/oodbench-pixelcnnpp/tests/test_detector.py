@@ -10,7 +10,7 @@ import torch
 from oodbench_pixelcnnpp.detector import PixelCNNPP, PixelCNNPPParams
 
 from oodbench import Context, FitError, ImageSet, OODBenchError
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 
 SHAPE = (1, 8, 8)
 TINY = {

@@ -10,7 +10,7 @@ import torch
 from oodbench_vae.detector import VAE, VAELikelihood, VAEParams
 
 from oodbench import Context, ImageSet, OODBenchError
-from oodbench.runs import resolve
+from oodbench.plan.tasks import resolve
 from oodbench.testing.images import easy_images, tensor
 
 SHAPE = (1, 28, 28)

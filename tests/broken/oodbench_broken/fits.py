@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from oodbench import ImageSet
-from oodbench.training import train
+from oodbench.nn.training import train
 from oodbench_broken.working import Working
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from oodbench import Context, Detector, ImageSet, Params, param
-from oodbench.training import Phase, train
+from oodbench.nn.training import Phase, train
 
 
 class WorkingParams(Params):

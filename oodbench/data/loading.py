@@ -1,0 +1,226 @@
+"""Data sets as they are named on the command line → image sets, decoded once and mapped from the cache after that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from oodbench.api import SPLITS, Dataset, ImageSet, Shape, Stream, file_name, shape_text
+from oodbench.data import cache
+from oodbench.data.imaging import conform
+from oodbench.errors import DataError
+from oodbench.plugin.registry import Registry
+
+LARGEST_CLASS = 99_999
+CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+
+
+def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
+    """``mnist:0,2-4`` → ``("mnist", (0, 2, 3, 4))``, the classes in order; ``mnist`` → ``("mnist", None)``."""
+    base, colon, text = name.partition(":")
+    if not colon:
+        return base, None
+    if not CLASSES.fullmatch(text):
+        raise DataError(f"cannot read the classes of {name!r}: write them as in {base}:0-8 or {base}:1,7")
+    classes: set[int] = set()
+    for item in text.split(","):
+        first, _, last = item.partition("-")
+        if last and int(last) < int(first):
+            raise DataError(f"cannot read the classes of {name!r}: the range {item} runs backwards")
+        if int(last or first) > LARGEST_CLASS:
+            raise DataError(f"cannot read the classes of {name!r}: no class is above {LARGEST_CLASS}")
+        classes.update(range(int(first), int(last or first) + 1))
+    return base, tuple(sorted(classes))
+
+
+class Loader:
+    """Finds, decodes, caches, selects and brings to shape.
+
+    root: the folder of the data sets' own files. cache: where decoded arrays are kept; it may be deleted at any time.
+    tell: is told how many images of a data set's split are decoded, while that goes on: ``tell(name, done, of)``.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        root: Path,
+        cache: Path,
+        tell: Callable[[str, int, int], None] = lambda what, done, of: None,
+    ):
+        self.registry = registry
+        self.root = Path(root).absolute()
+        self.cache = Path(cache).absolute()
+        self.tell = tell
+        self._at: dict[str, Dataset] = {}
+
+    def find(self, name: str) -> tuple[Dataset, tuple[int, ...] | None]:
+        """The data set of that name, and the classes chosen from it, None for all. What a path holds is read once."""
+        kind, _, path = name.partition(":")
+        dataset = self.registry.dataset(kind)
+        if dataset.at is None:
+            return dataset, parse(name)[1]
+        if not path:
+            raise DataError(f"{kind} is named with a path: {kind}:PATH")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{kind}: the path {path!r} is not UTF-8, as names must be: rename it") from None
+        if name not in self._at:
+            self._at[name] = dataset.at(path)
+        return self._at[name], None
+
+    def share_classes(self, one: str, other: str) -> bool:
+        """Whether two names choose the same class of one source: as in and out they would call the same images both."""
+        if self._source(one) != self._source(other):
+            return False
+        classes, other_classes = self.find(one)[1], self.find(other)[1]
+        return classes is None or other_classes is None or bool(set(classes) & set(other_classes))
+
+    def _source(self, name: str) -> str:
+        """The same for two names of one place, however its path is written."""
+        kind, _, path = name.partition(":")
+        dataset = self.find(name)[0]
+        at = self.registry.dataset(kind).at
+        return f"{kind}:{Path(path).expanduser().resolve()}" if at else dataset.name
+
+    def shape(self, name: str) -> Shape | None:
+        """The shape of the data set's images; None where it has none of its own."""
+        return self.find(name)[0].shape
+
+    def check(self, name: str, split: str) -> None:
+        """Refuse a data set, split or class that does not exist, without reading anything."""
+        dataset, classes = self.find(name)
+        if split not in dataset.sizes:
+            other = "" if split == "test" else "; it can be named after --out only"
+            raise DataError(f"{dataset.name} has no {split} split{other}")
+        missing = sorted(set(classes or ()) - set(dataset.classes))
+        if missing and not dataset.classes:
+            raise DataError(f"{dataset.name} has no classes to choose from: name it without ':'")
+        if missing:
+            there = _ranges(dataset.classes)
+            raise DataError(f"{dataset.name} has classes {there}; there is no class {_ranges(missing)}")
+
+    def load(self, name: str, split: str, shape: Shape | None = None) -> ImageSet:
+        """One split, only the classes named, brought to ``shape`` where one is given; DataError if nothing is left."""
+        self.check(name, split)
+        dataset, classes = self.find(name)
+        whole = self._whole(dataset, split, shape)
+        chosen = ImageSet(name, split, whole.images, whole.labels, whole.indices)
+        if classes is None or set(classes) == set(dataset.classes):
+            chosen.__dict__["fingerprint"] = whole.fingerprint
+        else:
+            chosen = chosen.only(classes)
+        if not len(chosen):
+            raise DataError(f"{name} has no image in its {split} split")
+        return chosen
+
+    def kept(self, name: str) -> dict[str, int]:
+        """How many images of each split the cache has, of those splits that it has; decodes and fetches nothing."""
+        dataset, _ = self.find(name)
+        folder = self._folder(dataset, None)
+        counts = {split: cache.count(folder, split) for split in SPLITS if split in dataset.sizes}
+        return {split: count for split, count in counts.items() if count is not None}
+
+    def notes(self, name: str) -> list[str]:
+        """What a reader of the numbers must know of the data set: that it is not as large as published.
+
+        Reads all splits, but fetches nothing: files that are not there yet say nothing.
+        """
+        dataset, _ = self.find(name)
+        if dataset.shape is None or not self._complete(dataset):
+            return []
+        published = {split: dataset.sizes[split] for split in SPLITS if split in dataset.sizes}
+        found = {split: len(self._whole(dataset, split, None)) for split in published}
+        if found == published:
+            return []
+        counts = ", ".join(f"{count:,} {split}" for split, count in found.items())
+        promised = ", ".join(f"{count:,}" for count in published.values())
+        reduced = " (reduced)" if sum(found.values()) < sum(published.values()) else ""
+        return [f"{dataset.name}: {counts} images of {promised} published{reduced}"]
+
+    def _whole(self, dataset: Dataset, split: str, shape: Shape | None) -> ImageSet:
+        """All classes of a split in the shape, from the cache where it has them."""
+        if dataset.shape is None:
+            return self._decoded(dataset, split, shape)
+        decoded = self._decoded(dataset, split, None)
+        if shape in (None, dataset.shape):
+            return decoded
+        folder, stem = self._folder(dataset, None), f"{split}-{'x'.join(map(str, shape))}"
+        kept = cache.recall(folder, stem, dataset.name, split)
+        if kept is not None:
+            return kept
+        chunks = (conform(chunk, shape) for chunk in decoded.chunks())
+        return self._keep(folder, stem, Stream(dataset.name, split, shape, decoded.labels, decoded.indices, chunks))
+
+    def _decoded(self, dataset: Dataset, split: str, shape: Shape | None) -> ImageSet:
+        folder = self._folder(dataset, shape)
+        kept = cache.recall(folder, split, dataset.name, split)
+        if kept is not None:
+            return kept
+        complete = self._complete(dataset)
+        made = self._decode(dataset, split, shape)
+        if not complete:  # decoding fetched the files that the folder is named after
+            folder = self._folder(dataset, shape)
+        return self._keep(folder, split, made)
+
+    def _keep(self, folder: Path, stem: str, made: Stream) -> ImageSet:
+        """Put it into the cache and map it from there."""
+        what, count = f"{made.name} {made.split}", len(made.labels)
+        try:
+            cache.store(folder, stem, made, lambda done: self.tell(what, done, count))
+        except OSError as error:
+            where = f"choose another folder with OODBENCH_CACHE ({error.strerror})"
+            raise DataError(f"cannot write to the cache folder {self.cache}: {where}") from error
+        kept = cache.recall(folder, stem, made.name, made.split)
+        if kept is None:
+            raise DataError(f"{folder} has lost what was just written to it: leave the cache alone while in use")
+        return kept
+
+    def _complete(self, dataset: Dataset) -> bool:
+        return all(map(os.path.exists, dataset.files(self.root)))
+
+    def _decode(self, dataset: Dataset, split: str, shape: Shape | None) -> Stream:
+        if dataset.stream is not None:
+            made = dataset.stream(split, self.root, shape)
+        else:
+            whole = dataset.load(split, self.root, shape)
+            made = Stream(whole.name, whole.split, whole.shape, whole.labels, whole.indices, whole.chunks())
+        promised = dataset.shape or shape
+        if not len(made.labels):
+            raise DataError(f"{dataset.name} has no image in its {split} split")
+        if promised is not None and made.shape != promised:
+            raise DataError(f"{dataset.name} gave images of {shape_text(made.shape)}, not of {shape_text(promised)}")
+        return made
+
+    def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
+        """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
+        files = [(str(path), *_stamp(path)) for path in dataset.files(self.root)]
+        version = self.registry.version("data set", dataset.name.partition(":")[0])
+        made_in = shape if dataset.shape is None else None
+        identity = json.dumps([dataset.name, dataset.version, version, made_in, files])
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        return self.cache / "datasets" / f"{file_name(dataset.name)}-{digest}"
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: enough to see that a source file is another one, without reading it."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, -1)
+    return status.st_size, status.st_mtime_ns
+
+
+def _ranges(classes: Sequence[int]) -> str:
+    """(0, 1, 2, 5) → 0-2, 5."""
+    runs: list[list[int]] = []
+    for number in sorted(classes):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,147 @@
+"""Figures that others reported, as a suite's ``reported.toml`` holds them. They are never ours, and never ranked.
+
+A ``[[table]]`` is a table of its source, or the part of one that a suite needs::
+
+    [[table]]
+    metric = "auroc"
+    source = "A. Author, A paper (2021), Table 2"
+    reliability = "read in the paper"           # or how else the figures came here
+    in = "cifar10"                              # or a list as long as out
+    out = ["svhn", "noise"]                     # a figure of each row belongs to each of these
+    rows = [
+        { name = "AE", detector = "ae", values = [0.175, 1.0] },
+        { name = "NAE", values = [[0.920, 0.011], 1.0] },         # [value, standard deviation]
+    ]
+
+``detector`` is the one of ours that is the same method, where there is one, and ``preset`` is which of its rows, where
+it has several: ``paper, spherical=False``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from oodbench.errors import OODBenchError
+
+Value = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One figure that was measured elsewhere. ``row`` is what its source calls the method."""
+
+    row: str
+    detector: str
+    preset: str
+    in_dataset: str
+    out_dataset: str
+    metric: str
+    value: float
+    sd: float | None
+    source: str
+    reliability: str
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, and how sure that is."""
+        return f"{self.source}; {self.reliability}"
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+
+class _Row(_Model):
+    name: str
+    detector: str = ""
+    preset: str = ""
+    values: list[Value]
+
+
+class _Table(_Model):
+    metric: str
+    source: str
+    reliability: str
+    ins: str | list[str] = pydantic.Field(alias="in")
+    out: list[str]
+    rows: list[_Row]
+
+
+class _File(_Model):
+    table: list[_Table] = []
+
+
+def read_reported(path: Path) -> list[Reported]:
+    """The figures of a file, in its order. Raises OODBenchError, naming the file, where it cannot be understood."""
+    try:
+        tables = _File(**tomllib.loads(path.read_text(encoding="utf-8"))).table
+        return [figure for table in tables for figure in _figures(table)]
+    except OSError as error:
+        raise OODBenchError(f"{path} cannot be read: {error.strerror}") from None
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise OODBenchError(f"{path}: {where}: {fault['msg']} (got {fault['input']!r})") from None
+    except ValueError as error:  # what is no TOML, no text, or does not fit together
+        raise OODBenchError(f"{path}: {error}") from None
+
+
+def _figures(table: _Table) -> Iterable[Reported]:
+    ins = [table.ins] * len(table.out) if isinstance(table.ins, str) else table.ins
+    if len(ins) != len(table.out):
+        raise ValueError(f"{table.source}: {len(ins)} in-data sets for {len(table.out)} out-data sets")
+    for row in table.rows:
+        if len(row.values) != len(table.out):
+            raise ValueError(f"{table.source}: {row.name} has {len(row.values)} values for {len(table.out)} columns")
+        for in_dataset, out_dataset, figure in zip(ins, table.out, row.values, strict=True):
+            value, sd = figure if isinstance(figure, tuple) else (figure, None)
+            yield Reported(
+                row.name, row.detector, row.preset, in_dataset, out_dataset, table.metric, value, sd,
+                table.source, table.reliability,
+            )  # fmt: skip
+
+
+def compare(records: Iterable[Mapping[str, Any]], reported: Iterable[Reported]) -> list[dict[str, Any]]:
+    """Every reported figure beside ours, if there is one: one dict a figure, or several where several rows are meant.
+
+    records: as ``tables.records`` gives them. ``difference`` is our mean less the reported value.
+    """
+    measured = list(records)
+    return [_beside(figure, ours) for figure in reported for ours in _ours(figure, measured)]
+
+
+def _beside(figure: Reported, ours: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "in": figure.in_dataset,
+        "out": figure.out_dataset,
+        "metric": figure.metric,
+        "row": figure.row,
+        "reported": figure.value,
+        "reported_sd": figure.sd,
+        "label": ours and ours["label"],
+        "ours": ours and ours["mean"],
+        "ours_sd": ours and ours["sd"],
+        "difference": ours and ours["mean"] - figure.value,
+        "seeds": ours["seeds"] if ours else [],
+        "source": figure.source,
+        "reliability": figure.reliability,
+    }
+
+
+def _ours(figure: Reported, records: list[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
+    """The records of the same detector, data sets and metric, and preset where the figure names one; else one None."""
+    found: list[Mapping[str, Any] | None] = [
+        record
+        for record in records
+        if figure.detector == record["detector"]
+        and (figure.in_dataset, figure.out_dataset) == (record["in_dataset"], record["out_dataset"])
+        and figure.metric == record["metric"]
+        and figure.preset in ("", record["preset"])
+    ]
+    return found or [None]

@@ -1,0 +1,116 @@
+"""What the plugins offer, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from oodbench.api import Dataset, Detector, Metric
+from oodbench.errors import UnknownName, reason
+from oodbench.plugin.manager import Plugins, load_plugins
+
+HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "register_datasets": ("data set", lambda offer: isinstance(offer, Dataset)),
+    "register_detectors": ("detector", lambda offer: isinstance(offer, type) and issubclass(offer, Detector)),
+    "register_metrics": ("metric", lambda offer: isinstance(offer, Metric)),
+    "register_commands": ("command", lambda offer: isinstance(offer, click.Command) and bool(offer.name)),
+}
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass
+class Registry:
+    """Everything that can be named. ``plugin_of`` says who offers it; ``failures`` why a plugin's offer is missing."""
+
+    plugins: Plugins
+    offers: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind, _ in HOOKS.values()})
+    plugin_of: dict[tuple[str, str], str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> dict[str, Dataset]:
+        return self.offers["data set"]
+
+    @property
+    def detectors(self) -> dict[str, type[Detector]]:
+        return self.offers["detector"]
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return self.offers["metric"]
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        return self.offers["command"]
+
+    def dataset(self, name: str) -> Dataset:
+        return self._get("data set", name)
+
+    def detector(self, name: str) -> type[Detector]:
+        return self._get("detector", name)
+
+    def metric(self, name: str) -> Metric:
+        return self._get("metric", name)
+
+    def version(self, kind: str, name: str) -> str:
+        """The version of the plugin that offers this."""
+        return self.plugins.versions[self.plugin_of[kind, name]]
+
+    def _get(self, kind: str, name: str) -> Any:
+        if name not in self.offers[kind]:
+            raise UnknownName(kind, name, self.offers[kind])
+        return self.offers[kind][name]
+
+
+def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS) -> Registry:
+    """Ask every plugin what it offers. One that fails, or offers a name that is taken, is named in ``failures``."""
+    plugins = plugins or load_plugins()
+    registry = Registry(plugins, failures=dict(plugins.failures))
+    for plugin in plugins.versions:
+        for hook in hooks:
+            kind, is_kind = HOOKS[hook]
+            try:
+                offers = [offer for offers in _ask(plugins, hook, plugin) for offer in offers]
+                for offer in offers:
+                    _add(registry, plugin, kind, is_kind, offer)
+            except (Exception, SystemExit) as error:
+                registry.failures[plugin] = reason(error)
+    return registry
+
+
+def find_detector(name: str) -> tuple[type[Detector], str]:
+    """The detector of that name, with the version of the plugin that offers it, for one that builds on another.
+
+    Raises UnknownName where no installed plugin offers it.
+    """
+    registry = load_registry()
+    return registry.detector(name), registry.version("detector", name)
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name, for one that measures something beside runs. Raises UnknownName where there is none."""
+    return load_registry().metric(name)
+
+
+def _ask(plugins: Plugins, hook: str, plugin: str) -> list[list[Any]]:
+    """Call one hook of one plugin alone, so that an exception can be laid at its door."""
+    manager = plugins.manager
+    others = [other for name, other in manager.list_name_plugin() if other is not None and name != plugin]
+    return manager.subset_hook_caller(hook, remove_plugins=others)()
+
+
+def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bool], offer: Any) -> None:
+    if not is_kind(offer):
+        raise TypeError(f"{offer!r} is not a {kind}")
+    name = offer.name
+    if not NAME.fullmatch(name.replace("_", "") if kind == "metric" else name):
+        raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
+    if name in registry.offers[kind]:
+        owner = registry.plugin_of[kind, name]
+        raise ValueError(f"{kind} {name!r} is already offered by plugin {owner}; OODBENCH_PLUGINS=… chooses plugins")
+    registry.offers[kind][name] = offer
+    registry.plugin_of[kind, name] = plugin

@@ -1,0 +1,195 @@
+"""Several tasks at once, each in a process of its own, which ends with this one however this one ends."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import TYPE_CHECKING, Any
+
+from oodbench.errors import OODBenchError, reason
+
+if TYPE_CHECKING:
+    from oodbench.api import Progress
+
+Perform = Callable[..., Any]
+Open = Callable[["Progress"], Perform]
+THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class WorkerDied(OODBenchError):
+    """The process that worked on a task ended before the task did."""
+
+
+def threads_each(count: int) -> int:
+    """Threads for each of ``count`` processes: its share of the cores, and no more than this process would use."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(torch.get_num_threads(), cores // count))
+
+
+def work(
+    tasks: Mapping[str, tuple[Any, ...]], opens: Sequence[Open], threads: int, progress: Progress
+) -> Generator[tuple[str, Any], None, None]:
+    """Work on the tasks (title → arguments), begun in their order, in a process for each of ``opens``.
+
+    opens: each can be pickled. Called in its process with a Progress, it gives the function that is then called there
+        with a task's title and arguments.
+    threads: of each process. progress: its ``of(title)`` hears of each task.
+
+    Yields title and return value as tasks are done; a WorkerDied for a task that took its process with it. Raises
+    OODBenchError if the function raises. Close it early, and all processes end at once.
+    """
+    workers = [_Worker(open_, threads) for open_ in opens]
+    waiting, free = deque(tasks.items()), deque(workers)
+    busy: dict[Connection, _Worker] = {}
+    try:
+        while waiting or busy:
+            while waiting and free:
+                worker = free.popleft()
+                worker.give(*waiting.popleft(), progress)
+                busy[worker.line] = worker
+            for line in wait([*busy]):
+                worker = busy[line]  # type: ignore[index]
+                if worker.hear():
+                    free.append(busy.pop(worker.line))
+                    yield worker.title, worker.outcome
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """A place for one process. It is started for the first task, and again after one that killed it."""
+
+    line: Connection
+
+    def __init__(self, open_: Open, threads: int):
+        self.open = open_
+        self.threads = threads
+        self.process: subprocess.Popen[bytes] | None = None
+        self.title = ""
+        self.outcome: Any = None
+
+    def give(self, title: str, task: tuple[Any, ...], progress: Progress) -> None:
+        if self.process is None:
+            self._start()
+        self.title, self.progress = title, progress.of(title)
+        self._send((title, *task))
+
+    def hear(self) -> bool:
+        """Pass on what the process says. True if that is how its task ended."""
+        try:
+            said, *values = self.line.recv()
+        except (EOFError, OSError):
+            self.outcome = WorkerDied(_obituary(self.stop()))
+            self.progress.message(f"failed: {self.outcome}")
+        else:
+            if said == "raised":
+                raise OODBenchError(*values)
+            if said != "done":
+                getattr(self.progress, said)(*values)
+                return False
+            (self.outcome,) = values
+        self.progress.done()
+        return True
+
+    def stop(self) -> int:
+        """End the process; how it ended."""
+        if self.process is None:
+            return 0
+        self.line.close()
+        with suppress(subprocess.TimeoutExpired):  # one that has ended by itself is to say how
+            self.process.wait(0.05)
+        self.process.kill()
+        code = self.process.wait()
+        self.process = None
+        return code
+
+    def _start(self) -> None:
+        """In a session of its own: Ctrl-C in a terminal is for this process, which stops the others."""
+        self.line, theirs = Pipe()
+        limits = dict.fromkeys(THREAD_LIMITS, str(self.threads))
+        path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        with theirs:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-u",
+                    "-c",
+                    f"from oodbench.runs.executors.local import serve; serve({theirs.fileno()})",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a detector prints must not get into the command's output
+                env={**os.environ, **limits, "PYTHONPATH": path},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._send(self.open)
+
+    def _send(self, order: object) -> None:
+        with suppress(BrokenPipeError):  # it has died: that is heard next
+            self.line.send(order)
+
+
+def _obituary(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "its process was killed, as happens when memory runs out; fewer --jobs at once need less"
+    how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return f"its process ended {how}; --jobs 1 may show why"
+
+
+# ------------------------------------------------------------------------------ in the other process
+
+
+def serve(descriptor: int) -> None:
+    """Do the tasks that come over the connection, until it is closed."""
+    line = Connection(descriptor)
+    orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(line, orders), daemon=True).start()
+    perform = pickle.loads(orders.get())(_sent(line))
+    while True:
+        task = pickle.loads(orders.get())
+        line.send(_attempt(perform, task))
+
+
+def _listen(line: Connection, orders: queue.SimpleQueue[bytes]) -> None:
+    """The connection is closed when the other side ends, even by kill -9: then nobody waits for what is done here."""
+    with suppress(EOFError, OSError):
+        while True:
+            orders.put(line.recv_bytes())
+    os._exit(0)
+
+
+def _attempt(perform: Perform, task: tuple[Any, ...]) -> tuple[str, Any]:
+    try:
+        return "done", perform(*task)
+    except Exception as error:
+        return "raised", reason(error)
+
+
+def _sent(line: Connection) -> Progress:
+    """A Progress whose every call is made again on the other side."""
+    from oodbench.api import Progress
+
+    class Sent(Progress):
+        def plan(self, phases: Mapping[str, float]) -> None:
+            line.send(("plan", dict(phases)))
+
+        def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
+            line.send(("advance", phase, share, epoch, dict(values)))
+
+        def message(self, text: str) -> None:
+            line.send(("message", text))
+
+    return Sent()

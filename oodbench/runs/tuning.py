@@ -1,0 +1,265 @@
+"""Choosing hyper-parameters as the EBAE supplement does: by a separate out-data set, and on validation splits alone.
+
+Every point of the grid is fitted and scores the validation splits of the in-data and of ``val_out``; the AUROC of the
+two chooses one point, and only that one then scores test splits. A point is an ordinary run of the store: what was
+interrupted goes on, and ``oodbench run`` with the chosen parameters finds the fit there. The grid is searched whole, as
+published, for which Optuna would be of no use.
+
+from oodbench.runs.tuning import Words, tune
+words = Words(detectors=("ae",), ins=("mnist5k:0-8",), outs=("mnist5k:9",), preset="quick")
+tuned = tune(words, val_out="noise", grid=["latent_dim=2,4,8"])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oodbench.api import SPLITS, ImageSet, Progress, Run, file_name
+from oodbench.data.loading import Loader
+from oodbench.errors import DataError, OODBenchError, StoreError
+from oodbench.plan.tasks import Task, Words, plan
+from oodbench.plugin.registry import Registry, load_registry
+from oodbench.runs import evaluation, fitting, pipeline
+from oodbench.runs.devices import find_device
+from oodbench.runs.pipeline import Failure
+from oodbench.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Point", "Tuned", "Words", "tune"]
+
+METRIC = "auroc"
+RULE = (
+    "the highest AUROC of the in-data against the out-data of validation, mean over the seeds; of equals the first in "
+    "grid order; a point that failed for any seed takes no part"
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid.
+
+    settings: parameter → value, as after ``--set``.
+    runs: key of each seed's run → its AUROC of the validation splits; None where it failed.
+    auroc: their mean; None if any failed.
+    """
+
+    settings: dict[str, str]
+    runs: dict[str, float | None]
+    auroc: float | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen, why, and how it does on the test splits.
+
+    points: in grid order. chosen: one of them; None if all failed.
+    record: the choice and its evidence, as the file ``where`` has them.
+    results: of the chosen runs on the out-data sets asked for.
+    """
+
+    points: list[Point]
+    chosen: Point | None
+    record: dict[str, Any]
+    where: str
+    results: pd.DataFrame
+    failures: list[Failure]
+
+
+def tune(
+    words: Words,
+    val_out: str,
+    grid: Sequence[str],
+    *,
+    store: str = "results",
+    data_dir: Path | None = None,
+    device: str = "auto",
+    force: bool = False,
+    progress: Progress | None = None,
+    registry: Registry | None = None,
+    jobs: int = 1,
+) -> Tuned:
+    """Fit every point of the grid, choose one by validation splits, report that one on ``words.outs`` if there are any.
+
+    words: one detector and one in-data set. grid: ``name=2,4,8``, one text a parameter; of several every combination.
+    A point that fails does not stop the others. The other arguments are those of ``pipeline.run``.
+
+    Raises OODBenchError before anything is fitted if a word or the device is no good, or if validation images of
+    ``val_out`` are among the in-data or the test images of an out-data set to report.
+    """
+    registry = registry or load_registry()
+    loader = pipeline.open_loader(registry, data_dir, progress)
+    find_device(device)
+    search = _Search(words, val_out, read_grid(grid, words), registry, loader, Store(store))
+    _check_separate(search)
+    tasks = [task for _, tasks in search.points for task in tasks]
+    fitted = pipeline.execute(tasks, registry, loader, store, device, force, progress, jobs)
+    points = [search.judge(*point) for point in search.points]
+    aurocs = [point.auroc for point in points if point.auroc is not None]
+    chosen = next(point for point in points if point.auroc == max(aurocs)) if aurocs else None
+    record, where = search.keep(points, chosen)
+    if chosen and progress:
+        progress.message(f"chosen: {', '.join(f'{name}={value}' for name, value in chosen.settings.items())}")
+    tasks = search.to_report(chosen) if chosen else []
+    tested = pipeline.execute(tasks, registry, loader, store, device, False, progress, jobs)
+    return Tuned(points, chosen, record, where, tested.results, [*fitted.failures, *tested.failures])
+
+
+def read_grid(texts: Sequence[str], words: Words) -> dict[str, list[str]]:
+    """``["latent_dim=2,4"]`` → ``{"latent_dim": ["2", "4"]}``; whether they are any good, ``plan`` finds out."""
+    axes: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        axis = [value.strip() for value in values.split(",")]
+        if not all(axis):
+            raise OODBenchError(f"--grid {text}: write it as name=2,4,8")
+        for detector in words.detectors:
+            name = name.strip().removeprefix(f"{detector}.")
+        if name in axes:
+            raise OODBenchError(f"--grid {name} is given twice; name all its values in one")
+        axes[name] = axis
+    if not axes:
+        raise OODBenchError("name at least one --grid, as in --grid latent_dim=2,4,8")
+    return axes
+
+
+class _Search:
+    """One tuning: the tasks of every point, the images that judge them, and the record of it."""
+
+    def __init__(
+        self,
+        words: Words,
+        val_out: str,
+        axes: Mapping[str, Sequence[str]],
+        registry: Registry,
+        loader: Loader,
+        store: Store,
+    ):
+        for flag, names in {"--detector": words.detectors, "--in": words.ins}.items():
+            if len(set(names)) > 1:
+                raise OODBenchError(f"name one {flag} to tune at a time, not {len(set(names))}: {', '.join(names)}")
+        self.words, self.axes = words, axes
+        self.registry, self.loader, self.store = registry, loader, store
+        self.points = self._plan(val_out)
+        self.run: Run = self.points[0][1][0].run
+        self.splits = {split: loader.load(self.run.in_dataset, split) for split in SPLITS}
+        self.val_out = loader.load(val_out, "validation", self.splits["validation"].shape)
+        self.outs = {name: loader.load(name, "test", self.val_out.shape) for name in words.outs}
+
+    def _plan(self, val_out: str) -> list[tuple[dict[str, str], list[Task]]]:
+        """Each point's settings and its tasks, one a seed. A point that makes the same runs as another is left out."""
+        points: dict[tuple[Run, ...], tuple[dict[str, str], list[Task]]] = {}
+        for values in product(*self.axes.values()):
+            settings = dict(zip(self.axes, values, strict=True))
+            sets = (*self.words.sets, *(f"{name}={value}" for name, value in settings.items()))
+            words = replace(self.words, sets=sets)
+            tasks = plan([replace(words, outs=(val_out,))], self.registry, self.loader, "validation")
+            if words.outs:
+                plan([words], self.registry, self.loader)
+            points.setdefault(tuple(task.run for task in tasks), (settings, tasks))
+        return list(points.values())
+
+    def judge(self, settings: dict[str, str], tasks: Sequence[Task]) -> Point:
+        """What the stored scores of the validation splits say of one point."""
+        runs = {fitting.run_key(task.run, self.splits): self._auroc(task.run) for task in tasks}
+        aurocs = [auroc for auroc in runs.values() if auroc is not None]
+        return Point(settings, runs, fmean(aurocs) if len(aurocs) == len(runs) else None)
+
+    def _auroc(self, run: Run) -> float | None:
+        """None where there are no scores of just these images: why, the run's failure says."""
+        key = fitting.run_key(run, self.splits)
+        with suppress(StoreError):
+            inside = self.store.read_scores(key, None, "validation")
+            outside = self.store.read_scores(key, self.val_out.name, "validation")
+            if outside.fingerprint == self.val_out.fingerprint:
+                (result,) = evaluation.evaluate(key, run, inside, outside, [self.registry.metric(METRIC)])
+                return result.value
+        return None
+
+    def to_report(self, chosen: Point) -> list[Task]:
+        """The tasks that score test splits: those of the chosen point alone."""
+        tasks = next(tasks for settings, tasks in self.points if settings == chosen.settings)
+        return [Task(task.run, tuple(self.outs)) for task in tasks] if self.outs else []
+
+    def keep(self, points: Sequence[Point], chosen: Point | None) -> tuple[dict[str, Any], str]:
+        """Write the choice and its evidence, unless just that is on record; the record, and where it is."""
+        evidence = self._evidence(points, chosen)
+        identity = [[list(point.runs) for point in points], evidence["validation"], evidence["outs"]]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        key = f"{self.run.detector}-{file_name(self.run.in_dataset)}-{digest}"
+        kept = self.store.read_tuning(key) or {}
+        if {**kept, **evidence} != kept:  # else it says when this was chosen first
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            kept = {**evidence, "software": fitting.software(self.run, self.registry), "created": created}
+            self.store.write_tuning(key, kept)
+        return kept, self.store.where_tuning(key)
+
+    def _evidence(self, points: Sequence[Point], chosen: Point | None) -> dict[str, Any]:
+        return {
+            "detector": self.run.detector,
+            "in_dataset": self.run.in_dataset,
+            "preset": self.words.preset or "paper",
+            "sets": list(self.words.sets),
+            "precision": self.run.precision,
+            "seeds": [task.run.seed for task in self.points[0][1]],
+            "grid": {name: list(values) for name, values in self.axes.items()},
+            "metric": METRIC,
+            "rule": RULE,
+            "validation": {"in": _facts(self.splits["validation"]), "out": _facts(self.val_out)},
+            "outs": [_facts(images) for images in self.outs.values()],
+            "points": [asdict(point) for point in points],
+            "chosen": chosen and chosen.settings,
+        }
+
+
+def _facts(images: ImageSet) -> dict[str, Any]:
+    return {
+        "dataset": images.name,
+        "split": images.split,
+        "images": len(images),
+        "fingerprint": images.fingerprint,
+    }
+
+
+# ------------------------------------------------------------------------------- shared images
+
+
+def _check_separate(search: _Search) -> None:
+    """DataError if ``val_out`` shares images with the in-data or with what is reported, or classes with the latter."""
+    name, digests = search.val_out.name, list(_digests(search.val_out))
+    faults = []
+    for images in search.splits.values():
+        faults += _shared(digests, images, "--in")
+    for out, images in search.outs.items():
+        same = [f"--out {out} is of the same data set"] if search.loader.share_classes(name, out) else []
+        faults += _shared(digests, images, "--out") or same
+    if faults:
+        raise DataError(f"--val-out {name} must be a data set of its own: {'; '.join(faults)}; choose another")
+
+
+def _shared(digests: Sequence[bytes], images: ImageSet, flag: str) -> list[str]:
+    """How many of the validation images are among these, in words; nothing if none is."""
+    found = set(digests).intersection(_digests(images))
+    if not found:
+        return []
+    count = sum(digest in found for digest in digests)
+    where = f"the {images.split} split of {flag} {images.name}"
+    return [f"{count:,} of its {len(digests):,} validation images are in {where}"]
+
+
+def _digests(images: ImageSet) -> Iterator[bytes]:
+    """A hash of each image, in the shape it is scored in."""
+    plain = np.asarray(images.images)  # a mapped array is several times slower to go through
+    return (hashlib.sha256(image.tobytes()).digest() for image in plain)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oodbench.api import SCORE_CONVENTION, Metric
+from oodbench.errors import OODBenchError
+from oodbench.leaderboard.tables import records, render, summary, table
+
+AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
+FPR = Metric("fpr95_in", lambda in_scores, out_scores: 0.0, False, "share of out-images accepted")
+
+
+def row(detector="ebae", out="mnist:9", value=0.5, seed=0, metric="auroc", in_dataset="mnist:0-8", **facts):
+    params = facts.pop("params", {"latent_dim": 32, "chain": {"steps": 10}})
+    preset = facts.get("preset", "paper")
+    facts = {
+        "preset": preset,
+        "precision": "float32",
+        "plugin_version": "0.1.0",
+        "device": "cpu",
+        "fit_seconds": 12.0,
+        "parameters": 4321,
+        "notes": "",
+        "n_train": 7200,
+        **facts,
+    }
+    return {
+        "run": f"{detector}-{in_dataset}-s{seed}-{abs(hash((str(params), preset, facts['n_train']))):x}",
+        "detector": detector,
+        "in_dataset": in_dataset,
+        "out_dataset": out,
+        "seed": seed,
+        "metric": metric,
+        "value": value,
+        "n_in": 1000,
+        "n_out": 500,
+        "params": json.dumps(params),
+        **facts,
+    }
+
+
+def frame(*rows):
+    return pd.DataFrame(rows)
+
+
+def test_cells_are_mean_and_sample_deviation_over_seeds():
+    values = [0.9, 0.95, 0.94]
+    results = frame(*[row(value=value, seed=seed) for seed, value in enumerate(values)], row("ae", value=0.5))
+    made = table(results, "mnist:0-8", AUROC)
+    assert made.columns.tolist() == ["mnist:9 ↑"]
+    assert made["mnist:9 ↑"].to_dict() == {"ebae": f"**0.930 ± {np.std(values, ddof=1):.3f}**", "ae": "0.500"}
+
+
+def test_rows_are_ranked_and_the_best_is_bold_in_the_direction_of_the_metric():
+    results = frame(
+        *[
+            row(name, out, value)
+            for name, out, value in [("a", "x", 0.2), ("a", "y", 0.8), ("b", "x", 0.9), ("b", "y", 0.7)]
+        ],
+        *[row(name, "x", value, metric="fpr95_in") for name, value in [("a", 0.2), ("b", 0.9)]],
+    )
+    up, down = table(results, "mnist:0-8", AUROC), table(results, "mnist:0-8", FPR)
+    assert list(up.index) == ["b", "a"]
+    assert up.loc["a"].tolist() == ["0.200", "**0.800**"]
+    assert up.loc["b"].tolist() == ["**0.900**", "0.700"]
+    assert list(down.index) == ["a", "b"]
+    assert down["x ↓"].tolist() == ["**0.200**", "0.900"]
+
+
+def test_an_auroc_below_one_half_is_shown_as_it_is():
+    results = frame(row("ae", value=0.041), row("ae", value=0.0, seed=1))
+    assert "0.021 ± 0.029" in table(results, "mnist:0-8", AUROC).loc["ae", "mnist:9 ↑"]
+    assert "0.9" not in render(results, [AUROC])
+
+
+def test_equal_as_shown_is_equally_bold():
+    made = table(frame(row("a", value=0.95701), row("b", value=0.95699), row("c", value=0.956)), "mnist:0-8", AUROC)
+    assert made["mnist:9 ↑"].tolist() == ["**0.957**", "**0.957**", "0.956"]
+
+
+def test_a_row_that_lacks_a_hard_data_set_does_not_lead():
+    made = table(frame(row("a", "x", 0.9), row("a", "y", 0.1), row("b", "x", 0.99)), "mnist:0-8", AUROC)
+    assert list(made.index) == ["a", "b"]
+    assert made.loc["b"].tolist() == ["**0.990**", "–"]
+
+
+def labels(*rows):
+    return {record["label"] for record in records(frame(*rows), [AUROC])}
+
+
+def test_labels_tell_apart_what_is_not_one_thing():
+    quick = {"preset": "quick", "params": {"latent_dim": 8, "chain": {"steps": 10}}}
+    assert labels(row(), row("ae")) == {"ebae", "ae"}
+    assert labels(row(), row(**quick)) == {"ebae", "ebae, reduced (preset quick)"}
+    assert labels(row(preset="nae-mnist")) == {"ebae, preset nae-mnist"}
+    fewer = {"latent_dim": 32, "chain": {"steps": 5}}
+    assert labels(row(), row(params=fewer)) == {"ebae, chain.steps=10", "ebae, chain.steps=5"}
+    assert labels(row(), row(n_train=60000)) == {"ebae, n_train=7200", "ebae, n_train=60000"}
+    assert labels(row(), row(precision="bfloat16", run="x")) == {"ebae, precision=float32", "ebae, precision=bfloat16"}
+    assert labels(row(run="ebae-0a"), row(run="ebae-0b")) == {"ebae, run=0a", "ebae, run=0b"}
+
+
+def test_seeds_of_other_images_are_not_seeds_of_one_thing():
+    one, other = (row(seed=seed, run=f"ebae-{seed}", in_images=digit * 16) for seed, digit in enumerate("ab"))
+    assert labels(one, other) == {"ebae, in_images=aaaaaaaa", "ebae, in_images=bbbbbbbb"}
+    assert labels(one, {**other, "in_images": ""}) == {"ebae"}  # an older record does not say
+    first, second = (row(seed=seed, out_images=digit * 16) for seed, digit in enumerate("ab"))
+    with pytest.raises(OODBenchError, match="ebae has scores of different images of mnist:9 for its seeds 0, 1"):
+        labels(first, second)
+    assert labels(first, {**second, "out_images": ""}) == {"ebae"}
+
+
+def test_one_thing_asked_for_in_two_ways_is_one_row():
+    settings = ["quick, latent_dim=8, chain.steps=10", "quick, chain.steps=10, latent_dim=8"]
+    rows = [row(preset=preset, seed=seed, run=f"ebae-{seed}") for seed, preset in enumerate(settings)]
+    assert labels(*rows) == {"ebae, reduced (preset quick, chain.steps=10, latent_dim=8)"}
+
+
+def test_parameters_may_depend_on_the_in_data_without_being_told_apart():
+    assert labels(row(), row(in_dataset="cifar10", params={"latent_dim": 256})) == {"ebae"}
+
+
+def test_a_label_is_the_same_in_every_table_of_the_page():
+    wide, narrow = {"latent_dim": 32}, {"latent_dim": 8}
+    results = frame(row(params=wide), row(params=narrow), row(params=narrow, metric="fpr95_in", notes="restarted"))
+    page = render(results, [AUROC, FPR])
+    assert page.count("| ebae, latent_dim=8[^1] ") == 3
+    assert "| ebae, latent_dim=32 " in page
+
+
+def test_the_page_says_all_that_a_reader_of_the_numbers_must_know():
+    reduced = "mnist: 7,200 of 54,000 training images (reduced)"
+    page = render(
+        frame(
+            row(value=0.9, notes=reduced, preset="quick", device="cuda (NVIDIA H200)", fit_seconds=1000.0),
+            row(value=0.95, notes=f"{reduced}; restarted once", seed=1, preset="quick", fit_seconds=2000.0),
+            row("ae", value=0.04),
+            row("ae", "noise", value=0.96),
+            row("ae", value=0.97, metric="fpr95_in"),
+            row("ae", "svhn", value=0.4, in_dataset="cifar10", n_in=10_000, n_out=26_032),
+        ),
+        [AUROC, FPR],
+        title="Digits",
+    )
+    assert page.startswith("# Digits\n")
+    assert page.count(SCORE_CONVENTION) == 4
+    for text in [
+        "## In-distribution: mnist:0-8",
+        "## In-distribution: cifar10",
+        "### auroc ↑: area under the ROC curve",
+        "### fpr95_in ↓: share of out-images accepted",
+        "mnist:9 ↑",
+        "| ebae, reduced (preset quick)[^1] | **0.925 ± 0.035** |",
+        "| 0, 1 ",
+        "| 7,200 ",
+        "| 1,500.0 ",
+        "cpu, cuda (NVIDIA H200)",
+        "Images scored: in mnist:0-8 1,000; out mnist:9 500, noise 500.",
+        "Images scored: in cifar10 10,000; out svhn 26,032.",
+        f"[^1]: ebae, reduced (preset quick) on mnist:0-8: {reduced} (seed 0); {reduced}; restarted once (seed 1)",
+    ]:
+        assert text in page, text
+    assert "ae[^" not in page.replace("ebae", "")
+
+
+def test_records_are_json_with_every_seed():
+    results = frame(row(value=0.25, seed=1), row(value=0.75), row("ae", value=0.125))
+    ae, ebae = json.loads(json.dumps(records(results, [AUROC, FPR]), allow_nan=False))
+    assert (ae["detector"], ae["mean"], ae["sd"], ae["seeds"]) == ("ae", 0.125, None, [0])
+    assert (ebae["mean"], ebae["values"], ebae["seeds"]) == (0.5, [0.75, 0.25], [0, 1])
+    assert ebae["sd"] == pytest.approx(0.125**0.5)
+    assert ebae["params"] == {"latent_dim": 32, "chain": {"steps": 10}}
+    assert ebae["higher_is_better"] is True
+
+
+def test_the_summary_has_metrics_with_arrows_by_out_set():
+    text = summary(
+        frame(row(value=0.9), row(value=0.1, metric="fpr95_in"), row("ae", "noise", value=0.25, seed=2)), [AUROC, FPR]
+    )
+    header, _, *lines = [line.split() for line in text.splitlines()]
+    assert header == ["in", "out", "detector", "seeds", "auroc", "↑", "fpr95_in", "↓"]
+    assert lines == [
+        ["mnist:0-8", "mnist:9", "ebae", "0", "0.900", "0.100"],
+        ["mnist:0-8", "noise", "ae", "2", "0.250", "–"],
+    ]
+
+
+def test_no_results_say_which_command_makes_some():
+    for view in (records, summary, render):
+        with pytest.raises(OODBenchError, match="`oodbench run --detector"):
+            view(frame(row()).iloc[:0], [AUROC])
+        with pytest.raises(OODBenchError, match="no results of fpr95_in yet; `oodbench evaluate`"):
+            view(frame(row()), [FPR])
+    with pytest.raises(OODBenchError, match="oodbench run"):
+        table(frame(row()), "cifar10", AUROC)

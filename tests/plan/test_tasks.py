@@ -1,0 +1,284 @@
+"""Words → runs: every combination, every bad word refused with one clear line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from oodbench.data.loading import Loader
+from oodbench.errors import OODBenchError, UnknownName
+from oodbench.plan.tasks import Words, parameters, plan, read_suite
+from oodbench.plugin.registry import load_registry
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+@pytest.fixture
+def planned(tmp_path):
+    registry = load_registry()
+    loader = Loader(registry, tmp_path, tmp_path)
+    return lambda *words: plan(words, registry, loader)
+
+
+def words(**said) -> Words:
+    return Words(**{"detectors": ("mean-distance",), "ins": ("bars",), "outs": ("noise",)} | said)
+
+
+def params_of(task) -> dict:
+    return json.loads(task.run.params)
+
+
+def test_every_combination_is_run_and_each_fit_once(planned):
+    tasks = planned(
+        words(
+            detectors=("mean-distance", "broken"), ins=("bars:0", "mnist5k"), outs=("noise", "constant"), seeds=(0, 3)
+        )
+    )
+    combinations = {(task.run.detector, task.run.in_dataset, task.run.seed) for task in tasks}
+    assert combinations == {
+        (d, i, s) for d in ("mean-distance", "broken") for i in ("bars:0", "mnist5k") for s in (0, 3)
+    }
+    assert len(tasks) == 8
+    assert {task.outs for task in tasks} == {("noise", "constant")}
+
+
+def test_what_is_said_twice_is_run_once(planned):
+    (task,) = planned(
+        words(detectors=("mean-distance",) * 2, ins=("bars",) * 2, outs=("noise", "noise"), seeds=(1, 1)),
+        words(outs=("white", "noise"), seeds=(1,)),
+    )
+    assert task.outs == ("noise", "white")
+
+
+def test_a_preset_that_changes_nothing_is_no_other_run(planned):
+    assert len(planned(words(detectors=("broken",), preset="quick"), words(detectors=("broken",)))) == 1
+
+
+def test_what_is_not_said_has_its_default(planned):
+    (task,) = planned(words())
+    assert (task.run.seed, task.run.precision, task.run.preset, task.run.version) == (0, "float32", "paper", "1.2")
+    assert params_of(task) == {"power": 2.0, "blur": {"strength": 0.0, "steps": 1}}
+
+
+def test_settings_go_over_the_preset_and_leave_the_rest_of_a_group_alone(planned):
+    (task,) = planned(words(preset="quick", sets=("blur.steps=3", "power=1e-1")))
+    assert params_of(task) == {"power": 0.1, "blur": {"strength": 0.5, "steps": 3}}
+
+
+def test_a_group_that_is_set_in_part_keeps_its_own_defaults(planned):
+    (task,) = planned(words(preset="quick"))  # steps: 1 in this group, 5 in groups of its class
+    assert params_of(task)["blur"] == {"strength": 0.5, "steps": 1}
+    (task,) = planned(words(sets=("blur.strength=1",)))
+    assert params_of(task)["blur"] == {"strength": 1, "steps": 1}
+
+
+def test_where_the_parameters_came_from_is_said(planned):
+    (task,) = planned(words(preset="quick", sets=("power=3",)))
+    assert task.run.preset == "quick, power=3"
+
+
+def test_of_two_settings_the_later_counts(planned):
+    (task,) = planned(words(sets=("power=3", "mean-distance.power=4")))
+    assert params_of(task)["power"] == 4
+
+
+def test_a_setting_goes_to_every_detector_that_has_the_parameter(planned):
+    both = words(detectors=("mean-distance", "broken"), sets=("power=3", "broken.fault=few"))
+    mean_distance, broken = planned(both)
+    assert params_of(mean_distance)["power"] == 3
+    assert params_of(broken) == {"fault": "few", "only": -1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "blur.steps=-3",
+            "mean-distance: blur.steps must be greater than or equal to 0 (got -3); "
+            "`oodbench show mean-distance` lists the bounds",
+        ),
+        ("blur.strength=2", "blur.strength must be less than or equal to 1 (got 2)"),
+        ("blur.steps=1.5", "blur.steps must be a valid integer"),
+        ("power=fast", "power must be a valid number, unable to parse string as a number (got 'fast')"),
+        ("power", "--set power: write it as name=value"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_parameter(planned, text, message):
+    with pytest.raises(OODBenchError) as refusal:
+        planned(words(sets=(text,)))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"detectors": ("mean-distanc",)}, "unknown detector 'mean-distanc'; did you mean mean-distance?"),
+        ({"ins": ("bar",)}, "unknown data set 'bar'; did you mean bars?"),
+        ({"outs": ("nois",)}, "unknown data set 'nois'; did you mean noise or"),
+        ({"preset": "quik"}, "unknown preset of mean-distance 'quik'; did you mean quick?"),
+        ({"precision": "float16"}, "unknown precision 'float16'; did you mean bfloat16 or float32?"),
+        ({"sets": ("blur.step=2",)}, "unknown parameter of mean-distance 'blur.step'; did you mean blur.steps"),
+        ({"sets": ("mean-distance.powr=2",)}, "unknown parameter of mean-distance 'powr'; did you mean power?"),
+        ({"sets": ("blur=2",)}, "unknown parameter of mean-distance 'blur'"),
+    ],
+)
+def test_near_names_are_offered(planned, said, message):
+    with pytest.raises(UnknownName) as refusal:
+        planned(words(**said))
+    assert message in str(refusal.value)
+
+
+def test_a_setting_of_a_detector_that_is_not_run_is_refused(planned):
+    with pytest.raises(OODBenchError, match="broken is not among the detectors to run: mean-distance"):
+        planned(words(sets=("broken.fault=few",)))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"ins": ("bars:7",)}, "there is no class 7"),
+        ({"ins": ("noise",)}, "noise has no train split"),
+        ({"ins": ("photos",)}, "mean-distance can be fitted to images of 1×8×8 or 1×28×28, not of 3×32×32"),
+        ({"outs": ("bars",)}, "--out bars has classes of --in bars"),
+        ({"outs": ("bars:1",)}, "--out bars:1 has classes of --in bars"),
+        ({"ins": ("bars:0-1",), "outs": ("bars:1",)}, "--out bars:1 has classes of --in bars:0-1"),
+        ({"detectors": ()}, "name at least one --detector"),
+        ({"ins": ()}, "name at least one --in"),
+        ({"outs": ()}, "name at least one --out"),
+        ({"seeds": (-1,)}, "a seed is a whole number from 0, not -1"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(planned, said, message):
+    with pytest.raises(OODBenchError) as refusal:
+        planned(words(**said))
+    assert message in str(refusal.value)
+
+
+def test_classes_of_one_data_set_can_be_told_apart(planned):
+    (task,) = planned(words(ins=("bars:0",), outs=("bars:1",)))
+    assert task.outs == ("bars:1",)
+
+
+def test_halves_and_chimeras_are_other_images_than_those_they_are_made_from(planned):
+    (task,) = planned(words(ins=("mnist5k",), outs=("halfmnist5k", "chimeramnist5k")))
+    assert task.outs == ("halfmnist5k", "chimeramnist5k")
+
+
+def test_parameters_are_named_with_their_groups():
+    registry = load_registry()
+    assert list(parameters(registry.detector("mean-distance").Params)) == ["power", "blur.strength", "blur.steps"]
+
+
+# ------------------------------------------------------------------------------------ suite files
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "suite.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_suite_has_the_words_of_the_command_line(suite):
+    (read,) = read_suite(
+        suite("""
+            title = "Bars"
+            detector = ["mean-distance", "broken"]
+            in = "bars:0"
+            out = ["bars:1", "noise"]
+            seeds = 2
+            preset = "quick"
+            precision = "bfloat16"
+            [set]
+            power = 3
+            "broken.fault" = "few"
+            mean-distance.blur.steps = 4
+        """)
+    )
+    assert read == Words(
+        detectors=("mean-distance", "broken"),
+        ins=("bars:0",),
+        outs=("bars:1", "noise"),
+        seeds=(0, 1),
+        preset="quick",
+        sets=("power=3", 'broken.fault="few"', "mean-distance.blur.steps=4"),
+        precision="bfloat16",
+        title="Bars",
+    )
+
+
+def test_run_tables_stand_on_the_words_before_them(suite, planned):
+    read = read_suite(
+        suite("""
+            detector = "mean-distance"
+            seeds = [3, 5]
+            set.power = 3
+            [[run]]
+            in = "bars:0"
+            out = "bars:1"
+            [[run]]
+            in = "bars:1"
+            out = "bars:0"
+            seed = 7
+            set.blur.steps = 2
+        """)
+    )
+    tasks = planned(*read)
+    assert [(task.run.in_dataset, task.outs, task.run.seed) for task in tasks] == [
+        ("bars:0", ("bars:1",), 3),
+        ("bars:0", ("bars:1",), 5),
+        ("bars:1", ("bars:0",), 7),
+    ]
+    assert params_of(tasks[2]) == {"power": 3, "blur": {"strength": 0, "steps": 2}}
+
+
+def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
+    (read,) = read_suite(
+        suite("""
+            detector = ["mean-distance", "broken"]
+            in = "bars"
+            out = "noise"
+            seeds = 3
+            [set]
+            mean-distance.power = 3
+            broken.fault = "few"
+        """)
+    )
+    said = Words(detectors=("mean-distance",), seeds=(9,), sets=("power=5",))
+    (task,) = planned(read.replaced_by(said))
+    assert (task.run.detector, task.run.seed, params_of(task)["power"]) == ("mean-distance", 9, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('detectors = "x"', "unknown word 'detectors'; did you mean detector?"),
+        ("detector = 3", "detector is a name or a list of names, not 3"),
+        ("in = [3]", "in is a name or a list of names, not [3]"),
+        ("preset = []", "preset is one text, not []"),
+        ("seeds = 0", "seeds is empty"),
+        ("seeds = true", "seeds is a number or a list of numbers, not True"),
+        ("seed = 1\nseeds = 2", "say seed or seeds, not both"),
+        ("set = 3", "set is a table of parameters, not 3"),
+        ("run = 3", "write runs as [[run]] tables"),
+        ('[[run]]\noutt = "x"', "unknown word 'outt'; did you mean out?"),
+        ("detector = ", "is not TOML"),
+    ],
+)
+def test_a_suite_that_makes_no_sense_is_refused(suite, text, message):
+    with pytest.raises(OODBenchError) as refusal:
+        read_suite(suite(text))
+    assert "suite.toml" in str(refusal.value)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_suite_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(OODBenchError, match=r"none.toml cannot be read: No such file"):
+        read_suite(tmp_path / "none.toml")

@@ -1,0 +1,99 @@
+"""What plugins offer, by name: near names for what does not exist, and who is to blame for what is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oodbench.errors import UnknownName
+from oodbench.plugin.registry import find_detector, find_metric, load_registry
+
+METRICS = """
+from oodbench import Metric, hookimpl
+
+@hookimpl
+def register_metrics():
+    return [OFFERS]
+"""
+
+
+def metrics(offers: str) -> str:
+    return METRICS.replace("OFFERS", offers)
+
+
+def metric(name: str) -> str:
+    return f'Metric("{name}", lambda ins, outs: 0.0, True, "always 0")'
+
+
+def test_everything_is_found_by_name_and_with_its_version(toys):
+    registry = load_registry()
+    assert registry.detector("mean-distance") is toys.MeanDistance
+    assert registry.dataset("bars").sizes == {"train": 40, "validation": 10, "test": 20}
+    assert registry.metric("auroc").higher_is_better
+    assert registry.version("detector", "mean-distance") == "1.2"
+    assert registry.plugin_of["data set", "bars"] == "toys"
+    assert registry.failures == {}
+
+
+def test_a_detector_can_be_found_by_one_that_builds_on_it(toys):
+    assert find_detector("mean-distance") == (toys.MeanDistance, "1.2")
+    with pytest.raises(UnknownName, match="unknown detector 'meandistance'; did you mean mean-distance"):
+        find_detector("meandistance")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"),
+    [("detector", "meandistance", "mean-distance"), ("dataset", "bard", "bars"), ("metric", "auc", "auroc")],
+)
+def test_near_names_are_offered(toys, kind, name, near):
+    with pytest.raises(UnknownName, match=f"unknown .* '{name}'; did you mean .*{near}"):
+        getattr(load_registry(), kind)(name)
+
+
+def test_all_names_are_offered_where_none_is_near(toys):
+    with pytest.raises(UnknownName, match="unknown detector 'xyz'; there are: broken, mean-distance"):
+        load_registry().detector("xyz")
+
+
+def test_a_name_that_is_taken_is_refused_with_both_plugins_named(install):
+    install("first", "first_module", metrics(metric("zero")))
+    install("second", "second_module", metrics(metric("zero")))
+    registry = load_registry()
+    assert registry.plugin_of["metric", "zero"] == "first"
+    assert "metric 'zero' is already offered by plugin first" in registry.failures["second"]
+
+
+def test_a_built_in_name_cannot_be_taken(install):
+    install("mine", "mine_module", metrics(metric("auroc")))
+    registry = load_registry()
+    assert registry.plugin_of["metric", "auroc"] == "builtin-metrics"
+    assert "builtin-metrics" in registry.failures["mine"]
+
+
+@pytest.mark.parametrize(
+    ("offers", "reason"),
+    [
+        (metric("Zero Point"), "metric name 'Zero Point': use small letters, digits and '-'"),
+        ("3", "TypeError: 3 is not a metric"),
+        ("*None", "TypeError"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_plugin_whose_offer_is_no_good_is_named_and_the_rest_works(install, offers, reason):
+    install("bad", "bad_module", metrics(offers))
+    install("zero", "zero_module", metrics(metric("zero")))
+    registry = load_registry()
+    assert reason in registry.failures["bad"]
+    assert "zero" in registry.metrics
+    assert "auroc" in registry.metrics
+
+
+def test_a_hook_that_ends_the_program_is_a_failure_of_its_plugin(install):
+    install("quits", "quits_module", metrics("__import__('sys').exit(2)"))
+    assert load_registry().failures["quits"] == "SystemExit: 2"
+
+
+def test_find_metric():
+    assert find_metric("auroc").compute(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == 0.875
+    with pytest.raises(UnknownName, match="did you mean auroc"):
+        find_metric("auroq")

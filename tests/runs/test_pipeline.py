@@ -1,0 +1,307 @@
+"""The whole line: nothing finished is done again, and what fails does not stop the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE
+
+import numpy as np
+import pytest
+
+from oodbench.api import Metric, Progress
+from oodbench.errors import OODBenchError, StoreError
+from oodbench.plugin.registry import load_registry
+from oodbench.runs.pipeline import Outcome, Words, evaluate_store, figure, run
+from oodbench.store.store import Store
+
+
+@pytest.fixture
+def store(tmp_path) -> str:
+    return str(tmp_path / "store")
+
+
+@pytest.fixture
+def line(toys, store):
+    """Runs the line on one store, and says what detectors were asked to do for it."""
+
+    def line(*words: Words, **options) -> tuple[Outcome, list[str]]:
+        toys.calls.clear()
+        outcome = run(*words, store=store, device="cpu", **options)
+        return outcome, list(toys.calls)
+
+    return line
+
+
+def words(**said) -> Words:
+    return Words(**{"detectors": ("mean-distance",), "ins": ("bars:0",), "outs": ("white",)} | said)
+
+
+def files(folder: str) -> dict[str, bytes]:
+    """Everything in the store but the locks."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def test_scores_and_results_are_those_of_the_detector(line, store):
+    outcome, _ = line(words())
+    (key,) = outcome.keys
+    mean = np.mean([image for image, label in bars("train") if label == 0], axis=0)
+    expected = [np.square(image - mean).mean() for image, label in bars("test") if label == 0]
+    np.testing.assert_allclose(Store(store).read_scores(key, None).values, expected, rtol=1e-5)
+    np.testing.assert_allclose(Store(store).read_scores(key, "white").values, np.square(1 - mean).mean(), rtol=1e-5)
+    assert set(outcome.results["metric"]) == set(load_registry().metrics)
+    auroc = outcome.results.set_index("metric").loc["auroc"]
+    assert (auroc["value"], auroc["n_in"], auroc["n_out"]) == (1.0, 10, 20)
+
+
+def bars(split: str):
+    import oodbench_toys
+
+    images = oodbench_toys.load_bars(split, Path(), None)
+    return zip(images.images.astype(np.float64) / 255, images.labels, strict=True)
+
+
+def test_the_same_call_again_fits_scores_and_writes_nothing(line, store):
+    first, done = line(words(outs=("white", "bars:1"), seeds=(0, 1)))
+    assert done == ["fit bars:0 seed 0", *["score"] * 3, "fit bars:0 seed 1", *["score"] * 3]
+    before = files(store)
+    second, done_again = line(words(outs=("white", "bars:1"), seeds=(0, 1)))
+    assert done_again == []
+    assert files(store) == before
+    assert second.results.equals(first.results)
+
+
+def test_another_out_set_costs_no_fit(line):
+    line(words())
+    outcome, done = line(words(outs=("bars:1",)))
+    assert done == ["load_state", "score"]
+    assert set(outcome.results["out_dataset"]) == {"bars:1"}
+
+
+def test_reloaded_weights_give_the_same_scores(line, store):
+    line(words(outs=("white",)))
+    (key,) = Store(store).keys()
+    at_once = Store(store).read_scores(key, "white").values
+    (Path(store) / key / "scores" / "white.parquet").unlink()
+    line(words(outs=("white",)))
+    np.testing.assert_array_equal(Store(store).read_scores(key, "white").values, at_once)
+
+
+def test_force_does_it_all_again(line):
+    line(words())
+    _, done = line(words(), force=True)
+    assert done == ["fit bars:0 seed 0", "score", "score"]
+
+
+def test_other_parameters_are_another_run(line):
+    first, _ = line(words())
+    second, done = line(words(sets=("power=1",)))
+    assert "fit bars:0 seed 0" in done
+    assert first.keys != second.keys
+    assert set(second.results["run"]) == set(second.keys)
+
+
+def test_what_fails_does_not_stop_the_rest(line, store):
+    outcome, _ = line(
+        words(detectors=("broken", "mean-distance"), ins=("absent", "bars:0"), sets=("broken.fault=fit",))
+    )
+    assert len(outcome.keys) == 1
+    assert set(outcome.results["detector"]) == {"mean-distance"}
+    errors = {failure.run: failure.error for failure in outcome.failures}
+    assert errors["broken on bars:0, fault=fit, seed 0"] == "RuntimeError: the loss is not finite"
+    assert "images.npy is missing" in errors["mean-distance on absent, seed 0"]
+    assert len(errors) == 3
+    recorded = Store(store).failures()
+    assert len(recorded) == 3
+    assert any("raise RuntimeError" in failure["traceback"] for failure in recorded)
+
+
+def test_an_out_set_that_fails_does_not_stop_the_others(line, store):
+    settings = ("fault=nan", "only=1.0")  # NaN for white images only
+    outcome, _ = line(words(detectors=("broken",), outs=("white", "bars:1"), sets=settings))
+    (failure,) = outcome.failures
+    assert failure.out_dataset == "white"
+    assert failure.error == "broken gave NaN or infinity for 3 of 20 images of white"
+    assert set(outcome.results["out_dataset"]) == {"bars:1"}
+    assert Store(store).out_datasets(outcome.keys[0]) == ["bars:1"]
+
+
+def test_success_strikes_a_failure_off_the_record(line, store, toys, monkeypatch):
+    def absent(self, train, validation, context):
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as unlucky:
+        unlucky.setattr(toys.MeanDistance, "fit", absent)
+        outcome, _ = line(words())
+    assert [failure.error for failure in outcome.failures] == ["RuntimeError: out of luck"]
+    assert len(Store(store).failures()) == 1
+    outcome, _ = line(words())
+    assert outcome.failures == []
+    assert Store(store).failures() == []
+
+
+def test_ctrl_c_is_not_taken_for_a_failure(line, store):
+    with pytest.raises(KeyboardInterrupt):
+        line(words(detectors=("broken",), sets=("fault=interrupt",)))
+    assert Store(store).failures() == []
+    assert Store(store).keys() == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"detectors": ("mean-distance", "nothing")},
+        {"outs": ("white", "nothing")},
+        {"sets": ("power=-1",)},
+        {"ins": ("bars:0", "photos")},
+    ],
+)
+def test_one_bad_word_and_nothing_is_done_or_written(line, store, toys, said):
+    with pytest.raises(OODBenchError):
+        line(words(**said))
+    assert toys.calls == []
+    assert not Path(store).exists()
+
+
+def test_progress_hears_of_every_run(line):
+    class Heard(Progress):
+        def __init__(self):
+            self.texts: list[str] = []
+
+        def message(self, text):
+            self.texts.append(text)
+
+    heard = Heard()
+    line(words(seeds=(0, 1)), progress=heard)
+    line(words(seeds=(1,)), progress=heard)
+    assert heard.texts == [
+        "[1/2] mean-distance on bars:0, seed 0: fitting to 20 images",
+        "[2/2] mean-distance on bars:0, seed 1: fitting to 20 images",
+        "[1/1] mean-distance on bars:0, seed 1: fitted already",
+    ]
+
+
+def test_progress_hears_of_decoding_once_a_data_set(line):
+    class Heard(Progress):
+        def __init__(self):
+            self.shares: list[tuple[str, float]] = []
+
+        def advance(self, phase, share, epoch, values):
+            if phase.startswith("decoding"):
+                self.shares.append((phase, share))
+
+    heard = Heard()
+    line(words(), progress=heard)
+    assert {phase for phase, _ in heard.shares} >= {"decoding bars train", "decoding white test"}
+    assert max(share for _, share in heard.shares) == 1
+    heard.shares.clear()
+    line(words(seeds=(1,)), progress=heard)
+    assert heard.shares == []
+
+
+def test_two_processes_on_one_store_fit_each_run_once(toys, store):
+    command = [sys.executable, "-m", "oodbench", "run", "--detector", "mean-distance", "--in", "bars:0"]
+    command += ["--out", "white", "--seeds", "3", "--store", store, "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) for _ in range(2)]
+    ends = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert ends[0][0] == ends[1][0]
+    assert sum(stderr.count("fitting to") for _, stderr in ends) == 3
+    assert sum(stderr.count("fitted already") for _, stderr in ends) == 3
+
+
+@pytest.mark.parametrize("outs", [(), ("white",)])
+def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(line, store, tmp_path, outs):
+    if outs:
+        line(words(outs=outs))
+    asked = words(outs=("bars:1",))
+    with pytest.raises(StoreError, match="no scores of bars:1 in the store; `oodbench run --detector mean-distance"):
+        figure(asked, path=tmp_path / "figure.png", store=store)
+
+
+# ------------------------------------------------------------------------------- damage and repair
+
+
+@pytest.mark.parametrize("name", ["scores/in.parquet", "results.parquet", "run.json"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_truncated_file_is_named_and_made_again(line, store, name, force):
+    """Once it is deleted, or with --force; only the record of the fit costs the fit."""
+    outcome, _ = line(words())
+    path = Path(store, outcome.keys[0], name)
+    path.write_bytes(path.read_bytes()[:40])
+    outcome, _ = line(words())
+    (failure,) = outcome.failures
+    assert str(path) in failure.error
+    assert ("--force" if name == "run.json" else "delete it, and") in failure.error
+    if not force:
+        path.unlink()
+    outcome, _ = line(words(), force=force)
+    assert outcome.failures == []
+    assert len(outcome.results) == len(load_registry().metrics)
+
+
+def test_truncated_weights_are_named_when_they_are_needed(line, store):
+    outcome, _ = line(words())
+    path = Path(store, outcome.keys[0], "weights.safetensors")
+    path.write_bytes(path.read_bytes()[:40])
+    assert line(words())[0].failures == []
+    outcome, _ = line(words(outs=("white", "bars:1")))
+    (failure,) = outcome.failures
+    assert failure.out_dataset == "bars:1"
+    assert str(path) in failure.error
+
+
+def test_truncated_scores_of_an_out_set_leave_the_others_alone(line, store):
+    outcome, _ = line(words(outs=("white", "bars:1")))
+    path = Path(store, outcome.keys[0], "scores", "white.parquet")
+    path.write_bytes(path.read_bytes()[:40])
+    outcome, _ = line(words(outs=("white", "bars:1")))
+    (failure,) = outcome.failures
+    assert failure.out_dataset == "white"
+    assert str(path) in failure.error
+    assert set(outcome.results["out_dataset"]) == {"bars:1"}
+
+
+# ---------------------------------------------------------------------------------------- evaluate
+
+
+def test_a_new_metric_needs_no_detector(line, store, toys):
+    line(words(seeds=(0, 1)))
+    toys.calls.clear()
+    gap = Metric("gap", lambda ins, outs: float(outs.min() - ins.max()), True, "least out minus greatest in")
+    outcome = evaluate_store(store, [gap])
+    assert toys.calls == []
+    assert outcome.failures == []
+    for row in outcome.results[outcome.results["metric"] == "gap"].itertuples():
+        ins, outs = (Store(store).read_scores(row.run, name).values for name in (None, "white"))
+        assert row.value == outs.min() - ins.max()
+    assert set(outcome.results["metric"]) == {"gap", *load_registry().metrics}
+
+
+def test_evaluate_names_a_damaged_file_and_goes_on(line, store):
+    outcome, _ = line(words(seeds=(0, 1)))
+    path = Path(store, outcome.keys[0], "scores", "white.parquet")
+    path.write_bytes(path.read_bytes()[:40])
+    outcome = evaluate_store(store)
+    (failure,) = outcome.failures
+    assert str(path) in failure.error
+    assert set(outcome.results["seed"]) == {1}
+
+
+def test_there_is_nothing_to_evaluate_in_an_empty_store(store):
+    with pytest.raises(StoreError, match="there is no finished run in"):
+        evaluate_store(store, [])
+    assert not Path(store).exists()
+
+
+def test_a_run_records_its_preset_and_parameters(line, store):
+    outcome, _ = line(words(preset="quick", sets=("blur.steps=2",)))
+    record, provenance = Store(store).read_run(outcome.keys[0])
+    assert record.preset == "quick, blur.steps=2"
+    assert json.loads(record.params) == {"power": 2.0, "blur": {"strength": 0.5, "steps": 2}}
+    assert provenance.plugin == "toys"

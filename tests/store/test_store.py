@@ -1,0 +1,566 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import uuid
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from pyarrow import parquet
+
+import oodbench
+from oodbench.api import Provenance, Result, Run, Scores
+from oodbench.errors import StoreError
+from oodbench.store.store import RUN_COLUMNS, Store
+
+KEY = "ae-mnist_0-8-s3-01234567"
+RUN = Run("ae", "0.2", '{"latent_dim": 8}', "mnist:0-8", seed=3, precision="bfloat16", preset="quick")
+PROVENANCE = Provenance(
+    oodbench="0.1.0",
+    plugin="ae",
+    plugin_version="0.2",
+    torch="2.11",
+    python="3.11",
+    commit="",
+    device="cpu",
+    fit_seconds=1.25,
+    peak_memory_mib=100.5,
+    parameters=1234,
+    images={"train": 700, "validation": 80, "test": 100},
+    created="2030-01-01T00:00:00+00:00",
+    notes=("restarted once", "700 of 54,000 images"),
+    in_images="c" * 16,
+)
+WEIGHTS = {
+    "w": torch.arange(6.0).reshape(2, 3).T,
+    "shared.w": torch.ones(2),
+    "half": torch.ones(1, dtype=torch.bfloat16),
+}
+HISTORY = [{"phase": "pretrain", "epoch": 0, "loss": 0.5}, {"phase": "train", "epoch": 0, "energy_in": 0.1}]
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request, tmp_path):
+    return Store(
+        str(tmp_path / "not" / "yet" / "there") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def local(folder):
+    return Store(str(folder))
+
+
+def scores(dataset="mnist:9", values=(0.25, -1e-300, 1 / 3), fingerprint="a" * 16):
+    values = np.asarray(values, dtype=np.float64)
+    indices = np.arange(len(values)) * 7
+    return Scores(dataset, "test", fingerprint, indices, indices % 10, values, 123.5, "cpu")
+
+
+def result(out_dataset="mnist:9", metric="auroc", value=0.25, key=KEY):
+    return Result(key, "ae", "mnist:0-8", out_dataset, 3, metric, value, 3, 3)
+
+
+def fit(store, key=KEY, run=RUN, provenance=PROVENANCE):
+    store.write_fit(key, run, provenance, WEIGHTS, HISTORY)
+
+
+def assert_same(left, right):
+    np.testing.assert_equal(asdict(left), asdict(right))
+    assert left.values.dtype == np.float64
+    assert left.indices.dtype == left.labels.dtype == np.int64
+
+
+# ------------------------------------------------------------------------------------ round trips
+
+
+def test_a_fit_comes_back_as_it_was(store):
+    assert store.keys() == []
+    assert not store.is_fitted(KEY)
+    fit(store)
+    assert store.keys() == [KEY]
+    assert store.is_fitted(KEY)
+    run, provenance = store.read_run(KEY)
+    assert (run, run.preset, provenance) == (RUN, "quick", PROVENANCE)
+    weights = store.read_weights(KEY, "cpu")
+    assert weights.keys() == WEIGHTS.keys()
+    assert all(
+        torch.equal(weights[name], WEIGHTS[name]) and weights[name].dtype == WEIGHTS[name].dtype for name in WEIGHTS
+    )
+    pandas.testing.assert_frame_equal(store.read_history(KEY), pandas.DataFrame(HISTORY))
+
+
+def test_tensors_that_share_memory_and_no_history_can_be_kept(store):
+    tied = torch.arange(4.0)
+    store.write_fit(KEY, RUN, PROVENANCE, {"a": tied, "b": tied, "c": tied[1:]}, [])
+    assert torch.equal(store.read_weights(KEY)["c"], torch.tensor([1.0, 2, 3]))
+    assert len(store.read_history(KEY)) == 0
+
+
+def test_a_detector_that_learns_nothing_can_be_kept(store):
+    store.write_fit(KEY, RUN, PROVENANCE, {}, [])
+    assert store.read_weights(KEY) == {}
+
+
+def test_scores_come_back_as_they_were(store):
+    inside, outside = scores("mnist:0-8"), scores("mnist:9", np.random.default_rng(0).normal(size=1000))
+    store.write_scores(KEY, inside, out=False)
+    store.write_scores(KEY, outside, out=True)
+    store.write_scores(KEY, scores("noise"), out=True)
+    assert_same(store.read_scores(KEY, None), inside)
+    assert_same(store.read_scores(KEY, "mnist:9"), outside)
+    assert store.out_datasets(KEY) == ["mnist:9", "noise"]
+
+
+def test_scores_of_the_validation_splits_are_kept_apart(store):
+    fit(store)
+    for dataset, out in (("mnist:0-8", False), ("mnist:9", True)):
+        store.write_scores(KEY, scores(dataset, [1]), out=out)
+    store.write_results(KEY, [result()])
+    validation = replace(scores("mnist:9", [2, 3]), split="validation")
+    assert not store.has_scores(KEY, "mnist:9", "a" * 16, "validation")
+    store.write_scores(KEY, validation, out=True)
+    store.write_scores(KEY, replace(scores("mnist:0-8", [4]), split="validation"), out=False)
+    store.write_scores(KEY, replace(scores("noise", [5]), split="validation"), out=True)
+    assert store.has_scores(KEY, "mnist:9", "a" * 16, "validation")
+    assert_same(store.read_scores(KEY, "mnist:9", "validation"), validation)
+    assert store.read_scores(KEY, None, "validation").values == [4]
+    assert [store.read_scores(KEY, name).values for name in (None, "mnist:9")] == [[1], [1]]
+    assert store.out_datasets(KEY) == ["mnist:9"]
+    assert len(store.read_results()) == 1
+
+
+def test_a_tuning_comes_back_as_it_was(store):
+    assert store.read_tuning("ae-mnist-0") is None
+    store.write_tuning("ae-mnist-0", {"chosen": {"latent_dim": "8"}, "points": [0.25]})
+    store.write_tuning("ae-mnist-0", {"chosen": None, "points": [1 / 3]})
+    assert store.read_tuning("ae-mnist-0") == {"chosen": None, "points": [1 / 3]}
+    assert store.where_tuning("ae-mnist-0").endswith("tunings/ae-mnist-0.json")
+    assert store.keys() == []
+
+
+def test_the_in_data_can_be_an_out_data_set_too(store):
+    store.write_scores(KEY, scores("mnist", [1]), out=False)
+    store.write_scores(KEY, scores("mnist", [2]), out=True)
+    assert store.read_scores(KEY, None).values == [1]
+    assert store.read_scores(KEY, "mnist").values == [2]
+    with pytest.raises(StoreError, match="'in'"):
+        store.write_scores(KEY, scores("in", [3]), out=True)
+
+
+def test_scores_of_other_images_do_not_count(store):
+    assert not store.has_scores(KEY, "mnist:9", "a" * 16)
+    store.write_scores(KEY, scores(fingerprint="a" * 16), out=True)
+    assert store.has_scores(KEY, "mnist:9", "a" * 16)
+    assert not store.has_scores(KEY, "mnist:9", "b" * 16)
+    assert not store.has_scores(KEY, None, "a" * 16)
+
+
+def test_results_are_replaced_per_out_data_set_and_metric(store):
+    fit(store)
+    store.write_results(KEY, [result(value=0.1), result("noise", value=0.2), result(metric="fpr95_in", value=0.3)])
+    store.write_results(KEY, [result(value=0.9)])
+    results = store.read_results()
+    found = {(row.out_dataset, row.metric): row.value for row in results.itertuples()}
+    assert found == {("mnist:9", "auroc"): 0.9, ("noise", "auroc"): 0.2, ("mnist:9", "fpr95_in"): 0.3}
+
+
+def test_results_do_not_outlive_the_scores_they_were_made_from(store):
+    fit(store)
+    store.write_results(KEY, [result("mnist:9"), result("noise")])
+    store.write_scores(KEY, scores("mnist:9", [5]), out=True)
+    assert list(store.read_results().out_dataset) == ["noise"]
+    store.write_scores(KEY, scores("mnist:0-8", [5]), out=False)
+    assert len(store.read_results()) == 0
+
+
+def test_a_result_is_read_with_the_facts_of_its_run(store):
+    fit(store)
+    store.write_results(KEY, [result(value=0.1)])
+    (row,) = store.read_results().to_dict("records")
+    assert row == {
+        **vars(result(value=0.1)),
+        "preset": "quick",
+        "precision": "bfloat16",
+        "plugin_version": "0.2",
+        "params": '{"latent_dim": 8}',
+        "device": "cpu",
+        "fit_seconds": 1.25,
+        "parameters": 1234,
+        "notes": "restarted once; 700 of 54,000 images",
+        "n_train": 700,
+        "in_images": "c" * 16,
+    }
+
+
+def test_results_of_finished_runs_only_or_of_those_asked_for(store):
+    assert list(store.read_results().columns) == [*vars(result()), *RUN_COLUMNS]
+    for key in ("a-s0", "b-s0"):
+        fit(store, key)
+        store.write_results(key, [result(key=key)])
+    store.write_results("unfinished", [result(key="unfinished")])
+    assert list(store.read_results().run) == ["a-s0", "b-s0"]
+    assert list(store.read_results(["b-s0"]).run) == ["b-s0"]
+    with pytest.raises(StoreError, match="unfinished"):
+        store.read_results(["unfinished"])
+
+
+def test_scores_of_an_earlier_fit_are_not_the_next_ones(store):
+    """As they are left where ``clear`` is killed after the run's record and before the rest."""
+    fit(store)
+    store.write_scores(KEY, scores("noise"), out=True)
+    store.write_results(KEY, [result("noise")])
+    store.files.remove(f"{KEY}/run.json")
+    fit(store)
+    assert not store.has_scores(KEY, "noise", "a" * 16)
+    assert len(store.read_results()) == 0
+
+
+def test_a_failure_of_two_long_names_can_be_recorded(store):
+    of_in, of_out = (f"mnist:{','.join(digit * 58)}" for digit in "01")
+    run = replace(RUN, in_dataset=of_in)
+    for out in (of_out, of_out[:-2]):
+        store.write_failure(run, out, "ScoreError: NaN", "Traceback …")
+    assert {failure["out_dataset"] for failure in store.failures()} == {of_out, of_out[:-2]}
+    store.clear_failure(run, of_out)
+    assert [failure["out_dataset"] for failure in store.failures()] == [of_out[:-2]]
+
+
+def test_failures_are_listed_until_cleared(store):
+    assert store.failures() == []
+    store.write_failure(RUN, None, "FitError: dead", "Traceback …")
+    store.write_failure(RUN, "noise", "ScoreError: NaN", "Traceback …")
+    store.write_failure(RUN, "noise", "ScoreError: NaN again", "Traceback …")
+    store.write_failure(replace(RUN, params="{}"), None, "FitError: other parameters", "Traceback …")
+    found = {(each["params"], each["out_dataset"]): each["error"] for each in store.failures()}
+    assert found == {
+        (RUN.params, None): "FitError: dead",
+        (RUN.params, "noise"): "ScoreError: NaN again",
+        ("{}", None): "FitError: other parameters",
+    }
+    assert {each["detector"] for each in store.failures()} == {"ae"}
+    store.clear_failure(replace(RUN, params="{}"), None)
+    store.clear_failure(RUN, None)
+    assert [failure["out_dataset"] for failure in store.failures()] == ["noise"]
+    store.clear_failure(RUN, None)
+    store.clear_failure(RUN, "noise")
+    assert store.failures() == []
+
+
+def test_a_checkpoint_comes_back_until_the_fit_is_finished(store):
+    checkpoints = store.checkpoints(KEY)
+    assert checkpoints.load() is None
+    state = {"epoch": 3, "phase": "train", "net": {"w": torch.ones(2)}, "history": [{"loss": 0.5}], "none": None}
+    checkpoints.save({"epoch": 1})
+    checkpoints.save(state)
+    loaded = store.checkpoints(KEY).load()
+    assert torch.equal(loaded["net"].pop("w"), state["net"].pop("w"))
+    assert loaded == state
+    assert store.keys() == []
+    fit(store)
+    assert checkpoints.load() is None
+
+
+def test_clear_removes_all_of_one_run(store):
+    for key in (KEY, "other"):
+        fit(store, key)
+        store.write_scores(key, scores(), out=True)
+        store.write_results(key, [result(key=key)])
+        store.checkpoints(key).save({"epoch": 1})
+    store.clear(KEY)
+    assert store.keys() == ["other"]
+    assert store.checkpoints(KEY).load() is None
+    assert not store.has_scores(KEY, "mnist:9", "a" * 16)
+    assert store.has_scores("other", "mnist:9", "a" * 16)
+    store.clear("never was")
+
+
+# ------------------------------------------------------------------------------- whole or not at all
+
+
+def test_a_crash_before_the_move_leaves_the_old_file(local, folder, monkeypatch):
+    local.write_scores(KEY, scores(values=[1]), out=True)
+
+    def crash(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            local.write_scores(KEY, scores(values=[2]), out=True)
+    assert local.read_scores(KEY, "mnist:9").values == [1]
+    assert os.listdir(folder / KEY / "scores") == ["mnist_9.parquet"]
+
+
+def test_what_a_killed_process_left_is_never_read(local, folder):
+    fit(local)
+    local.write_scores(KEY, scores(), out=True)
+    local.write_failure(RUN, None, "e", "t")
+    for place, name in [(f"{KEY}/scores", ".noise.parquet.0f"), ("failures", ".x.json.0f"), (".", ".probe.0f")]:
+        (folder / place / name).write_bytes(b"half a fi")
+    assert local.out_datasets(KEY) == ["mnist:9"]
+    assert len(local.failures()) == 1
+    assert local.keys() == [KEY]
+
+
+def test_a_fit_that_broke_off_while_being_kept_is_not_finished(local, folder):
+    with pytest.raises(TypeError):
+        local.write_fit(KEY, RUN, replace(PROVENANCE, commit=object()), WEIGHTS, HISTORY)
+    assert (folder / KEY / "weights.safetensors").exists()
+    assert local.keys() == []
+
+
+def test_the_layout(local, folder):
+    with local.claim(KEY):
+        fit(local)
+        local.write_scores(KEY, scores("mnist:0-8"), out=False)
+        local.write_scores(KEY, scores("mnist:9"), out=True)
+        local.write_results(KEY, [result()])
+    files = {str(path.relative_to(folder / KEY)) for path in (folder / KEY).rglob("*") if path.is_file()}
+    assert files == {
+        ".lock",
+        "run.json",
+        "weights.safetensors",
+        "history.parquet",
+        "scores/in.parquet",
+        "scores/mnist_9.parquet",
+        "results.parquet",
+    }
+    table = parquet.read_table(folder / KEY / "scores" / "mnist_9.parquet")
+    assert {name: str(table.schema.field(name).type) for name in table.column_names} == {
+        "index": "int64",
+        "label": "int64",
+        "score": "double",
+    }
+    assert json.loads((folder / KEY / "run.json").read_text())["run"]["in_dataset"] == "mnist:0-8"
+
+
+def test_a_clear_that_broke_off_leaves_no_finished_run(local, monkeypatch):
+    fit(local)
+    remove, removed = os.remove, []
+
+    def crash_at_the_second(path):
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "remove", crash_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            local.clear(KEY)
+    assert local.keys() == []
+
+
+# ------------------------------------------------------------------------------------ bad files
+
+READERS = {
+    "run.json": lambda store: store.read_results(),
+    "weights.safetensors": lambda store: store.read_weights(KEY),
+    "history.parquet": lambda store: store.read_history(KEY),
+    "results.parquet": lambda store: store.read_results(),
+    "scores/in.parquet": lambda store: store.read_scores(KEY, None),
+    "scores/mnist_9.parquet": lambda store: store.has_scores(KEY, "mnist:9", "a" * 16),
+}
+
+
+AGAIN = dict.fromkeys(READERS, "); `oodbench run` with --force makes it again") | {
+    "results.parquet": "); delete it, and `oodbench evaluate` makes it again",
+    "scores/in.parquet": "); delete it, and `oodbench run` or `tune` scores these images again",
+    "scores/mnist_9.parquet": "); delete it, and `oodbench run` or `tune` scores these images again",
+}
+
+
+@pytest.fixture
+def full(local):
+    fit(local)
+    local.write_scores(KEY, scores("mnist:0-8"), out=False)
+    local.write_scores(KEY, scores("mnist:9"), out=True)
+    local.write_results(KEY, [result()])
+    return local
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_truncated_file_is_named_with_what_to_do_and_redone(full, folder, name, kept):
+    path = folder / KEY / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(StoreError) as caught:
+        READERS[name](full)
+    message = str(caught.value)
+    assert f"{path} is damaged" in message
+    assert AGAIN[name] in message
+    assert "\n" not in message
+    full.clear(KEY)
+    fit(full)
+    assert full.read_run(KEY)[0] == RUN
+
+
+def test_flipped_bits_in_the_scores_are_noticed(local, folder):
+    """The pages carry checksums: no wrong score is read from a file that looks whole."""
+    local.write_scores(KEY, scores(values=np.random.default_rng(0).normal(size=500)), out=True)
+    path = folder / KEY / "scores" / "mnist_9.parquet"
+    whole = path.read_bytes()
+    true = local.read_scores(KEY, "mnist:9")
+    for position in range(4, len(whole) // 2, 97):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
+        try:
+            read = local.read_scores(KEY, "mnist:9")
+        except StoreError:
+            continue
+        assert_same(read, true)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"run": {}}', '{"run": {"colour": 1}, "provenance": {"notes": []}}'])
+def test_a_record_of_another_kind_is_named(full, folder, text):
+    (folder / KEY / "run.json").write_text(text)
+    with pytest.raises(StoreError, match=r"run\.json is damaged"):
+        full.read_run(KEY)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.parquet", "scores/in.parquet"])
+def test_a_missing_file_is_named(full, folder, name):
+    (folder / KEY / name).unlink()
+    again = AGAIN[name].removeprefix("); ").removeprefix("delete it, and ")
+    with pytest.raises(StoreError, match=f"{name} is missing; {again}"):
+        READERS[name](full)
+
+
+def test_a_damaged_checkpoint_is_as_none(local, folder):
+    checkpoints = local.checkpoints(KEY)
+    checkpoints.save({"w": torch.ones(1000)})
+    path = folder / KEY / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert checkpoints.load() is None
+    checkpoints.save({"epoch": 2})
+    assert checkpoints.load() == {"epoch": 2}
+
+
+def test_a_checkpoint_cannot_run_code(local):
+    checkpoints = local.checkpoints(KEY)
+    checkpoints.save({"path": Path("x")})  # an object of a class that is not among the plain ones
+    assert checkpoints.load() is None
+
+
+# ----------------------------------------------------------------------------- places that cannot be
+
+
+def test_a_place_below_a_file_is_not_writable(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = Store(str(tmp_path / "file" / "store"))
+    with pytest.raises(StoreError, match=r"file/store is not writable: .*; choose another with --store"):
+        store.check_writable()
+    with pytest.raises(StoreError, match=r"results\.parquet cannot be written"):
+        store.write_results(KEY, [result()])
+    with pytest.raises(StoreError, match="cannot be written"), store.claim(KEY):
+        pass
+    assert store.keys() == []
+    assert store.failures() == []
+
+
+def test_a_file_system_that_is_not_known_is_refused():
+    with pytest.raises(StoreError, match=r"nowhere://x cannot be used"):
+        Store("nowhere://x")
+
+
+def test_a_writable_place_passes_and_is_left_empty(store):
+    store.check_writable()
+    store.check_writable()
+    assert store.files.names(hidden=True) == []
+
+
+def test_a_full_disk_is_one_line_that_names_the_file_and_keeps_the_old_one(local, folder):
+    """The limit on file sizes stands in for the full disk: both are an OSError while writing."""
+    local.write_scores(KEY, scores(values=[1]), out=True)
+    many = scores(values=np.random.default_rng(0).normal(size=5000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(StoreError) as caught:
+            local.write_scores(KEY, many, out=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"mnist_9.parquet cannot be written: {os.strerror(errno.EFBIG)}" in str(caught.value)
+    assert local.read_scores(KEY, "mnist:9").values == [1]
+    assert os.listdir(folder / KEY / "scores") == ["mnist_9.parquet"]
+
+
+# ------------------------------------------------------------------------------------ two processes
+
+HOLDER = """
+import sys
+from oodbench.store.store import Store
+from oodbench.api import Result
+store, key = Store(sys.argv[1]), sys.argv[2]
+with store.claim(key):
+    print("claimed", flush=True)
+    sys.stdin.readline()
+    store.write_results(key, [Result(key, "ae", "mnist:0-8", "mnist:9", 3, "auroc", 0.75, 3, 3)])
+"""
+
+
+@pytest.fixture
+def holder(folder):
+    """Another process that claims the run, and goes on when it is sent a line."""
+    env = {**os.environ, "PYTHONPATH": str(Path(oodbench.__file__).parents[1])}
+    command = [sys.executable, "-c", HOLDER, str(folder), KEY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout.readline() == "claimed\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_waits_and_then_finds_what_the_first_made(local, holder):
+    said = []
+
+    def on_wait(message):
+        assert local._results(KEY) == []
+        said.append(message)
+        holder.stdin.write("go on\n")
+        holder.stdin.flush()
+
+    with local.claim(KEY, on_wait):
+        assert [row["value"] for row in local._results(KEY)] == [0.75]
+    assert said == [f"waiting for another process that works on {KEY}"]
+
+
+def test_another_run_need_not_wait(local, holder):
+    with local.claim("another-run", pytest.fail):
+        pass
+
+
+def test_the_claim_of_a_killed_process_vanishes(local, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with local.claim(KEY, pytest.fail):
+        assert local._results(KEY) == []
+
+
+def test_clear_keeps_the_claim(local, folder):
+    with local.claim(KEY):
+        lock = (folder / KEY / ".lock").stat().st_ino
+        fit(local)
+        local.clear(KEY)
+        assert (folder / KEY / ".lock").stat().st_ino == lock
+
+
+def test_a_claim_ends_with_an_error_too(store):
+    with pytest.raises(ZeroDivisionError), store.claim(KEY):
+        1 / 0  # noqa: B018
+    with store.claim(KEY, pytest.fail):
+        pass
