@@ -12,21 +12,24 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.machine import describe, median
-from oodbench.runs.pipeline import Words, run
+from oodbench.runs.pipeline import RunRequest, run
 from oodbench.store.store import Store
 
 
-def measure(words: Words, sizes: Sequence[int], store: str = "results/batch-size", jobs: int = 1) -> str:
+def measure(words: RunRequest, sizes: Sequence[int], store: str = "results/batch-size", jobs: int = 1) -> str:
     """A section of the page: AUROC by batch size, mean ± sample standard deviation over seeds; seconds of a fit."""
-    lines = [f"| batch | {' | '.join(words.outs)} | seconds of a fit |", "|---" * (len(words.outs) + 2) + "|"]
+    lines = [
+        f"| batch | {' | '.join(words.out_datasets)} | seconds of a fit |",
+        "|---" * (len(words.out_datasets) + 2) + "|",
+    ]
     for size in sizes:
-        asked = words.replaced_by(Words(detectors=("ebae",), sets=(*words.sets, f"batch_size={size}")))
+        asked = words.overridden_by(RunRequest(detectors=("ebae",), sets=(*words.sets, f"batch_size={size}")))
         outcome = run(asked, store=store, jobs=jobs)
         auroc = outcome.results.query("metric == 'auroc'").groupby("out_dataset").value
-        cells = [f"{auroc.get_group(out).mean():.3f} ± {auroc.get_group(out).std():.3f}" for out in words.outs]
+        cells = [f"{auroc.get_group(out).mean():.3f} ± {auroc.get_group(out).std():.3f}" for out in words.out_datasets]
         seconds = median([Store(store).read_run(key)[1].fit_seconds for key in outcome.keys])
         lines.append(f"| {size} | {' | '.join(cells)} | {seconds:.0f} |")
-    heading = f"EBAE on {', '.join(words.ins)}, preset {words.preset}, {len(words.seeds)} seeds; AUROC."
+    heading = f"EBAE on {', '.join(words.in_datasets)}, preset {words.preset}, {len(words.seeds)} seeds; AUROC."
     return f"### Batch size\n\n{heading}\n\n" + "\n".join(lines)
 
 
@@ -42,10 +45,14 @@ if __name__ == "__main__":
     parser.add_argument("--store", default="results/batch-size")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
-    chosen = Words(
-        ins=(given.in_dataset,), outs=tuple(given.out), seeds=tuple(range(given.seeds)), preset=given.preset,
-        sets=tuple(given.set), precision=given.precision,
-    )  # fmt: skip
+    chosen = RunRequest(
+        in_datasets=(given.in_dataset,),
+        out_datasets=tuple(given.out),
+        seeds=tuple(range(given.seeds)),
+        preset=given.preset,
+        sets=tuple(given.set),
+        precision=given.precision,
+    )
     print(
         describe(), measure(chosen, [int(size) for size in given.sizes.split(",")], given.store, given.jobs), sep="\n\n"
     )

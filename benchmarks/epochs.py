@@ -22,7 +22,7 @@ from oodbench.plan.tasks import plan
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.fitting import new_detector, run_key, score
-from oodbench.runs.pipeline import Words, cache_folder, data_folder
+from oodbench.runs.pipeline import RunRequest, cache_folder, data_folder
 from oodbench.store.store import Store
 
 
@@ -31,25 +31,25 @@ class Spoken(Progress):
         print(text, flush=True)
 
 
-def curve(words: Words, path: Path, data_dir: Path, device: str, store: str) -> None:
+def curve(words: RunRequest, path: Path, data_dir: Path, device: str, store: str) -> None:
     """Fit the one run that the words name and write its curve."""
     registry = load_registry()
     loader = Loader(registry, data_dir, cache_folder())
     (task,) = plan([words], registry, loader)
     splits = {split: loader.load(task.run.in_dataset, split) for split in ("train", "validation", "test")}
-    outs = [loader.load(name, "test", splits["test"].shape) for name in task.outs]
+    out_datasets = [loader.load(name, "test", splits["test"].shape) for name in task.out_datasets]
     key = run_key(task.run, splits)
     detector = new_detector(task.run, splits, registry)
     auroc = registry.metric("auroc").compute
     started = time.monotonic()
 
-    def after_epoch(phase: str, epoch: int) -> None:
+    def on_epoch_end(phase: str, epoch: int) -> None:
         if not hasattr(detector, "model"):
             return  # pre-training: the detector has no weights of its own yet
         quiet = Context(context.device, precision=context.precision)
         in_values = score(detector, splits["test"], quiet).values
         row = {"phase": phase, "epoch": epoch, "seconds": round(time.monotonic() - started)}
-        row |= {out.name: round(auroc(in_values, score(detector, out, quiet).values), 4) for out in outs}
+        row |= {out.name: round(auroc(in_values, score(detector, out, quiet).values), 4) for out in out_datasets}
         row |= {name: context.history[-1].get(name) for name in ("positive_energy", "negative_energy")}
         new = not path.exists()
         with path.open("a", newline="") as file:
@@ -61,7 +61,7 @@ def curve(words: Words, path: Path, data_dir: Path, device: str, store: str) -> 
 
     context = Context(
         find_device(device), task.run.seed, task.run.precision, Spoken(), Store(store).checkpoints(key),
-        after_epoch=after_epoch,
+        on_epoch_end=on_epoch_end,
     )  # fmt: skip
     print(key, {split: len(images) for split, images in splits.items()}, task.run.params, sep="\n", flush=True)
     detector.fit(splits["train"], splits["validation"], context)
@@ -83,7 +83,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    chosen = Words(
+    chosen = RunRequest(
         (given.detector,), (given.in_dataset,), tuple(given.out), (given.seed,), given.preset, tuple(given.set),
         given.precision,
     )  # fmt: skip

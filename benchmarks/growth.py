@@ -16,11 +16,11 @@ import numpy as np
 from benchmarks.machine import describe, median
 from oodbench import Dataset, ImageSet
 from oodbench.plugin.registry import Registry, load_registry
-from oodbench.runs.pipeline import Words, run
+from oodbench.runs.pipeline import RunRequest, run
 
 FIGURE = Path(__file__).with_name("growth.png")
 SHAPE = (1, 28, 28)
-AE = Words(("ae",), ("mnist5k:0",), ("mnist5k:9",), preset="quick")
+AE = RunRequest(("ae",), ("mnist5k:0",), ("mnist5k:9",), preset="quick")
 SMALL = ("width=0.25", "training.epochs=1", "training.batch_size=64")
 CHAINS = ("width=0.1", "epochs=1", "pretraining.epochs=1", "batch_size=64", "visible_chain.steps=1")
 STATIC = 2_000
@@ -67,10 +67,10 @@ def _static(split: str, root: Path, shape: object) -> ImageSet:
 
 def _costs(registry: Registry, folder: Path) -> Mapping[str, Cost]:
     fitted = folder / "fitted"
-    full = AE.replaced_by(Words(sets=("training.epochs=1",)))
+    full = AE.overridden_by(RunRequest(sets=("training.epochs=1",)))
     run(full, store=str(fitted), registry=registry)
 
-    def fresh(words: Words, copied: Path | None = None) -> float:
+    def fresh(words: RunRequest, copied: Path | None = None) -> float:
         store = Path(tempfile.mkdtemp(dir=folder)) / "store"
         if copied:
             shutil.copytree(copied, store)
@@ -83,22 +83,24 @@ def _costs(registry: Registry, folder: Path) -> Mapping[str, Cost]:
 
     def images(times: int) -> float:
         classes = "0" if times == 1 else f"0-{times - 1}"
-        return fresh(AE.replaced_by(Words(ins=(f"mnist5k:{classes}",), sets=SMALL)))
+        return fresh(AE.overridden_by(RunRequest(in_datasets=(f"mnist5k:{classes}",), sets=SMALL)))
 
     def steps(times: int) -> float:
         chain = f"latent_chain.steps={10 * times}"
-        return fresh(AE.replaced_by(Words(detectors=("ebae",), sets=(*CHAINS, chain))))
+        return fresh(AE.overridden_by(RunRequest(detectors=("ebae",), sets=(*CHAINS, chain))))
 
-    def outs(times: int) -> float:
-        return fresh(full.replaced_by(Words(outs=tuple(f"static-{number}" for number in range(times)))), fitted)
+    def out_datasets(times: int) -> float:
+        return fresh(
+            full.overridden_by(RunRequest(out_datasets=tuple(f"static-{number}" for number in range(times)))), fitted
+        )
 
     def runs(times: int) -> float:
-        return fresh(AE.replaced_by(Words(seeds=tuple(range(times)), sets=SMALL)))
+        return fresh(AE.overridden_by(RunRequest(seeds=tuple(range(times)), sets=SMALL)))
 
     return {
         "images, 400 to 3,200 of AE's in-data": images,
         "latent chain steps, 10 to 80 of EBAE": steps,
-        f"out-sets of {STATIC:,} images, 1 to 8": outs,
+        f"out-sets of {STATIC:,} images, 1 to 8": out_datasets,
         "runs of AE, 1 to 8": runs,
     }
 

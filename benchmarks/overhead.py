@@ -21,7 +21,7 @@ from oodbench.data.loading import Loader
 from oodbench.plan.tasks import resolve
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import find_device
-from oodbench.runs.pipeline import Words, cache_folder, data_folder, run
+from oodbench.runs.pipeline import RunRequest, cache_folder, data_folder, run
 
 IN, OUT, SHAPE = "mnist5k:0-8", "mnist5k:9", (1, 28, 28)
 DIRECT, HARNESS = "bare fit()", "through the harness"
@@ -61,7 +61,7 @@ def measure(seconds_each: float = 15.0, repetitions: int = 3) -> str:
         FreeToScore(params, SHAPE).fit(*splits, Context(device))
 
     def harnessed(epochs: int) -> None:
-        words = Words((FreeToScore.name,), (IN,), (OUT,), preset="quick", sets=(f"training.epochs={epochs}",))
+        words = RunRequest((FreeToScore.name,), (IN,), (OUT,), preset="quick", sets=(f"training.epochs={epochs}",))
         with tempfile.TemporaryDirectory() as store, RichProgress(file=io.StringIO()) as progress:
             run(words, store=str(Path(store)), device=str(device), progress=progress, registry=registry)
 

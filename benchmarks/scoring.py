@@ -28,7 +28,7 @@ def measure(repetitions: int = 9) -> str:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     detector = EBAE(EBAE.Params(), (1, 28, 28))
     context = Context(device)
-    with context.seeded("weights"):
+    with context.global_seed("weights"):
         detector.model = detector.build().to(device)
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 1, 28, 28), dtype=np.uint8)
     size = FIRST_BATCH["cpu"] if device.type == "cpu" else LARGEST_BATCH

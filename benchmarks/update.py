@@ -94,7 +94,7 @@ def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precis
     steps = {"latent_chain.steps": latent_steps, "visible_chain.steps": visible_steps}
     detector = EBAE(resolve(EBAE, "nae-mnist", (1, 28, 28), chosen | steps), (1, 28, 28))
     context = Context(device, precision=precision)
-    with context.seeded("weights"):
+    with context.global_seed("weights"):
         detector.model = detector.build().to(device)
     phase = detector.phase(context, worst=1.0)
     return lambda images, generator: phase.update(images, generator)

@@ -24,11 +24,11 @@ class Progress:
     def message(self, text: str) -> None:
         """Something a person should read."""
 
-    def of(self, run: str) -> Progress:
+    def for_run(self, run: str) -> Progress:
         """The progress of one of several runs that are under way at once; ``done`` ends it."""
         return self
 
-    def done(self) -> None:
+    def close(self) -> None:
         """This run is over."""
 
 
@@ -53,9 +53,9 @@ class Context:
     """How much of a fit an interruption may lose."""
     history: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    phase_results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How each finished phase of the fit ended."""
-    after_epoch: Callable[[str, int], None] | None = None
+    on_epoch_end: Callable[[str, int], None] | None = None
     """Called with phase and epoch after each epoch, the weights as they are; for curves over epochs."""
 
     def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
@@ -67,7 +67,7 @@ class Context:
         generator.manual_seed(int.from_bytes(digest[:7], "little"))
         return generator
 
-    def seeded(self, *purpose: str | int) -> AbstractContextManager[None]:
+    def global_seed(self, *purpose: str | int) -> AbstractContextManager[None]:
         """Inside, torch's global generators, which weights are drawn from, are seeded for the purpose."""
         return _seeded(self.generator(*purpose, device="cpu").initial_seed(), self.device)
 

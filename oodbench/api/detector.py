@@ -48,7 +48,7 @@ class Detector(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
     shapes: ClassVar[tuple[Shape, ...] | None] = None
     """The image shapes it can be fitted to; None for any."""
-    rare_parameters: ClassVar[Mapping[str, str]] = {}
+    conditional_parameters: ClassVar[Mapping[str, str]] = {}
     """Parameters by dotted name that matter in rare cases alone, each with the case: its contract spares them."""
 
     def __init__(self, params: pydantic.BaseModel, shape: Shape):

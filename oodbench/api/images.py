@@ -78,7 +78,7 @@ class ImageSet:
             yield self.images[start:stop]
             release(self.images, start, stop)
 
-    def only(self, classes: Sequence[int]) -> ImageSet:
+    def select_classes(self, classes: Sequence[int]) -> ImageSet:
         """The images of these classes."""
         chosen = np.flatnonzero(np.isin(self.labels, classes))
         return ImageSet(self.name, self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
@@ -138,7 +138,7 @@ class Stream:
     indices: np.ndarray
     chunks: Iterable[np.ndarray]
 
-    def gathered(self) -> ImageSet:
+    def to_memory(self) -> ImageSet:
         """All of it in memory."""
         images = np.concatenate([np.empty((0, *self.shape), np.uint8), *self.chunks])
         return ImageSet(self.name, self.split, images, self.labels, self.indices)
@@ -161,13 +161,14 @@ class Dataset:
         data set whose own shape is None. It raises DataError where a file is missing or damaged.
     shape: of its images; None where it is made in whatever shape is asked for.
     sizes: images a split, as published. A split that is not named does not exist.
-    files: ``files(root)`` are the paths that ``load`` reads; empty for one that needs none.
+    required_files: ``files(root)`` are the paths that ``load`` reads; empty for one that needs none.
     version: raised when the same files or seed begin to give other images.
     stream: what ``load`` gives, some at a time, of a data set that may be larger than memory.
-    at: for data sets that are named with a path, as in ``folder:PATH``: the data set of that path. What is called
-        ``folder`` alone then has no images.
+    from_path: of a kind that is named with a path, as in ``folder:PATH``: ``from_path(path)`` gives the data set at
+        that path. The kind itself has no images.
     checksums: the published MD5s: path below the root → MD5.
-    by_hand: ``by_hand(root)`` says what to put where, of a data set that must be fetched by hand.
+    download_instructions: ``download_instructions(root)`` says which files to put where, for a data set that must be
+        fetched by hand.
     """
 
     name: str
@@ -175,12 +176,12 @@ class Dataset:
     shape: Shape | None
     sizes: Mapping[str, int]
     classes: Sequence[int] = ()
-    files: Callable[[Path], list[Path]] = lambda root: []
+    required_files: Callable[[Path], list[Path]] = lambda root: []
     summary: str = ""
     source: str = ""
     licence: str = ""
     version: int = 1
     stream: Callable[[str, Path, Shape | None], Stream] | None = None
-    at: Callable[[str], Dataset] | None = None
+    from_path: Callable[[str], Dataset] | None = None
     checksums: Callable[[], Mapping[str, str]] = dict
-    by_hand: Callable[[Path], str] | None = None
+    download_instructions: Callable[[Path], str] | None = None

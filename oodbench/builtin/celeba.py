@@ -28,7 +28,7 @@ def stream(name: str, split: str, root: Path, shape: Shape | None) -> Stream:
     """A random 80, 10, 10 % of the pictures in the order of their names. An index is a picture's place among all."""
     names = names_in(root / FOLDER)
     if not names:
-        raise DataError(f"{name} is not there: {by_hand(root)}")
+        raise DataError(f"{name} is not there: {download_instructions(root)}")
     chosen = three_ways(split, len(names), SIZES, SEED)
     paths = (root / FOLDER / names[index] for index in chosen)
     pictures = read_pictures(paths, SHAPE, partial(centre, name, CROPS[name]))
@@ -42,7 +42,7 @@ def centre(name: str, size: int, picture: np.ndarray) -> np.ndarray:
     return picture[:, top : top + size, left : left + size]
 
 
-def by_hand(root: Path) -> str:
+def download_instructions(root: Path) -> str:
     return (
         "fetch img_align_celeba.zip from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and unpack it, so that the "
         f"pictures are {root / FOLDER}/000001.jpg and so on"
@@ -58,12 +58,12 @@ def register_datasets() -> list[Dataset]:
             stream=partial(stream, name),
             shape=SHAPE,
             sizes=SIZES,
-            files=lambda root: [root / FOLDER],
+            required_files=lambda root: [root / FOLDER],
             summary=f"faces, the middle {crop}×{crop} pixels made 32×32",
             source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
             licence="non-commercial research only",
             checksums=lambda: {ZIP: MD5},
-            by_hand=by_hand,
+            download_instructions=download_instructions,
         )
         for name, crop in CROPS.items()
     ]

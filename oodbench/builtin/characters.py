@@ -81,7 +81,7 @@ def _letters(root: Path) -> tuple[np.ndarray, np.ndarray]:
     found = _from_folder(folder) if folder.is_dir() else _from_archive(archive) if archive.is_file() else {}
     names = sorted(found)
     if not names:
-        raise DataError(f"notmnist is not there: {notmnist_by_hand(root)}")
+        raise DataError(f"notmnist is not there: {notmnist_instructions(root)}")
     for name in names:
         check_shape("notmnist", found[name], GREY, "those of 28×28")
     labels = np.array([LETTERS.index(name[0]) for name in names], np.int64)
@@ -119,7 +119,7 @@ def notmnist_files(root: Path) -> list[Path]:
     return [folder / letter for letter in LETTERS] if folder.is_dir() else [root / f"{NOTMNIST}.tar.gz"]
 
 
-def notmnist_by_hand(root: Path) -> str:
+def notmnist_instructions(root: Path) -> str:
     return (
         f"put notMNIST_small.tar.gz from {NOTMNIST_URL} into the folder {root}, as it is or unpacked to the folders "
         f"{root / NOTMNIST / 'A'} to J"
@@ -135,7 +135,7 @@ def register_datasets() -> list[Dataset]:
             shape=GREY,
             sizes={"test": OMNIGLOT_COUNT},
             classes=range(OMNIGLOT_CLASSES),
-            files=lambda root: [root / OMNIGLOT],
+            required_files=lambda root: [root / OMNIGLOT],
             summary="handwritten characters of 20 alphabets (the evaluation part), inverted, made 28×28",
             source=OMNIGLOT_URL,
             licence="MIT",
@@ -147,10 +147,10 @@ def register_datasets() -> list[Dataset]:
             shape=GREY,
             sizes=NOTMNIST_SIZES,
             classes=range(len(LETTERS)),
-            files=notmnist_files,
+            required_files=notmnist_files,
             summary="letters A to J in many fonts (the small set), two broken files left out",
             source=NOTMNIST_URL,
             licence="not stated",
-            by_hand=notmnist_by_hand,
+            download_instructions=notmnist_instructions,
         ),
     ]

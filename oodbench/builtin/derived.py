@@ -85,11 +85,11 @@ def _made_from(original: Dataset) -> Iterator[Dataset]:
             shape=GREY,
             sizes={"test": original.sizes["test"]},
             classes=original.classes,
-            files=original.files,
+            required_files=original.required_files,
             summary=f"test images of {original.name}, {summary}",
             source=f"{original.source}; {SUPPLEMENT}",
             licence=original.licence,
             checksums=original.checksums,
-            by_hand=original.by_hand,
+            download_instructions=original.download_instructions,
             version=original.version,
         )

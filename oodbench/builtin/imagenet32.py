@@ -38,7 +38,7 @@ def stream(split: str, root: Path, shape: Shape | None) -> Stream:
     part = "test" if split == "test" else "train"
     missing = [path for path in needed(root, part) if not path.exists()]
     if missing:
-        raise DataError(f"{NAME} is not there, {missing[0]} is missing: {by_hand(root)}")
+        raise DataError(f"{NAME} is not there, {missing[0]} is missing: {download_instructions(root)}")
     read = _pictures if _has_pictures(root) else _batches
     return read(split, root / NAME, part)
 
@@ -104,7 +104,7 @@ def files(root: Path) -> list[Path]:
     return [path for part in PICTURES for path in needed(root, part)]
 
 
-def by_hand(root: Path) -> str:
+def download_instructions(root: Path) -> str:
     folder = root / NAME
     return (
         f"put the folders train_32x32 and valid_32x32 of PNGs (van den Oord's small ImageNet) into {folder}; or "
@@ -122,10 +122,10 @@ def register_datasets() -> list[Dataset]:
             stream=stream,
             shape=(3, SIDE, SIDE),
             sizes=SIZES,
-            files=files,
+            required_files=files,
             summary="ImageNet made small, without labels",
             source="https://image-net.org (npz), van den Oord et al. 2016 (PNG)",
             licence="non-commercial research only",
-            by_hand=by_hand,
+            download_instructions=download_instructions,
         )
     ]

@@ -20,13 +20,13 @@ from oodbench.data.imaging import picture_shape, read_pictures
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
 
-NINE_TO_ONE = (9, 1, 0)
+VALIDATION_RATIO = (9, 1, 0)
 
 Header = tuple[tuple[int, ...], np.dtype]
 
 
 @dataclass(frozen=True)
-class Own:
+class UserDataset:
     """What was found at a path.
 
     labels: split → int64 (n,), those of all images found for it. classes: their values; empty where there are none.
@@ -51,9 +51,9 @@ class Own:
             load=partial(gather, self.stream),
             stream=self.stream,
             shape=self.shape,
-            sizes={split: len(self.places(split)) for split in splits},
+            sizes={split: len(self.indices(split)) for split in splits},
             classes=self.classes,
-            files=lambda root: self.files,
+            required_files=lambda root: self.files,
             summary="your own images",
             source=self.name.partition(":")[2],
         )
@@ -63,19 +63,19 @@ class Own:
         wanted = self.shape or shape
         if wanted is None:
             raise DataError(f"{self.name} has no one shape: name it after --out, where it is brought to that of --in")
-        part, places = self.part(split), self.places(split)
+        part, places = self.source_split(split), self.indices(split)
         return Stream(self.name, split, wanted, self.labels[part][places], places, self.read(part, places, wanted))
 
-    def part(self, split: str) -> str:
+    def source_split(self, split: str) -> str:
         """The split that the images of this one were found for."""
         return split if split in self.labels else "train"
 
-    def places(self, split: str) -> np.ndarray:
+    def indices(self, split: str) -> np.ndarray:
         """Which of the images found make up the split, in order."""
-        count = len(self.labels[self.part(split)])
+        count = len(self.labels[self.source_split(split)])
         if split == "test" or "validation" in self.labels:
             return np.arange(count)
-        return choose(split, count, NINE_TO_ONE)
+        return choose(split, count, VALIDATION_RATIO)
 
 
 # ----------------------------------------------------------------------------------------- folder
@@ -98,7 +98,7 @@ def folder_at(path: str) -> Dataset:
     every = [path for listed in paths.values() for path in listed]
     shape = _one_shape(every) if "train" in paths else None  # nothing is fitted to it else: spare the look at each
     labels, classes = _labels_of_folders(name, folders, paths)
-    return Own(name, labels, classes, shape, partial(_read_files, paths), every).dataset()
+    return UserDataset(name, labels, classes, shape, partial(_read_files, paths), every).dataset()
 
 
 def _labels_of_folders(
@@ -155,7 +155,7 @@ def npz_at(path: str) -> Dataset:
     labelled = any(_label_key(key) in arrays for key in keys.values())
     classes = np.unique(np.concatenate([*labels.values()])).tolist() if labelled else []
     read = partial(_read_arrays, file, keys)
-    return Own(name, labels, classes, next(iter(shapes.values())), read, [file]).dataset()
+    return UserDataset(name, labels, classes, next(iter(shapes.values())), read, [file]).dataset()
 
 
 def _image_shape(name: str, key: str, header: Header) -> Shape:
@@ -215,6 +215,6 @@ def register_datasets() -> list[Dataset]:
         ("npz", npz_at, "your arrays, named as npz:PATH"),
     ]
     return [
-        Dataset(kind, partial(_without_path, kind), shape=None, sizes={}, at=at, summary=summary)
-        for kind, at, summary in offers
+        Dataset(kind, partial(_without_path, kind), shape=None, sizes={}, from_path=from_path, summary=summary)
+        for kind, from_path, summary in offers
     ]

@@ -19,7 +19,7 @@ Streamed = Callable[[str, Path, Shape | None], Stream]
 
 def gather(stream: Streamed, split: str, root: Path, shape: Shape | None) -> ImageSet:
     """The ``load`` of a data set that has a ``stream``: all of a split in memory."""
-    return stream(split, root, shape).gathered()
+    return stream(split, root, shape).to_memory()
 
 
 def names_in(folder: Path) -> list[str]:

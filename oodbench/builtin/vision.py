@@ -257,7 +257,7 @@ def register_datasets() -> list[Dataset]:
             shape=source.shape,
             sizes=dict(zip(("train", "validation", "test"), source.sizes, strict=True)),
             classes=range(source.classes),
-            files=source.files,
+            required_files=source.files,
             summary=source.summary,
             source=source.origin,
             licence=source.licence,

@@ -93,17 +93,17 @@ def find_plugins() -> Registry:
     from oodbench.plugin import catalogue
     from oodbench.plugin.registry import HOOKS
 
-    stamp = catalogue.stamp()
+    stamp = catalogue.cache_key()
     registry = _load(HOOKS)
-    catalogue.keep(registry, stamp)
+    catalogue.save(registry, stamp)
     return registry
 
 
 def commands_of_plugins() -> dict[str, str]:
     """Command → help. Where the cache does not know, plugins are asked for these alone: the rest is slow to load."""
-    from oodbench.plugin.catalogue import describe, recall
+    from oodbench.plugin.catalogue import describe, load
 
-    kept = recall()
+    kept = load()
     rows = (describe(_load(["register_commands"])) if kept is None else kept)["commands"]
     return {row["name"]: row["summary"] for row in rows}
 

@@ -48,7 +48,7 @@ def command(
     epochs or steps is at most 4, a batch_size at most 16, and there are 512 images. --set overrides this.
     """
     checks, cases = find(name, find_plugins(), shapes, sets, data_dir)
-    rows = list(verdicts(_chosen(checks, only), cases))
+    rows = list(check_results(_chosen(checks, only), cases))
     if as_json:
         print_json(rows)
     else:
@@ -71,7 +71,7 @@ def find(
         return testing.DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
     if shapes or sets:
         raise click.UsageError("--shape and --set are for detectors")
-    if name in registry.datasets and registry.datasets[name].at:
+    if name in registry.datasets and registry.datasets[name].from_path:
         raise click.UsageError(f"{name} has images with a path alone, as in {name}:PATH; there is nothing to check")
     if name in registry.datasets:
         return testing.DATASET_CHECKS, {"": testing.DatasetCase(registry.datasets[name], data_dir or data_folder())}
@@ -81,20 +81,20 @@ def find(
     raise UnknownName("detector, data set or metric", name, known)
 
 
-def verdicts(checks: Sequence[Check], cases: Cases) -> Iterator[dict[str, Any]]:
+def check_results(checks: Sequence[Check], cases: Cases) -> Iterator[dict[str, Any]]:
     """Each check on each case, told on stderr as it goes."""
     from oodbench.testing import run_checks
 
     for shape, case in cases.items():
-        for verdict in run_checks(checks, case):
+        for result in run_checks(checks, case):
             where = f" {shape}" if shape else ""
-            click.echo(f"{verdict.check}{where}: {verdict.outcome}, {verdict.seconds:.1f} s", err=True)
+            click.echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
             yield {
-                "check": verdict.check,
+                "check": result.check,
                 "shape": shape,
-                "outcome": verdict.outcome,
-                "reason": verdict.reason,
-                "seconds": verdict.seconds,
+                "outcome": result.outcome,
+                "reason": result.reason,
+                "seconds": result.seconds,
             }
 
 

@@ -44,9 +44,9 @@ def precisions(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 def _rows(kind: str) -> list[dict[str, Any]]:
     """None where no command has left a catalogue since the plugins changed."""
-    from oodbench.plugin.catalogue import recall
+    from oodbench.plugin.catalogue import load
 
-    kept = recall()
+    kept = load()
     return [] if kept is None else kept[kind]
 
 

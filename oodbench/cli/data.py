@@ -127,9 +127,9 @@ def _counts(name: str, loader: Loader) -> Iterator[tuple[str, int]]:
 
 def describe(dataset: Dataset, loader: Loader, verify: bool) -> dict[str, Any]:
     """One row: whether the data set is there, where, how many images it has, and what its checksums say."""
-    files = dataset.files(loader.root)
+    files = dataset.required_files(loader.root)
     missing = [str(path) for path in files if not path.exists()]
-    found = loader.kept(dataset.name) if not missing and dataset.at is None else {}
+    found = loader.cached_counts(dataset.name) if not missing and dataset.from_path is None else {}
     checksum, damaged = _checksum(dataset, loader.root, verify) if not missing else ("", [])
     return {
         "name": dataset.name,
@@ -139,15 +139,17 @@ def describe(dataset: Dataset, loader: Loader, verify: bool) -> dict[str, Any]:
         "where": _where(files),
         "missing": missing,
         "damaged": damaged,
-        "by_hand": dataset.by_hand(loader.root) if missing and dataset.by_hand else "",
+        "download_instructions": dataset.download_instructions(loader.root)
+        if missing and dataset.download_instructions
+        else "",
     }
 
 
 def _state(dataset: Dataset, has_files: bool, is_missing: bool, is_prepared: bool) -> str:
-    if dataset.at is not None:
+    if dataset.from_path is not None:
         return "name a path"
     if is_missing:
-        return "fetch by hand" if dataset.by_hand else "to be downloaded"
+        return "fetch by hand" if dataset.download_instructions else "to be downloaded"
     if is_prepared:
         return "prepared"
     return "there" if has_files else "built in"
@@ -185,8 +187,12 @@ def _is_published(path: Path, md5: str) -> bool:
 def _print(rows: list[dict[str, Any]]) -> None:
     columns = ("name", "state", *SPLITS, "checksum", "where")
     print_table({column: _cell(row[column]) for column in columns} for row in rows)
-    by_hand = sorted((row for row in rows if row["by_hand"]), key=lambda row: len(row["name"]), reverse=True)
-    instructions = {row["by_hand"]: row["name"] for row in by_hand}  # of sets made from the same files the shortest
+    download_instructions = sorted(
+        (row for row in rows if row["download_instructions"]), key=lambda row: len(row["name"]), reverse=True
+    )
+    instructions = {
+        row["download_instructions"]: row["name"] for row in download_instructions
+    }  # of sets made from the same files the shortest
     if instructions:
         click.echo("\nTo be fetched by hand:")
     for text, name in instructions.items():

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from oodbench.cli import find_plugins
-from oodbench.cli.options import data_option, store_option, what_to_run, words_of
+from oodbench.cli.options import data_option, request_options, requests_from_options, store_option
 
 
 @click.command()
-@what_to_run
+@request_options
 @data_option
 @store_option
 @click.option("--images", default=8, show_default=True, type=click.IntRange(1, 64), help="Of each data set.")
@@ -35,6 +35,8 @@ def command(store: str, data_dir: Path | None, images: int, title: str, output: 
     """
     from oodbench.runs import pipeline
 
-    pipeline.figure(*words_of(**given), store=store, data_dir=data_dir, count=images, title=title, path=output,
-                    registry=find_plugins())  # fmt: skip
+    requests, registry = requests_from_options(**given), find_plugins()
+    pipeline.figure(
+        *requests, store=store, data_dir=data_dir, count=images, title=title, path=output, registry=registry
+    )
     click.echo(f"Written to {output}", err=True)

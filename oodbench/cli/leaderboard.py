@@ -82,7 +82,7 @@ def _results(suite: Suite, published: Path | None, store: str, registry: Registr
     from oodbench.leaderboard import suites
 
     if published:
-        return suites.published_results(suite, published)
+        return suites.results_from_file(suite, published)
     results, missing = suites.stored_results(suite, store, registry)
     if missing:
         click.echo(

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric, Progress
-    from oodbench.plan.tasks import Words
+    from oodbench.plan.tasks import RunRequest
     from oodbench.plugin.registry import Registry
     from oodbench.runs.task_runner import Failure
 
-HOW = (
+VARIANT_OPTIONS = (
     click.option(
         "--out",
-        "outs",
+        "out_datasets",
         multiple=True,
         help="Out-of-distribution data set; repeats.",
         shell_complete=completion.datasets,
@@ -46,7 +46,7 @@ HOW = (
         shell_complete=completion.precisions,
     ),
 )
-WORDS = (
+REQUEST_OPTIONS = (
     click.argument("suite", required=False, type=click.Path(path_type=Path)),
     click.option(
         "--detector",
@@ -57,12 +57,12 @@ WORDS = (
     ),
     click.option(
         "--in",
-        "ins",
+        "in_datasets",
         multiple=True,
         help="In-distribution data set, as in mnist, mnist:0-8 or folder:PATH; repeats.",
         shell_complete=completion.in_datasets,
     ),
-    *HOW,
+    *VARIANT_OPTIONS,
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Where to compute."
@@ -91,7 +91,7 @@ jobs_option = click.option(
     type=click.IntRange(1),
     help="Runs at once, each in a process with its share of the cores or GPUs.",
 )
-RUNNING = (
+EXECUTION_OPTIONS = (
     device_option,
     jobs_option,
     data_option,
@@ -105,17 +105,17 @@ metric_option = click.option(
 )
 
 
-def what_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The words that name runs, as options; ``words_of`` takes up their values."""
-    return _with(WORDS, command)
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The words that name runs, as options; ``requests_from_options`` takes up their values."""
+    return _with(REQUEST_OPTIONS, command)
 
 
-def how_to_run(command: Callable[..., Any]) -> Callable[..., Any]:
+def variant_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same without suite, detector and in-data set."""
-    return _with(HOW, command)
+    return _with(VARIANT_OPTIONS, command)
 
 
-def running(command: Callable[..., Any]) -> Callable[..., Any]:
+def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Where and how a command runs what it is asked for, as ``how``, keywords of ``pipeline.run``; what it shows."""
 
     @wraps(command)
@@ -123,7 +123,7 @@ def running(command: Callable[..., Any]) -> Callable[..., Any]:
         how = {name: given.pop(name) for name in ("store", "data_dir", "device", "jobs", "force")}
         command(how=how, **given)
 
-    return _with(RUNNING, told)
+    return _with(EXECUTION_OPTIONS, told)
 
 
 def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,20 +132,20 @@ def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) ->
     return command
 
 
-def words_of(
+def requests_from_options(
     suite: Path | None, seeds: tuple[int, ...], count: int | None, **said: str | tuple[str, ...]
-) -> list[Words]:
+) -> list[RunRequest]:
     """The words of the options; over those of the suite file, if there is one."""
-    from oodbench.plan.tasks import Words, read_suite
+    from oodbench.plan.tasks import RunRequest, read_suite
 
     if count and seeds:
         raise click.UsageError("say --seed or --seeds, not both")
-    words = Words(seeds=seeds or tuple(range(count or 0)), **said)  # type: ignore[arg-type]
-    return [read.replaced_by(words) for read in read_suite(suite)] if suite else [words]
+    words = RunRequest(seeds=seeds or tuple(range(count or 0)), **said)  # type: ignore[arg-type]
+    return [read.overridden_by(words) for read in read_suite(suite)] if suite else [words]
 
 
 @contextmanager
-def shown(quiet: bool, shorter: str = "") -> Iterator[Progress]:
+def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
     """The progress of what is run inside. Ctrl-C there ends the command, and says how to go on."""
     from oodbench.cli.progress import RichProgress
 

@@ -63,7 +63,7 @@ class Estimate:
         return sum(cost * self.shares[phase] for phase, cost in self.phases.items())
 
 
-class _Told(Progress):
+class _BaseProgress(Progress):
     """How one fit or scoring after the other is told: in its bars, or in a line now and then."""
 
     def __init__(self, console: Console, bars: rich.progress.Progress | None, shorter: str):
@@ -108,7 +108,7 @@ class _Told(Progress):
             self.message(f"This fit will take about {duration(whole)}.{self.shorter and f' Shorter: {self.shorter}.'}")
 
 
-class RichProgress(_Told):
+class RichProgress(_BaseProgress):
     """The progress of fits and scorings. ``shorter`` says how to make a long fit shorter; ``quiet`` shows nothing."""
 
     def __init__(self, shorter: str = "", quiet: bool = False, file: IO[str] | None = None):
@@ -140,7 +140,7 @@ class RichProgress(_Told):
         if self.bars is not None:
             self.bars.stop()
 
-    def of(self, run: str) -> Progress:
+    def for_run(self, run: str) -> Progress:
         return _OneOfSeveral(run, self)
 
     def plan(self, phases: Mapping[str, float]) -> None:
@@ -158,7 +158,7 @@ class RichProgress(_Told):
             bars.update(task.id, completed=share, detail=detail if task.description == phase else "")
 
 
-class _OneOfSeveral(_Told):
+class _OneOfSeveral(_BaseProgress):
     """One of several runs at once: a single bar, and lines that begin with the run's name."""
 
     def __init__(self, run: str, whole: RichProgress):
@@ -174,7 +174,7 @@ class _OneOfSeveral(_Told):
             short = "  ".join([phase, *detail.split("  ")[:SHOWN_OF_SEVERAL]])  # one line a run
             bars.update(self.task, completed=self.estimate.share(), detail=short)
 
-    def done(self) -> None:
+    def close(self) -> None:
         if self.bars is not None and self.task is not None:
             self.bars.remove_task(self.task)
 

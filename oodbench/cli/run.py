@@ -9,23 +9,23 @@ import click
 from oodbench.cli import find_plugins
 from oodbench.cli.options import (
     end,
+    execution_options,
     print_json,
+    progress_display,
     records,
-    running,
-    shown,
-    what_to_run,
-    words_of,
+    request_options,
+    requests_from_options,
 )
 
 if TYPE_CHECKING:
-    from oodbench.plan.tasks import Words
+    from oodbench.plan.tasks import RunRequest
     from oodbench.plugin.registry import Registry
     from oodbench.runs.pipeline import Outcome
 
 
 @click.command()
-@what_to_run
-@running
+@request_options
+@execution_options
 def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> None:
     """Fit detectors, score data sets, and show the metrics.
 
@@ -38,8 +38,8 @@ def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> No
     """
     from oodbench.runs import pipeline
 
-    registry, words = find_plugins(), words_of(**given)
-    with shown(quiet, _shorter(words, how["device"], registry)) as progress:
+    registry, words = find_plugins(), requests_from_options(**given)
+    with progress_display(quiet, _shorter(words, how["device"], registry)) as progress:
         outcome = pipeline.run(*words, **how, progress=progress, registry=registry)
     if as_json:
         print_json(records(outcome.results))
@@ -48,7 +48,7 @@ def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> No
     end(outcome.failures)
 
 
-def _shorter(words: list[Words], device: str, registry: Registry) -> str:
+def _shorter(words: list[RunRequest], device: str, registry: Registry) -> str:
     """What would make these fits shorter."""
     from oodbench.plan.tasks import parameters
 

@@ -70,7 +70,7 @@ def _dataset(name: str, registry: Registry, data_dir: Path | None) -> dict[str, 
         "shape": shapes_text(dataset.shape and (dataset.shape,)),
         "sizes": dict(dataset.sizes),
         "classes": list(dataset.classes),
-        "files": [str(path) for path in dataset.files(data_dir or data_folder())],
+        "files": [str(path) for path in dataset.required_files(data_dir or data_folder())],
         "source": dataset.source,
         "licence": dataset.licence,
     }

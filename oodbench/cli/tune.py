@@ -10,13 +10,13 @@ import click
 from oodbench.cli import completion, find_plugins
 from oodbench.cli.options import (
     end,
-    how_to_run,
+    execution_options,
     print_json,
     print_table,
+    progress_display,
     records,
-    running,
-    shown,
-    words_of,
+    requests_from_options,
+    variant_options,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--in",
-    "ins",
+    "in_datasets",
     multiple=True,
     help="In-distribution data set, as in mnist or mnist:0-8.",
     shell_complete=completion.in_datasets,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 @click.option(
     "--grid", multiple=True, metavar="NAME=A,B,…", help="Values of a parameter; repeats, for every combination."
 )
-@how_to_run
-@running
+@variant_options
+@execution_options
 def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> None:
     """Choose parameters by a validation out-data set, then score the chosen.
 
@@ -60,9 +60,9 @@ def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: boo
     """
     from oodbench.runs.tuning import tune
 
-    (words,) = words_of(None, **given)
+    (words,) = requests_from_options(None, **given)
     registry = find_plugins()
-    with shown(quiet) as progress:
+    with progress_display(quiet) as progress:
         tuned = tune(words, val_out, grid, **how, progress=progress, registry=registry)
     if as_json:
         print_json({"tuning": tuned.record, "results": records(tuned.results)})

@@ -15,7 +15,7 @@ from oodbench.api import ImageSet, Stream, fingerprint, shape_text
 from oodbench.errors import DataError
 
 
-def recall(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
+def load(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
     """What the folder has, the images mapped and not to be written to; None if that is nothing, or damaged."""
     try:
         record = json.loads((folder / f"{stem}.json").read_text())
@@ -39,16 +39,17 @@ def count(folder: Path, stem: str) -> int | None:
         return None
 
 
-def store(folder: Path, stem: str, stream: Stream, tell: Callable[[int], None]) -> None:
+def save(folder: Path, stem: str, stream: Stream, on_progress: Callable[[int], None]) -> None:
     """Each file appears whole or not at all, and the record last, so that two processes may do this at once.
 
-    ``tell`` is told how many images are written, after every chunk. DataError if the chunks are not what was promised.
+    ``on_progress`` is called with the number of images written so far, after every chunk. Raises DataError if the
+    chunks are not what the stream promised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, object] = {"shape": [len(stream.labels), *stream.shape]}
 
     def write_images(file: BinaryIO) -> None:
-        record["fingerprint"] = fingerprint(stream.shape, _written(file, stream, tell), stream.labels)
+        record["fingerprint"] = fingerprint(stream.shape, _written(file, stream, on_progress), stream.labels)
 
     _write(folder / f"{stem}.npy", write_images)
     _write(folder / f"{stem}-labels.npy", lambda file: np.save(file, np.asarray(stream.labels, np.int64)))
@@ -56,7 +57,7 @@ def store(folder: Path, stem: str, stream: Stream, tell: Callable[[int], None]) 
     _write(folder / f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
 
 
-def _written(file: BinaryIO, stream: Stream, tell: Callable[[int], None]) -> Iterator[np.ndarray]:
+def _written(file: BinaryIO, stream: Stream, on_progress: Callable[[int], None]) -> Iterator[np.ndarray]:
     """The chunks of the stream, each after it was written to the .npy file."""
     expected = len(stream.labels)
     header = {"descr": "|u1", "fortran_order": False, "shape": (expected, *stream.shape)}
@@ -68,7 +69,7 @@ def _written(file: BinaryIO, stream: Stream, tell: Callable[[int], None]) -> Ite
             raise DataError(f"{stream.name}: images must be {promised}, not {chunk.dtype} {chunk.shape}")
         file.write(np.ascontiguousarray(chunk).data)
         done += len(chunk)
-        tell(done)
+        on_progress(done)
         yield chunk
     if done != expected:
         raise DataError(f"{stream.name}: {done:,} images in its {stream.split} split, but {expected:,} labels")

@@ -40,8 +40,9 @@ def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
 class Loader:
     """Finds, decodes, caches, selects and brings to shape.
 
-    root: the folder of the data sets' own files. cache: where decoded arrays are kept; it may be deleted at any time.
-    tell: is told how many images of a data set's split are decoded, while that goes on: ``tell(name, done, of)``.
+    root: the folder of the data sets' own files.
+    cache: where decoded arrays are kept; it may be deleted at any time.
+    on_progress: called as ``on_progress(name, done, total)`` while the images of a data set's split are decoded.
     """
 
     def __init__(
@@ -49,19 +50,19 @@ class Loader:
         registry: Registry,
         root: Path,
         cache: Path,
-        tell: Callable[[str, int, int], None] = lambda what, done, of: None,
+        on_progress: Callable[[str, int, int], None] = lambda what, done, of: None,
     ):
         self.registry = registry
         self.root = Path(root).absolute()
         self.cache = Path(cache).absolute()
-        self.tell = tell
+        self.on_progress = on_progress
         self._at: dict[str, Dataset] = {}
 
     def find(self, name: str) -> tuple[Dataset, tuple[int, ...] | None]:
         """The data set of that name, and the classes chosen from it, None for all. What a path holds is read once."""
         kind, _, path = name.partition(":")
         dataset = self.registry.dataset(kind)
-        if dataset.at is None:
+        if dataset.from_path is None:
             return dataset, parse(name)[1]
         if not path:
             raise DataError(f"{kind} is named with a path: {kind}:PATH")
@@ -70,7 +71,7 @@ class Loader:
         except UnicodeEncodeError:
             raise DataError(f"{kind}: the path {path!r} is not UTF-8, as names must be: rename it") from None
         if name not in self._at:
-            self._at[name] = dataset.at(path)
+            self._at[name] = dataset.from_path(path)
         return self._at[name], None
 
     def share_classes(self, one: str, other: str) -> bool:
@@ -84,7 +85,7 @@ class Loader:
         """The same for two names of one place, however its path is written."""
         kind, _, path = name.partition(":")
         dataset = self.find(name)[0]
-        at = self.registry.dataset(kind).at
+        at = self.registry.dataset(kind).from_path
         return f"{kind}:{Path(path).expanduser().resolve()}" if at else dataset.name
 
     def shape(self, name: str) -> Shape | None:
@@ -113,12 +114,12 @@ class Loader:
         if classes is None or set(classes) == set(dataset.classes):
             chosen.__dict__["fingerprint"] = whole.fingerprint
         else:
-            chosen = chosen.only(classes)
+            chosen = chosen.select_classes(classes)
         if not len(chosen):
             raise DataError(f"{name} has no image in its {split} split")
         return chosen
 
-    def kept(self, name: str) -> dict[str, int]:
+    def cached_counts(self, name: str) -> dict[str, int]:
         """How many images of each split the cache has, of those splits that it has; decodes and fetches nothing."""
         dataset, _ = self.find(name)
         folder = self._folder(dataset, None)
@@ -150,38 +151,38 @@ class Loader:
         if shape in (None, dataset.shape):
             return decoded
         folder, stem = self._folder(dataset, None), f"{split}-{'x'.join(map(str, shape))}"
-        kept = cache.recall(folder, stem, dataset.name, split)
+        kept = cache.load(folder, stem, dataset.name, split)
         if kept is not None:
             return kept
         chunks = (conform(chunk, shape) for chunk in decoded.chunks())
-        return self._keep(folder, stem, Stream(dataset.name, split, shape, decoded.labels, decoded.indices, chunks))
+        return self._save(folder, stem, Stream(dataset.name, split, shape, decoded.labels, decoded.indices, chunks))
 
     def _decoded(self, dataset: Dataset, split: str, shape: Shape | None) -> ImageSet:
         folder = self._folder(dataset, shape)
-        kept = cache.recall(folder, split, dataset.name, split)
+        kept = cache.load(folder, split, dataset.name, split)
         if kept is not None:
             return kept
         complete = self._complete(dataset)
         made = self._decode(dataset, split, shape)
         if not complete:  # decoding fetched the files that the folder is named after
             folder = self._folder(dataset, shape)
-        return self._keep(folder, split, made)
+        return self._save(folder, split, made)
 
-    def _keep(self, folder: Path, stem: str, made: Stream) -> ImageSet:
+    def _save(self, folder: Path, stem: str, made: Stream) -> ImageSet:
         """Put it into the cache and map it from there."""
         what, count = f"{made.name} {made.split}", len(made.labels)
         try:
-            cache.store(folder, stem, made, lambda done: self.tell(what, done, count))
+            cache.save(folder, stem, made, lambda done: self.on_progress(what, done, count))
         except OSError as error:
             where = f"choose another folder with OODBENCH_CACHE ({error.strerror})"
             raise DataError(f"cannot write to the cache folder {self.cache}: {where}") from error
-        kept = cache.recall(folder, stem, made.name, made.split)
+        kept = cache.load(folder, stem, made.name, made.split)
         if kept is None:
             raise DataError(f"{folder} has lost what was just written to it: leave the cache alone while in use")
         return kept
 
     def _complete(self, dataset: Dataset) -> bool:
-        return all(map(os.path.exists, dataset.files(self.root)))
+        return all(map(os.path.exists, dataset.required_files(self.root)))
 
     def _decode(self, dataset: Dataset, split: str, shape: Shape | None) -> Stream:
         if dataset.stream is not None:
@@ -198,7 +199,7 @@ class Loader:
 
     def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
         """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
-        files = [(str(path), *_stamp(path)) for path in dataset.files(self.root)]
+        files = [(str(path), *_stamp(path)) for path in dataset.required_files(self.root)]
         version = self.registry.version("data set", dataset.name.partition(":")[0])
         made_in = shape if dataset.shape is None else None
         identity = json.dumps([dataset.name, dataset.version, version, made_in, files])

@@ -33,7 +33,7 @@ Value = float | tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Reported:
+class LiteratureResult:
     """One figure that was measured elsewhere. ``row`` is what its source calls the method."""
 
     row: str
@@ -77,7 +77,7 @@ class _File(_Model):
     table: list[_Table] = []
 
 
-def read_reported(path: Path) -> list[Reported]:
+def read_reported(path: Path) -> list[LiteratureResult]:
     """The figures of a file, in its order. Raises OODBenchError, naming the file, where it cannot be understood."""
     try:
         tables = _File(**tomllib.loads(path.read_text(encoding="utf-8"))).table
@@ -92,7 +92,7 @@ def read_reported(path: Path) -> list[Reported]:
         raise OODBenchError(f"{path}: {error}") from None
 
 
-def _figures(table: _Table) -> Iterable[Reported]:
+def _figures(table: _Table) -> Iterable[LiteratureResult]:
     ins = [table.ins] * len(table.out) if isinstance(table.ins, str) else table.ins
     if len(ins) != len(table.out):
         raise ValueError(f"{table.source}: {len(ins)} in-data sets for {len(table.out)} out-data sets")
@@ -101,13 +101,13 @@ def _figures(table: _Table) -> Iterable[Reported]:
             raise ValueError(f"{table.source}: {row.name} has {len(row.values)} values for {len(table.out)} columns")
         for in_dataset, out_dataset, figure in zip(ins, table.out, row.values, strict=True):
             value, sd = figure if isinstance(figure, tuple) else (figure, None)
-            yield Reported(
+            yield LiteratureResult(
                 row.name, row.detector, row.preset, in_dataset, out_dataset, table.metric, value, sd,
                 table.source, table.reliability,
             )  # fmt: skip
 
 
-def compare(records: Iterable[Mapping[str, Any]], reported: Iterable[Reported]) -> list[dict[str, Any]]:
+def compare(records: Iterable[Mapping[str, Any]], reported: Iterable[LiteratureResult]) -> list[dict[str, Any]]:
     """Every reported figure beside ours, if there is one: one dict a figure, or several where several rows are meant.
 
     records: as ``tables.records`` gives them. ``difference`` is our mean less the reported value.
@@ -116,7 +116,7 @@ def compare(records: Iterable[Mapping[str, Any]], reported: Iterable[Reported]) 
     return [_beside(figure, ours) for figure in reported for ours in _ours(figure, measured)]
 
 
-def _beside(figure: Reported, ours: Mapping[str, Any] | None) -> dict[str, Any]:
+def _beside(figure: LiteratureResult, ours: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "in": figure.in_dataset,
         "out": figure.out_dataset,
@@ -134,7 +134,7 @@ def _beside(figure: Reported, ours: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _ours(figure: Reported, records: list[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
+def _ours(figure: LiteratureResult, records: list[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
     """The records of the same detector, data sets and metric, and preset where the figure names one; else one None."""
     found: list[Mapping[str, Any] | None] = [
         record

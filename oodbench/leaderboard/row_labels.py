@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def labelled(results: pd.DataFrame) -> pd.DataFrame:
+def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
     """With the column ``label``: the detector, its preset unless that is ``paper``, and what else tells runs apart.
 
     Part of a table that has labels keeps them, as it may lack the very runs they set apart.

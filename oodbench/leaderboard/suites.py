@@ -22,8 +22,8 @@ from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import tables
-from oodbench.leaderboard.reported import Reported, compare, read_reported
-from oodbench.plan.tasks import Words, plan, read_suite
+from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
+from oodbench.plan.tasks import RunRequest, plan, read_suite
 from oodbench.store.store import RESULT_COLUMNS, RUN_COLUMNS, Store
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Suite:
     there is no such file.
     """
 
-    words: Sequence[Words] = ()
-    reported: Sequence[Reported] | None = None
+    words: Sequence[RunRequest] = ()
+    reported: Sequence[LiteratureResult] | None = None
     notes: str = ""
 
     @property
@@ -81,10 +81,10 @@ def stored_results(suite: Suite, store: str, registry: Registry) -> tuple[pd.Dat
     if not suite.words:
         return results, 0
     tasks = plan(suite.words, registry, Loader(registry, data_folder(), cache_folder()))
-    outs_of = {_identity(task.run): task.outs for task in tasks}
+    out_datasets_by_run = {_identity(task.run): task.out_datasets for task in tasks}
     identities = results[IDENTITY].itertuples(index=False, name=None)
     pairs = zip(identities, results["out_dataset"], strict=True)
-    found = _only(results, [out in outs_of.get(identity, ()) for identity, out in pairs])
+    found = _only(results, [out in out_datasets_by_run.get(identity, ()) for identity, out in pairs])
     return found, len(tasks) - len(found[IDENTITY].drop_duplicates())
 
 
@@ -93,7 +93,7 @@ def _identity(run: Run) -> tuple[str | int, ...]:
     return run.detector, run.version, run.params, run.in_dataset, run.seed, run.precision
 
 
-def published_results(suite: Suite, path: Path) -> pd.DataFrame:
+def results_from_file(suite: Suite, path: Path) -> pd.DataFrame:
     """The results of the suite in a file that ``as_file`` made.
 
     They are recognised by the suite's names and seeds alone: what was published stays a record of what was run then,
@@ -106,8 +106,8 @@ def published_results(suite: Suite, path: Path) -> pd.DataFrame:
     return _only(results, [any(_names(words, *row) for words in suite.words) for row in rows])
 
 
-def _names(words: Words, detector: str, in_dataset: str, out_dataset: str, seed: int) -> bool:
-    named = detector in words.detectors and in_dataset in words.ins and out_dataset in words.outs
+def _names(words: RunRequest, detector: str, in_dataset: str, out_dataset: str, seed: int) -> bool:
+    named = detector in words.detectors and in_dataset in words.in_datasets and out_dataset in words.out_datasets
     return named and seed in (words.seeds or (0,))
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard.reported import Reported
-from oodbench.leaderboard.row_labels import labelled
+from oodbench.leaderboard.reported import LiteratureResult
+from oodbench.leaderboard.row_labels import add_row_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, 
     Raises OODBenchError, saying which command makes some, where there are no results.
     """
     metrics = list(metrics)
-    chosen = _chosen(labelled(results), metrics)
+    chosen = _chosen(add_row_labels(results), metrics)
     groups = dict(list(chosen.groupby(["in_dataset", "out_dataset", "label", "metric"])))
     triples = sorted({key[:3] for key in groups})
     return [
@@ -87,7 +87,7 @@ def render(
     results: pd.DataFrame,
     metrics: Iterable[Metric],
     title: str = "",
-    reported: Sequence[Reported] | None = None,
+    reported: Sequence[LiteratureResult] | None = None,
     introduction: str = "",
 ) -> str:
     """A Markdown page: for each in-data set a table a metric, then how the runs were made, with notes as footnotes.
@@ -103,9 +103,9 @@ def render(
 class _Page:
     """What a page is made from: results with labels, reported figures, and the footnotes of both."""
 
-    def __init__(self, results: pd.DataFrame, metrics: list[Metric], reported: Sequence[Reported] | None):
+    def __init__(self, results: pd.DataFrame, metrics: list[Metric], reported: Sequence[LiteratureResult] | None):
         self.metrics = metrics
-        self.results = labelled(results)
+        self.results = add_row_labels(results)
         if len(results) or reported is None:
             self.results = _chosen(self.results, metrics)
         names = {metric.name for metric in metrics}
@@ -219,7 +219,7 @@ def _column(in_dataset: str, out_dataset: str, shown_in: str | None, metric: Met
 
 
 def _reported_rows(
-    figures: Sequence[Reported], shown_in: str | None, metric: Metric, marks: Mapping[Any, str]
+    figures: Sequence[LiteratureResult], shown_in: str | None, metric: Metric, marks: Mapping[Any, str]
 ) -> pd.DataFrame:
     """Reported figures as rows of a table, in the order they came, in italics and with the mark of their source."""
     import pandas as pd

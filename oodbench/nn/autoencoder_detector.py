@@ -51,7 +51,7 @@ class AutoencoderDetector(ReconstructionDetector):
 
     Params = AutoencoderParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": QUICK_AUTOENCODER}
-    rare_parameters: ClassVar[Mapping[str, str]] = {
+    conditional_parameters: ClassVar[Mapping[str, str]] = {
         "training.keep": "when the last epoch is not the best",
         "training.patience": "when validation gets no better",
         "training.restarts": "when training collapses",

@@ -77,7 +77,7 @@ def fit_reconstruction(
     """
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
-        with context.seeded(phase_name, "weights"):
+        with context.global_seed(phase_name, "weights"):
             model = build().to(context.device)
         slower = params.model_copy(update={"learning_rate": params.learning_rate / 2**attempt})
         phase = _phase(phase_name, model, loss, slower, validation, context)

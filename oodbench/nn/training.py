@@ -69,7 +69,7 @@ def train(phase: Phase, images: ImageSet, context: Context) -> dict[str, Any]:
         while loop.epoch < phase.epochs and not loop.stopped:
             loop.run_epoch(images)
         loop.finish()
-    return context.outcomes[phase.name]
+    return context.phase_results[phase.name]
 
 
 def weights_of(model: nn.Module) -> Weights:
@@ -142,8 +142,8 @@ class _Loop:
         if self.phase.keep == "last" or self.best_epoch == self.epoch + 1:
             self.kept = weights_of(self.phase.model)
         self.epoch, self.step, self.totals, self.seen, self.seconds = self.epoch + 1, 0, {}, 0, 0.0
-        if self.context.after_epoch:
-            self.context.after_epoch(self.phase.name, self.epoch)
+        if self.context.on_epoch_end:
+            self.context.on_epoch_end(self.phase.name, self.epoch)
         if self.phase.patience and self.strikes >= self.phase.patience:
             self.stopped = f"{self.phase.name} stopped after epoch {self.epoch}: {self.strikes} without a better loss"
         if self._time_to_save():
@@ -152,7 +152,7 @@ class _Loop:
     def finish(self) -> None:
         phase, context = self.phase, self.context
         phase.model.load_state_dict(self.kept)
-        context.outcomes[phase.name] = {
+        context.phase_results[phase.name] = {
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
@@ -181,17 +181,17 @@ class _Loop:
             return False
         context.history[:] = state["history"]
         context.notes[:] = dict.fromkeys([*state["notes"], *context.notes])  # also those between two phases
-        context.outcomes.update(state["outcomes"])
+        context.phase_results.update(state["outcomes"])
         if state["phase"] == self.phase.name:
             self.load_state_dict(state)
-        return self.phase.name in context.outcomes
+        return self.phase.name in context.phase_results
 
     def state_dict(self) -> dict[str, Any]:
         context, phase = self.context, self.phase
         return {
             "device": context.device.type,
             "phase": phase.name,
-            "outcomes": context.outcomes,
+            "outcomes": context.phase_results,
             "history": context.history,
             "notes": context.notes,
             "counts": [self.epoch, self.step, self.strikes, self.best_epoch, self.seen],

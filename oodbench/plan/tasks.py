@@ -24,7 +24,7 @@ SUITE_WORDS = ("title", "detector", "in", "out", "seed", "seeds", "preset", "pre
 
 
 @dataclass(frozen=True)
-class Words:
+class RunRequest:
     """What to run, in the words of the command line and of a suite file; an empty word was not said.
 
     sets: ``name=value``, for every chosen detector with such a parameter, or ``detector.name=value`` for that one.
@@ -32,15 +32,15 @@ class Words:
     """
 
     detectors: tuple[str, ...] = ()
-    ins: tuple[str, ...] = ()
-    outs: tuple[str, ...] = ()
+    in_datasets: tuple[str, ...] = ()
+    out_datasets: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     preset: str = ""
     sets: tuple[str, ...] = ()
     precision: str = ""
     title: str = ""
 
-    def replaced_by(self, other: Words) -> Words:
+    def overridden_by(self, other: RunRequest) -> RunRequest:
         """The other's words where it says any, else these. Its settings come after these, so that they count."""
         said = {name: value for name, value in vars(other).items() if value}
         dropped = set(self.detectors) - set(other.detectors) if other.detectors else set()
@@ -56,34 +56,34 @@ class Task:
     """
 
     run: Run
-    outs: tuple[str, ...]
+    out_datasets: tuple[str, ...]
     split: str = "test"
 
 
-def plan(words: Iterable[Words], registry: Registry, loader: Loader, split: str = "test") -> list[Task]:
+def plan(words: Iterable[RunRequest], registry: Registry, loader: Loader, split: str = "test") -> list[Task]:
     """Every combination of each set of words, each run once. Raises OODBenchError at the first bad word."""
-    outs_of: dict[Run, list[str]] = {}
+    out_datasets_by_run: dict[Run, list[str]] = {}
     for chosen in words:
         for run in _runs(chosen, registry, loader, split):
-            outs_of.setdefault(run, []).extend(chosen.outs)
-    return [Task(run, tuple(dict.fromkeys(outs)), split) for run, outs in outs_of.items()]
+            out_datasets_by_run.setdefault(run, []).extend(chosen.out_datasets)
+    return [Task(run, tuple(dict.fromkeys(out_datasets)), split) for run, out_datasets in out_datasets_by_run.items()]
 
 
-def _runs(words: Words, registry: Registry, loader: Loader, split: str) -> Iterator[Run]:
+def _runs(words: RunRequest, registry: Registry, loader: Loader, split: str) -> Iterator[Run]:
     _check_said(words)
     detectors = {name: registry.detector(name) for name in words.detectors}
-    for name in words.ins:
+    for name in words.in_datasets:
         for each in SPLITS:
             loader.check(name, each)
-    for name in words.outs:
+    for name in words.out_datasets:
         loader.check(name, split)
-    for in_name, out_name in product(words.ins, words.outs):
+    for in_name, out_name in product(words.in_datasets, words.out_datasets):
         if loader.share_classes(in_name, out_name):
             flag = "--out" if split == "test" else "--val-out"
             apart = "choose others, as in mnist:0-8 and mnist:9"
             raise OODBenchError(f"{flag} {out_name} has classes of --in {in_name}; {apart}")
     values = values_by_detector(words.sets, detectors, registry)
-    for in_name, name in product(words.ins, detectors):
+    for in_name, name in product(words.in_datasets, detectors):
         shape = loader.shape(in_name)
         if shape is None:
             raise OODBenchError(f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images")
@@ -94,8 +94,8 @@ def _runs(words: Words, registry: Registry, loader: Loader, split: str) -> Itera
             yield Run(name, version, params, in_name, seed, words.precision or "float32", label)
 
 
-def _check_said(words: Words) -> None:
-    for word, names in {"--detector": words.detectors, "--in": words.ins, "--out": words.outs}.items():
+def _check_said(words: RunRequest) -> None:
+    for word, names in {"--detector": words.detectors, "--in": words.in_datasets, "--out": words.out_datasets}.items():
         if not names:
             raise OODBenchError(f"name at least one {word}, or a suite file that does")
     if words.precision and words.precision not in PRECISIONS:
@@ -197,7 +197,7 @@ def _fault(error: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------ suite files
 
 
-def read_suite(path: Path) -> list[Words]:
+def read_suite(path: Path) -> list[RunRequest]:
     """The words of a suite file: one set, or one for every ``[[run]]`` table, on top of those before the tables.
 
     Of a folder, its ``suite.toml`` is meant.
@@ -214,19 +214,19 @@ def read_suite(path: Path) -> list[Words]:
         raise OODBenchError(f"suite {path}: write runs as [[run]] tables")
     try:
         top = _words(table)
-        return [top.replaced_by(_words(each)) for each in tables] or [top]
+        return [top.overridden_by(_words(each)) for each in tables] or [top]
     except OODBenchError as error:
         raise OODBenchError(f"suite {path}: {error}") from None
 
 
-def _words(table: Mapping[str, Any]) -> Words:
+def _words(table: Mapping[str, Any]) -> RunRequest:
     for word in table:
         if word not in SUITE_WORDS:
             raise UnknownName("word", word, (*SUITE_WORDS, "run"))
-    return Words(
+    return RunRequest(
         detectors=_texts(table, "detector"),
-        ins=_texts(table, "in"),
-        outs=_texts(table, "out"),
+        in_datasets=_texts(table, "in"),
+        out_datasets=_texts(table, "out"),
         seeds=_seeds(table),
         preset=_text(table, "preset"),
         sets=_sets(table),

@@ -21,30 +21,30 @@ Catalogue = dict[str, list[dict[str, Any]]]
 """detectors, datasets, metrics, commands, plugins → a row for each."""
 
 
-def catalogue(load: Callable[[], Registry]) -> Catalogue:
-    """The kept one if there is one; else made from the registry that ``load`` gives."""
-    kept = recall()
-    return describe(load()) if kept is None else kept
+def catalogue(load_registry: Callable[[], Registry]) -> Catalogue:
+    """Return the saved catalogue if it is current, else describe the registry that ``load_registry`` returns."""
+    kept = load()
+    return describe(load_registry()) if kept is None else kept
 
 
-def recall() -> Catalogue | None:
+def load() -> Catalogue | None:
     """What was kept; None if that is nothing, or damaged, or if any plugin has changed since."""
     try:
         check, _, body = _path().read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):
         return None
-    return json.loads(body) if check == _check(stamp(), body) else None
+    return json.loads(body) if check == _check(cache_key(), body) else None
 
 
-def keep(registry: Registry, stamp: str) -> None:
+def save(registry: Registry, key: str) -> None:
     """Keep what is offered, if every plugin works: a failure is found anew each time. A cache that fails is no matter.
 
-    ``stamp`` was taken before the plugins were loaded.
+    ``key`` was taken before the plugins were loaded.
     """
     with suppress(Exception):
         if not registry.failures:
             body = json.dumps(describe(registry), default=str)
-            _write(_path(), f"{_check(stamp, body)}\n{body}".encode())
+            _write(_path(), f"{_check(key, body)}\n{body}".encode())
 
 
 def _write(path: Path, text: bytes) -> None:
@@ -56,7 +56,7 @@ def _write(path: Path, text: bytes) -> None:
     Files(str(path.parent)).write(path.name, text)
 
 
-def stamp() -> str:
+def cache_key() -> str:
     """Changes as soon as a plugin or the core is another: its version, its entry point, or any file of its package."""
     from importlib import metadata
 
@@ -99,8 +99,8 @@ def _path() -> Path:
     return cache_folder() / "plugins" / f"{hashlib.sha256(which.encode()).hexdigest()[:12]}.json"
 
 
-def _check(stamp: str, body: str) -> str:
-    return hashlib.sha256(f"{stamp}\n{body}".encode()).hexdigest()
+def _check(key: str, body: str) -> str:
+    return hashlib.sha256(f"{key}\n{body}".encode()).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------ facts

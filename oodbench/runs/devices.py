@@ -31,16 +31,16 @@ def find_device(name: str) -> torch.device:
         raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if word == "cpu" or (word == "auto" and not count):
-        keep_freed_memory()
+        tune_malloc()
         return torch.device("cpu")
     if int(number or 0) >= count:
         there = f"only cuda:0 to cuda:{count - 1} are there" if count else "torch sees no CUDA device here"
         raise OODBenchError(f"--device {name}: {there}; --device auto takes the best there is")
-    settle_precision()
+    disable_tf32()
     return torch.device("cuda", int(number or 0))
 
 
-def settle_precision() -> None:
+def disable_tf32() -> None:
     """On a GPU float32 means float32, as on a CPU, in convolutions as in matrix products, and sums can be repeated.
 
     By default torch rounds the factors of convolutions alone to TF32, so that one formula in two forms gives two
@@ -57,7 +57,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 2**28
 
 
-def keep_freed_memory() -> None:
+def tune_malloc() -> None:
     """Let the C library keep what a step frees for the next one, where it is glibc; elsewhere nothing happens.
 
     By default it gives much of it back to the system, and every page of an activation is then faulted in anew, at each
@@ -71,7 +71,7 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BYTES)
 
 
-def spread(name: str, count: int) -> list[str]:
+def assign_devices(name: str, count: int) -> list[str]:
     """The device of each of ``count`` processes: where no single GPU was named, the GPUs in turn."""
     import torch
 

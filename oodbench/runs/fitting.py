@@ -49,7 +49,7 @@ def _images_of(splits: Mapping[str, ImageSet]) -> str:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """A detector that was just fitted, with its record."""
 
     detector: Detector
@@ -58,7 +58,7 @@ class Fitted:
 
 
 @dataclass
-class _Watched:
+class ResumeAwareCheckpoints:
     """Checkpoints that know whether a fit went on from one."""
 
     checkpoints: Checkpoints
@@ -83,9 +83,9 @@ def fit(
     progress: Progress,
     checkpoints: Checkpoints,
     notes: Sequence[str] = (),
-) -> Fitted:
+) -> FitResult:
     """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
-    watched = _Watched(checkpoints)
+    watched = ResumeAwareCheckpoints(checkpoints)
     context = Context(device, run.seed, run.precision, progress, watched)
     if "OODBENCH_CHECKPOINT_SECONDS" in os.environ:  # so that a test need not wait for one
         context.checkpoint_seconds = float(os.environ["OODBENCH_CHECKPOINT_SECONDS"])
@@ -108,7 +108,7 @@ def fit(
         in_images=_images_of(splits),
         notes=[*notes, *context.notes, *resumed],
     )
-    return Fitted(detector, provenance, context.history)
+    return FitResult(detector, provenance, context.history)
 
 
 def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -> Detector:

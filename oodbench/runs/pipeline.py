@@ -1,7 +1,8 @@
 """The Python API: words → tasks → one task after the other, or several at once → their results.
 
-from oodbench.runs.pipeline import Words, run
-outcome = run(Words(detectors=("ae",), ins=("mnist5k:0,2-9",), outs=("mnist5k:1", "noise"), preset="quick"))
+from oodbench.runs.pipeline import RunRequest, run
+request = RunRequest(detectors=("ae",), in_datasets=("mnist5k:0,2-9",), out_datasets=("noise",), preset="quick")
+outcome = run(request)
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, StoreError, reason
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import figures
-from oodbench.plan.tasks import Task, Words, plan
+from oodbench.plan.tasks import RunRequest, Task, plan
 from oodbench.plugin.registry import Registry, load_registry
-from oodbench.runs.devices import find_device, spread
+from oodbench.runs.devices import assign_devices, find_device
 from oodbench.runs.executors import local
-from oodbench.runs.task_runner import Failure, Line, evaluate, title_of
+from oodbench.runs.task_runner import Failure, TaskRunner, evaluate, title_of
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Failure", "Outcome", "Words", "cache_folder", "data_folder", "evaluate_store", "figure", "run"]
+__all__ = ["Failure", "Outcome", "RunRequest", "cache_folder", "data_folder", "evaluate_store", "figure", "run"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Outcome:
 
 
 def run(
-    *words: Words,
+    *words: RunRequest,
     store: str = "results",
     data_dir: Path | None = None,
     device: str = "auto",
@@ -88,34 +89,34 @@ def execute(
     jobs: int = 1,
 ) -> Outcome:
     """``run``, of tasks already planned. Only those of the split ``test`` have results."""
-    line = Line(registry, loader, Store(store), find_device(device), progress or Progress(), force)
+    line = TaskRunner(registry, loader, Store(store), find_device(device), progress or Progress(), force)
     line.store.check_writable()
     titled = {f"[{number}/{len(tasks)}] {title_of(task.run)}": task for number, task in enumerate(tasks, 1)}
     if min(jobs, len(tasks)) > 1:
-        _at_once(line, titled, spread(device, min(jobs, len(tasks))))
+        _at_once(line, titled, assign_devices(device, min(jobs, len(tasks))))
     else:
         for title, task in titled.items():
             line.execute(task, title)
-    return Outcome([*line.outs_of], _asked(line.store, line.outs_of), line.failures)
+    return Outcome([*line.out_datasets_by_run], _asked(line.store, line.out_datasets_by_run), line.failures)
 
 
-def _at_once(line: Line, tasks: Mapping[str, Task], devices: Sequence[str]) -> None:
+def _at_once(line: TaskRunner, tasks: Mapping[str, Task], devices: Sequence[str]) -> None:
     """Several tasks at once, in a process for each of the devices; what came of them is told in the order planned."""
     _decode(tasks.values(), line)
     store, root = line.store.address, line.loader.root
     opens = [partial(_open, store, root, device, line.force) for device in devices]
     threads = local.threads_each(len(devices))
-    lines: dict[str, Line] = {}
+    lines: dict[str, TaskRunner] = {}
     arguments = {title: (task,) for title, task in tasks.items()}
     with closing(local.work(arguments, opens, threads, line.progress)) as outcomes:
         for title, outcome in outcomes:
-            own = lines[title] = replace(line, outs_of={}, failures=[])
+            own = lines[title] = replace(line, out_datasets_by_run={}, failures=[])
             if isinstance(outcome, local.WorkerDied):
                 own.record_failure(tasks[title].run, None, outcome)
             else:
-                own.outs_of, own.failures = outcome
+                own.out_datasets_by_run, own.failures = outcome
     for title in tasks:
-        line.outs_of |= lines[title].outs_of
+        line.out_datasets_by_run |= lines[title].out_datasets_by_run
         line.failures += lines[title].failures
 
 
@@ -125,22 +126,24 @@ Done = tuple[dict[str, list[str]], list[Failure]]
 def _open(store: str, root: Path, device: str, force: bool, progress: Progress) -> Callable[[str, Task], Done]:
     """The same line in another process: a function that executes a task there."""
     registry = load_registry()
-    line = Line(registry, open_loader(registry, root, progress), Store(store), find_device(device), progress, force)
+    line = TaskRunner(
+        registry, open_loader(registry, root, progress), Store(store), find_device(device), progress, force
+    )
 
     def execute(title: str, task: Task) -> Done:
-        own = replace(line, outs_of={}, failures=[])
+        own = replace(line, out_datasets_by_run={}, failures=[])
         own.execute(task, title)
-        return own.outs_of, own.failures
+        return own.out_datasets_by_run, own.failures
 
     return execute
 
 
-def _decode(tasks: Collection[Task], line: Line) -> None:
+def _decode(tasks: Collection[Task], line: TaskRunner) -> None:
     """Put all data sets into the cache, so that several processes need not each decode, or fetch, the same one."""
     loader = line.loader
-    ins = [(task.run.in_dataset, split, None) for task in tasks for split in SPLITS]
-    outs = [(out, task.split, loader.shape(task.run.in_dataset)) for task in tasks for out in task.outs]
-    for name, split, shape in dict.fromkeys([*ins, *outs]):
+    in_datasets = [(task.run.in_dataset, split, None) for task in tasks for split in SPLITS]
+    out_datasets = [(out, task.split, loader.shape(task.run.in_dataset)) for task in tasks for out in task.out_datasets]
+    for name, split, shape in dict.fromkeys([*in_datasets, *out_datasets]):
         with suppress(Exception):  # the run that needs it will say so
             loader.load(name, split, shape)
 
@@ -167,7 +170,7 @@ def evaluate_store(store: str, metrics: Iterable[Metric] | None = None, registry
 
 
 def figure(
-    *words: Words,
+    *words: RunRequest,
     path: Path,
     store: str = "results",
     data_dir: Path | None = None,
@@ -179,20 +182,22 @@ def figure(
     registry = registry or load_registry()
     loader = open_loader(registry, data_dir)
     tasks = plan(words, registry, loader)
-    ins = list(dict.fromkeys(task.run.in_dataset for task in tasks))
-    if len(ins) > 1:
-        raise OODBenchError(f"a figure shows one in-data set, not {len(ins)}; choose with --in {ins[0]}")
+    in_datasets = list(dict.fromkeys(task.run.in_dataset for task in tasks))
+    if len(in_datasets) > 1:
+        raise OODBenchError(
+            f"a figure shows one in-data set, not {len(in_datasets)}; choose with --in {in_datasets[0]}"
+        )
     tasks = [task for task in tasks if task.run.seed == tasks[0].run.seed]
-    line = Line(registry, loader, Store(store), find_device("cpu"), Progress(), force=False)
-    splits = {split: loader.load(ins[0], split) for split in SPLITS}
-    outs = list(dict.fromkeys(out for task in tasks for out in task.outs))
-    sets = [splits["test"], *(loader.load(out, "test", splits["test"].shape) for out in outs)]
+    line = TaskRunner(registry, loader, Store(store), find_device("cpu"), Progress(), force=False)
+    splits = {split: loader.load(in_datasets[0], split) for split in SPLITS}
+    out_datasets = list(dict.fromkeys(out for task in tasks for out in task.out_datasets))
+    sets = [splits["test"], *(loader.load(out, "test", splits["test"].shape) for out in out_datasets)]
     shown = {images.name: images.images[:count] for images in sets}
     figures.draw(shown, [line.panel(task, splits, shown) for task in tasks], path, title)
 
 
-def _asked(store: Store, outs_of: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _asked(store: Store, out_datasets_by_run: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """The results on the out-data sets that this call asked for."""
-    results = store.read_results(list(outs_of))
-    asked = [out in outs_of[key] for key, out in zip(results["run"], results["out_dataset"], strict=True)]
+    results = store.read_results(list(out_datasets_by_run))
+    asked = [out in out_datasets_by_run[key] for key, out in zip(results["run"], results["out_dataset"], strict=True)]
     return results[asked].reset_index(drop=True)

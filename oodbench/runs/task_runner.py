@@ -34,7 +34,7 @@ class Failure:
 
 
 @dataclass
-class Line:
+class TaskRunner:
     """One call of ``run``: where everything comes from and goes to, and what has come of it."""
 
     registry: Registry
@@ -43,7 +43,7 @@ class Line:
     device: torch.device
     progress: Progress
     force: bool
-    outs_of: dict[str, list[str]] = field(default_factory=dict)
+    out_datasets_by_run: dict[str, list[str]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     def execute(self, task: Task, title: str) -> None:
@@ -56,28 +56,28 @@ class Line:
                 if self.force:
                     self.store.clear(key)
                 fresh = self._fit(run, key, splits, title)
-                scored = self._score(Ready(self, run, key, splits, fresh), task)
-                outs = scored if task.split == "test" else []
-                self._evaluate(run, key, outs)
-            self.outs_of[key] = outs
+                scored = self._score(FittedRun(self, run, key, splits, fresh), task)
+                out_datasets = scored if task.split == "test" else []
+                self._evaluate(run, key, out_datasets)
+            self.out_datasets_by_run[key] = out_datasets
 
     def panel(self, task: Task, splits: Mapping[str, ImageSet], shown: Mapping[str, np.ndarray]) -> figures.Panel:
         """What a figure shows of a finished run."""
         run, key = task.run, fitting.run_key(task.run, splits)
         results = self.store.read_results([key] if self.store.is_fitted(key) else [])
         auroc = results[results["metric"] == "auroc"].set_index("out_dataset")["value"]
-        missing = [out for out in task.outs if out not in auroc]
+        missing = [out for out in task.out_datasets if out not in auroc]
         if missing:
             command = f"oodbench run --detector {run.detector} --in {run.in_dataset} --out {missing[0]}"
             raise StoreError(
                 f"{title_of(run)} has no scores of {missing[0]} in the store; `{command}` with the same preset"
             )
-        detector = Ready(self, run, key, splits, None).detector
+        detector = FittedRun(self, run, key, splits, None).detector
         made = {name: fitting.reconstruct(detector, images, self.device) for name, images in shown.items()}
         return figures.Panel(
             detector=run.detector,
             in_scores=self.store.read_scores(key, None),
-            out_scores=[self.store.read_scores(key, out) for out in task.outs],
+            out_scores=[self.store.read_scores(key, out) for out in task.out_datasets],
             auroc={str(out): float(value) for out, value in auroc.items()},
             reconstructions={name: images for name, images in made.items() if images is not None},
         )
@@ -94,22 +94,22 @@ class Line:
         self.store.write_fit(key, run, fitted.provenance, fitted.detector.state(), fitted.history)
         return fitted.detector
 
-    def _score(self, ready: Ready, task: Task) -> list[str]:
+    def _score(self, ready: FittedRun, task: Task) -> list[str]:
         """Score what has no scores yet; the out-data sets that have them now."""
         inside = ready.splits[task.split]
         ready.score(inside, out=False)
         scored = []
-        for name in task.outs:
+        for name in task.out_datasets:
             with self._recorded(ready.run, name):
                 ready.score(self.loader.load(name, task.split, inside.shape), out=True)
                 scored.append(name)
         return scored
 
-    def _evaluate(self, run: Run, key: str, outs: Sequence[str]) -> None:
+    def _evaluate(self, run: Run, key: str, out_datasets: Sequence[str]) -> None:
         metrics = list(self.registry.metrics.values())
         results = self.store.read_results([key])
         done = set(zip(results["out_dataset"], results["metric"], strict=True))
-        missing = [out for out in outs if not done >= {(out, metric.name) for metric in metrics}]
+        missing = [out for out in out_datasets if not done >= {(out, metric.name) for metric in metrics}]
         for out, error in evaluate(self.store, key, missing, metrics).items():
             self._fail(run, out, error)
 
@@ -135,10 +135,10 @@ class Line:
 
 
 @dataclass
-class Ready:
+class FittedRun:
     """A fitted run. Its detector is read from the store only if something is to be scored and it is not at hand."""
 
-    line: Line
+    line: TaskRunner
     run: Run
     key: str
     splits: Mapping[str, ImageSet]
@@ -160,15 +160,15 @@ class Ready:
             self.line.store.write_scores(self.key, fitting.score(self.detector, images, context), out=out)
 
 
-def evaluate(store: Store, key: str, outs: Sequence[str], metrics: list[Metric]) -> dict[str, Exception]:
+def evaluate(store: Store, key: str, out_datasets: Sequence[str], metrics: list[Metric]) -> dict[str, Exception]:
     """Apply every metric to a run's scores of these out-data sets. The sets for which that failed, and why."""
-    if not outs:
+    if not out_datasets:
         return {}
     run, _ = store.read_run(key)
     in_scores = store.read_scores(key, None)
     results: list[Result] = []
     failed: dict[str, Exception] = {}
-    for out in outs:
+    for out in out_datasets:
         try:
             results += evaluation.evaluate(key, run, in_scores, store.read_scores(key, out), metrics)
         except Exception as error:

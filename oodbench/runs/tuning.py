@@ -5,8 +5,8 @@ two chooses one point, and only that one then scores test splits. A point is an 
 interrupted goes on, and ``oodbench run`` with the chosen parameters finds the fit there. The grid is searched whole, as
 published, for which Optuna would be of no use.
 
-from oodbench.runs.tuning import Words, tune
-words = Words(detectors=("ae",), ins=("mnist5k:0-8",), outs=("mnist5k:9",), preset="quick")
+from oodbench.runs.tuning import RunRequest, tune
+words = RunRequest(detectors=("ae",), in_datasets=("mnist5k:0-8",), out_datasets=("mnist5k:9",), preset="quick")
 tuned = tune(words, val_out="noise", grid=["latent_dim=2,4,8"])
 """
 
@@ -28,7 +28,7 @@ import numpy as np
 from oodbench.api import SPLITS, ImageSet, Progress, Run, file_name
 from oodbench.data.loading import Loader
 from oodbench.errors import DataError, OODBenchError, StoreError
-from oodbench.plan.tasks import Task, Words, plan
+from oodbench.plan.tasks import RunRequest, Task, plan
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs import evaluation, fitting, pipeline
 from oodbench.runs.devices import find_device
@@ -38,7 +38,7 @@ from oodbench.store.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Point", "Tuned", "Words", "tune"]
+__all__ = ["Point", "RunRequest", "Tuned", "tune"]
 
 METRIC = "auroc"
 RULE = (
@@ -79,7 +79,7 @@ class Tuned:
 
 
 def tune(
-    words: Words,
+    words: RunRequest,
     val_out: str,
     grid: Sequence[str],
     *,
@@ -91,7 +91,7 @@ def tune(
     registry: Registry | None = None,
     jobs: int = 1,
 ) -> Tuned:
-    """Fit every point of the grid, choose one by validation splits, report that one on ``words.outs`` if there are any.
+    """Fit every point of the grid, choose one on validation splits, and evaluate it on the request's out-data sets.
 
     words: one detector and one in-data set. grid: ``name=2,4,8``, one text a parameter; of several every combination.
     A point that fails does not stop the others. The other arguments are those of ``pipeline.run``.
@@ -117,7 +117,7 @@ def tune(
     return Tuned(points, chosen, record, where, tested.results, [*fitted.failures, *tested.failures])
 
 
-def read_grid(texts: Sequence[str], words: Words) -> dict[str, list[str]]:
+def read_grid(texts: Sequence[str], words: RunRequest) -> dict[str, list[str]]:
     """``["latent_dim=2,4"]`` → ``{"latent_dim": ["2", "4"]}``; whether they are any good, ``plan`` finds out."""
     axes: dict[str, list[str]] = {}
     for text in texts:
@@ -140,14 +140,14 @@ class _Search:
 
     def __init__(
         self,
-        words: Words,
+        words: RunRequest,
         val_out: str,
         axes: Mapping[str, Sequence[str]],
         registry: Registry,
         loader: Loader,
         store: Store,
     ):
-        for flag, names in {"--detector": words.detectors, "--in": words.ins}.items():
+        for flag, names in {"--detector": words.detectors, "--in": words.in_datasets}.items():
             if len(set(names)) > 1:
                 raise OODBenchError(f"name one {flag} to tune at a time, not {len(set(names))}: {', '.join(names)}")
         self.words, self.axes = words, axes
@@ -156,7 +156,7 @@ class _Search:
         self.run: Run = self.points[0][1][0].run
         self.splits = {split: loader.load(self.run.in_dataset, split) for split in SPLITS}
         self.val_out = loader.load(val_out, "validation", self.splits["validation"].shape)
-        self.outs = {name: loader.load(name, "test", self.val_out.shape) for name in words.outs}
+        self.out_datasets = {name: loader.load(name, "test", self.val_out.shape) for name in words.out_datasets}
 
     def _plan(self, val_out: str) -> list[tuple[dict[str, str], list[Task]]]:
         """Each point's settings and its tasks, one a seed. A point that makes the same runs as another is left out."""
@@ -165,8 +165,8 @@ class _Search:
             settings = dict(zip(self.axes, values, strict=True))
             sets = (*self.words.sets, *(f"{name}={value}" for name, value in settings.items()))
             words = replace(self.words, sets=sets)
-            tasks = plan([replace(words, outs=(val_out,))], self.registry, self.loader, "validation")
-            if words.outs:
+            tasks = plan([replace(words, out_datasets=(val_out,))], self.registry, self.loader, "validation")
+            if words.out_datasets:
                 plan([words], self.registry, self.loader)
             points.setdefault(tuple(task.run for task in tasks), (settings, tasks))
         return list(points.values())
@@ -191,7 +191,7 @@ class _Search:
     def to_report(self, chosen: Point) -> list[Task]:
         """The tasks that score test splits: those of the chosen point alone."""
         tasks = next(tasks for settings, tasks in self.points if settings == chosen.settings)
-        return [Task(task.run, tuple(self.outs)) for task in tasks] if self.outs else []
+        return [Task(task.run, tuple(self.out_datasets)) for task in tasks] if self.out_datasets else []
 
     def keep(self, points: Sequence[Point], chosen: Point | None) -> tuple[dict[str, Any], str]:
         """Write the choice and its evidence, unless just that is on record; the record, and where it is."""
@@ -218,7 +218,7 @@ class _Search:
             "metric": METRIC,
             "rule": RULE,
             "validation": {"in": _facts(self.splits["validation"]), "out": _facts(self.val_out)},
-            "outs": [_facts(images) for images in self.outs.values()],
+            "outs": [_facts(images) for images in self.out_datasets.values()],
             "points": [asdict(point) for point in points],
             "chosen": chosen and chosen.settings,
         }
@@ -242,7 +242,7 @@ def _check_separate(search: _Search) -> None:
     faults = []
     for images in search.splits.values():
         faults += _shared(digests, images, "--in")
-    for out, images in search.outs.items():
+    for out, images in search.out_datasets.items():
         same = [f"--out {out} is of the same data set"] if search.loader.share_classes(name, out) else []
         faults += _shared(digests, images, "--out") or same
     if faults:

@@ -20,16 +20,16 @@ from oodbench.testing.case import DetectorCase
 from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
 from oodbench.testing.detectors import DETECTOR_CHECKS
 from oodbench.testing.metrics import METRIC_CHECKS, MetricCase
-from oodbench.testing.verdicts import Skip, Verdict, run_checks
+from oodbench.testing.results import CheckResult, Skip, run_checks
 
 __all__ = [
     "DATASET_CHECKS",
     "DETECTOR_CHECKS",
     "METRIC_CHECKS",
+    "CheckResult",
     "DatasetCase",
     "DetectorCase",
     "MetricCase",
     "Skip",
-    "Verdict",
     "run_checks",
 ]

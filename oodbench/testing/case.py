@@ -15,12 +15,12 @@ from oodbench.api import Context, Detector, ImageSet, Params, Progress, Shape
 from oodbench.plan.tasks import parameters, resolve
 from oodbench.testing.images import easy_images, held_out, noise
 
-LEARN = {"epochs": 4, "steps": 4, "batch_size": 16}
-BRIEF = {"epochs": 2, "steps": 2, "batch_size": 8}
-LEAST = {"epochs": 0, "steps": 0, "batch_size": 2}
+FULL_BUDGET = {"epochs": 4, "steps": 4, "batch_size": 16}
+SHORT_BUDGET = {"epochs": 2, "steps": 2, "batch_size": 8}
+MINIMAL_BUDGET = {"epochs": 0, "steps": 0, "batch_size": 2}
 """Every integer parameter of these names, in whatever group, is at most this, or the least its bounds allow: the budget
 of a fit that should learn something, of one that should only do everything once, and of one that hardly trains."""
-BRIEF_IMAGES = 20
+SHORT_IMAGES = 20
 """Two full batches and a part of one."""
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Fit:
             return "the scores"
         if _timeless(self.context.history) != _timeless(other.context.history):
             return "the history"
-        if (self.context.outcomes, self.context.notes) != (other.context.outcomes, other.context.notes):
+        if (self.context.phase_results, self.context.notes) != (other.context.phase_results, other.context.notes):
             return "the outcomes and notes"
         return ""
 
@@ -52,7 +52,7 @@ class Fit:
 class DetectorCase:
     """A detector, a shape, and how to fit quickly.
 
-    values: parameters by dotted name, over the preset ``quick`` and over the budgets LEARN, BRIEF and LEAST.
+    values: parameters by dotted name; they override the preset ``quick`` and the budgets below.
     alternatives: for a parameter for which no other valid value can be guessed from its type and bounds, some.
     """
 
@@ -67,7 +67,7 @@ class DetectorCase:
 
     def params(
         self,
-        budget: Mapping[str, int] = LEARN,
+        budget: Mapping[str, int] = FULL_BUDGET,
         values: Mapping[str, Any] | None = None,
         preset: str = "quick",
         shape: Shape | None = None,
@@ -122,25 +122,25 @@ class DetectorCase:
     # ---------------------------------------------------------------------------- shared by checks
 
     @property
-    def learnt(self) -> Fit:
+    def trained(self) -> Fit:
         """The one fit that should have learnt something; only to be read."""
-        return self.once("learnt", lambda: self.fit(self.params(LEARN)))
+        return self.once("trained", lambda: self.fit(self.params(FULL_BUDGET)))
 
     @property
-    def brief(self) -> Fit:
+    def short_fit(self) -> Fit:
         """A fit that did everything once, but hardly learnt; only to be read."""
-        return self.once("brief", lambda: self.fit(self.params(BRIEF), BRIEF_IMAGES))
+        return self.once("short_fit", lambda: self.fit(self.params(SHORT_BUDGET), SHORT_IMAGES))
 
     @property
-    def repeated(self) -> Fit:
+    def short_fit_repeat(self) -> Fit:
         """The same again, while the world's own random numbers stand elsewhere."""
 
         def again() -> Fit:
             with torch.random.fork_rng():
                 torch.manual_seed(1)
-                return self.fit(self.params(BRIEF), BRIEF_IMAGES)
+                return self.fit(self.params(SHORT_BUDGET), SHORT_IMAGES)
 
-        return self.once("repeated", again)
+        return self.once("short_fit_repeat", again)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What ``make`` gave, or raised, the first time."""
@@ -159,7 +159,7 @@ class Killed(BaseException):
     """Ends a fit at once, as kill -9 would."""
 
 
-class Checkpoints:
+class InMemoryCheckpoints:
     """What a store does with checkpoints, in memory: only tensors, numbers, texts and containers of them survive."""
 
     def __init__(self, kill_at: int = 0):
@@ -227,7 +227,7 @@ def digest(fit: Fit) -> str:
         whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         whole.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     whole.update(fit.scores.numpy().tobytes())
-    whole.update(repr((_timeless(fit.context.history), fit.context.outcomes, fit.context.notes)).encode())
+    whole.update(repr((_timeless(fit.context.history), fit.context.phase_results, fit.context.notes)).encode())
     return whole.hexdigest()
 
 

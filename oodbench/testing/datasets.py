@@ -16,8 +16,8 @@ import numpy as np
 
 from oodbench.api import SPLITS, Dataset, ImageSet, Shape, shape_text
 from oodbench.errors import DataError
-from oodbench.testing.elsewhere import elsewhere
-from oodbench.testing.verdicts import Skip
+from oodbench.testing.results import Skip
+from oodbench.testing.subprocesses import run_in_subprocess
 
 ASKED: tuple[Shape, ...] = ((1, 28, 28), (3, 32, 32))
 DUPLICATES = 3
@@ -46,7 +46,7 @@ class DatasetCase:
         try:
             return self.dataset.load(split, self.root, None if self.dataset.shape else shape)
         except DataError as error:
-            if all(path.exists() for path in self.dataset.files(self.root)):
+            if all(path.exists() for path in self.dataset.required_files(self.root)):
                 raise
             raise Skip(f"cannot be read here: {error}") from None
 
@@ -177,7 +177,9 @@ def is_the_same_elsewhere(case: DatasetCase) -> None:
     with tempfile.TemporaryDirectory(prefix="oodbench-check-") as name:
         folder = Path(name)
         shape = None if case.dataset.shape else case.shapes[0]
-        elsewhere(load_there, case.dataset.load, module, folder, splits=case.splits, root=str(case.root), shape=shape)
+        run_in_subprocess(
+            load_there, case.dataset.load, module, folder, splits=case.splits, root=str(case.root), shape=shape
+        )
         there = json.loads((folder / "fingerprints.json").read_text(encoding="utf-8"))
     different = [split for split in here if here[split] != there[split]]
     assert not different, (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oodbench.testing import building, fitting, scoring, surroundings
+from oodbench.testing import construction, fitting, portability, scoring
 from oodbench.testing.case import DetectorCase
 
 DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
-    building.builds_from_every_preset,
-    building.takes_grey_and_colour_or_refuses,
-    building.parameters_round_trip,
+    construction.builds_from_every_preset,
+    construction.takes_grey_and_colour_or_refuses,
+    construction.parameters_round_trip,
     scoring.one_finite_score_an_image,
     scoring.scores_are_not_constant,
     scoring.noise_scores_higher_than_data,
@@ -27,8 +27,8 @@ DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
     fitting.fits_fewer_images_than_a_batch,
     fitting.refit_forgets,
     fitting.interrupted_fit_ends_the_same,
-    surroundings.saved_state_scores_the_same_elsewhere,
-    surroundings.bfloat16_stays_close,
-    surroundings.cpu_and_gpu_agree,
-    building.every_parameter_takes_effect,
+    portability.saved_state_scores_the_same_elsewhere,
+    portability.bfloat16_stays_close,
+    portability.cpu_and_gpu_agree,
+    construction.every_parameter_takes_effect,
 ]

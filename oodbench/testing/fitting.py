@@ -13,20 +13,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from oodbench.errors import OODBenchError
 from oodbench.testing.case import (
-    BRIEF,
-    BRIEF_IMAGES,
-    LEARN,
-    LEAST,
-    Checkpoints,
+    FULL_BUDGET,
+    MINIMAL_BUDGET,
+    SHORT_BUDGET,
+    SHORT_IMAGES,
     DetectorCase,
     Fit,
+    InMemoryCheckpoints,
     Killed,
     nearly_same,
     same,
 )
 from oodbench.testing.images import held_out
+from oodbench.testing.results import Skip
 from oodbench.testing.scoring import separation
-from oodbench.testing.verdicts import Skip
 
 CEILING = 0.95
 """An AUROC from which more training need not raise it."""
@@ -49,12 +49,12 @@ def training_helps(case: DetectorCase) -> None:
 
     In either direction: that the right side scores higher is another check's business.
     """
-    least = LEAST | {"batch_size": LEARN["batch_size"]}
+    least = MINIMAL_BUDGET | {"batch_size": FULL_BUDGET["batch_size"]}
     try:
-        untrained = case.fit(case.params(least), LEARN["batch_size"])
+        untrained = case.fit(case.params(least), FULL_BUDGET["batch_size"])
     except OODBenchError as error:
-        raise Skip(f"cannot be fitted to {LEARN['batch_size']} images for comparison: {error}") from None
-    learnt = case.learnt
+        raise Skip(f"cannot be fitted to {FULL_BUDGET['batch_size']} images for comparison: {error}") from None
+    learnt = case.trained
     if not learnt.state:
         raise Skip("there is nothing to learn: the state is empty")
     changed = learnt.state.keys() != untrained.state.keys() or any(
@@ -82,20 +82,20 @@ def _told_apart(case: DetectorCase, fit: Fit) -> float:
 
 
 def same_seed_same_scores(case: DetectorCase) -> None:
-    difference = case.brief.difference(case.repeated)
+    difference = case.short_fit.difference(case.short_fit_repeat)
     assert not difference, (
-        f"two fits with the same seed differ in {difference}: draw weights inside context.seeded(…), noise from "
+        f"two fits with the same seed differ in {difference}: draw weights inside context.global_seed(…), noise from "
         "context.generator(…), and nothing from global generators, clocks or sets"
     )
 
 
 def another_seed_gives_other_weights(case: DetectorCase) -> None:
-    params, context = case.params(BRIEF), case.context(seed=1)
+    params, context = case.params(SHORT_BUDGET), case.context(seed=1)
     with _RandomNumbers() as drawn:
-        fitted = case.detector(params, case.shape).fit(*case.sets(case.shape, BRIEF_IMAGES), context)
+        fitted = case.detector(params, case.shape).fit(*case.sets(case.shape, SHORT_IMAGES), context)
     state = fitted.state()
-    if case.brief.state.keys() == state.keys() and all(
-        same(tensor, state[name]) for name, tensor in case.brief.state.items()
+    if case.short_fit.state.keys() == state.keys() and all(
+        same(tensor, state[name]) for name, tensor in case.short_fit.state.items()
     ):
         if not drawn.operations:
             raise Skip("fit draws no random numbers, so that no seed can matter")
@@ -122,8 +122,8 @@ class _RandomNumbers(TorchDispatchMode):
 
 
 def fit_leaves_its_inputs_alone(case: DetectorCase) -> None:
-    given, untouched = (case.sets(case.shape, BRIEF_IMAGES) for _ in range(2))
-    case.detector(case.params(BRIEF), case.shape).fit(*given, case.context())
+    given, untouched = (case.sets(case.shape, SHORT_IMAGES) for _ in range(2))
+    case.detector(case.params(SHORT_BUDGET), case.shape).fit(*given, case.context())
     for one, other in zip(given, untouched, strict=True):
         for part in ("images", "labels", "indices"):
             assert np.array_equal(getattr(one, part), getattr(other, part)), (
@@ -136,13 +136,13 @@ def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
     try:
         _stir()
         stirred = {name: get() for name, (get, _) in GLOBAL_GENERATORS.items()}
-        case.detector(case.params(BRIEF), case.shape).fit(*case.sets(case.shape, BRIEF_IMAGES), case.context())
+        case.detector(case.params(SHORT_BUDGET), case.shape).fit(*case.sets(case.shape, SHORT_IMAGES), case.context())
         moved = [name for name, (get, _) in GLOBAL_GENERATORS.items() if get() != stirred[name]]
     finally:
         for name, (_, put) in GLOBAL_GENERATORS.items():
             put(before[name])
     assert not moved, (
-        f"fit drew from or seeded the global random numbers of {' and '.join(moved)}: use context.seeded(…) for "
+        f"fit drew from or seeded the global random numbers of {' and '.join(moved)}: use context.global_seed(…) for "
         "weights and context.generator(…) for noise"
     )
 
@@ -168,9 +168,9 @@ def fit_sees_no_out_data(case: DetectorCase) -> None:
 
 def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
     """Three images, and one more than a batch holds; it learns from them, and then scores one image."""
-    for count in (3, BRIEF["batch_size"] + 1):
+    for count in (3, SHORT_BUDGET["batch_size"] + 1):
         try:
-            fit = case.fit(case.params(BRIEF), count)
+            fit = case.fit(case.params(SHORT_BUDGET), count)
         except OODBenchError as error:
             raise Skip(f"refuses to be fitted to {count} images: {error}") from None
         except Exception as error:
@@ -178,7 +178,7 @@ def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
                 f"fitted to {count} images, it gave {type(error).__name__}: {error}; a last batch may "
                 "be smaller than batch_size, and may be the only one: do not drop it, or refuse with a FitError"
             ) from error
-        learns = not fit.state or fit.difference(case.fit(case.params(BRIEF), count, negative=True))
+        learns = not fit.state or fit.difference(case.fit(case.params(SHORT_BUDGET), count, negative=True))
         assert learns, f"fitted to {count} images it learns nothing: the batch that is not full is left out"
         score = case.scores(fit.detector, held_out(case.shape, 1))
         assert score.shape == (1,) and torch.isfinite(score).all(), f"fitted to {count} images, it scores {score}"
@@ -186,9 +186,9 @@ def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
 
 def refit_forgets(case: DetectorCase) -> None:
     _needs_repeatable_fits(case)
-    params = case.params(BRIEF)
-    used = case.fit(params, BRIEF_IMAGES, negative=True, context=case.context(seed=1)).detector
-    difference = case.fit(params, BRIEF_IMAGES, detector=used).difference(case.brief)
+    params = case.params(SHORT_BUDGET)
+    used = case.fit(params, SHORT_IMAGES, negative=True, context=case.context(seed=1)).detector
+    difference = case.fit(params, SHORT_IMAGES, detector=used).difference(case.short_fit)
     assert not difference, (
         f"a detector fitted a second time differs in {difference} from a new one: fit must begin anew, with fresh "
         "networks, optimisers, buffers and statistics"
@@ -198,22 +198,22 @@ def refit_forgets(case: DetectorCase) -> None:
 def interrupted_fit_ends_the_same(case: DetectorCase) -> None:
     """Killed right after it saved, at the first, a middle and the last checkpoint, and started again."""
     _needs_repeatable_fits(case)
-    params, counted = case.params(BRIEF), Checkpoints()
-    whole = case.fit(params, BRIEF_IMAGES, context=case.context(checkpoints=counted, checkpoint_seconds=0))
+    params, counted = case.params(SHORT_BUDGET), InMemoryCheckpoints()
+    whole = case.fit(params, SHORT_IMAGES, context=case.context(checkpoints=counted, checkpoint_seconds=0))
     if not counted.saves:
         raise Skip("saves no checkpoints: a fit that is killed begins again")
-    assert not (difference := whole.difference(case.brief)), f"saving checkpoints changes {difference}"
+    assert not (difference := whole.difference(case.short_fit)), f"saving checkpoints changes {difference}"
     for kill_at in sorted({1, counted.saves // 3, 2 * counted.saves // 3, counted.saves} - {0}):
-        checkpoints = Checkpoints(kill_at)
+        checkpoints = InMemoryCheckpoints(kill_at)
         settings: dict[str, Any] = {"checkpoints": checkpoints, "checkpoint_seconds": 0}
         try:
-            case.fit(params, BRIEF_IMAGES, context=case.context(**settings))
+            case.fit(params, SHORT_IMAGES, context=case.context(**settings))
         except Killed:
             pass
         else:
             raise AssertionError("fit swallowed a BaseException: an interruption must end it")
-        resumed = case.fit(params, BRIEF_IMAGES, context=case.context(**settings))
-        difference = resumed.difference(case.brief)
+        resumed = case.fit(params, SHORT_IMAGES, context=case.context(**settings))
+        difference = resumed.difference(case.short_fit)
         assert not difference, (
             f"killed at checkpoint {kill_at} of {counted.saves} and resumed, the fit ends with another {difference}: "
             "a checkpoint must hold all that the rest depends on (weights, optimiser, buffers, generators, epoch and "
@@ -222,5 +222,5 @@ def interrupted_fit_ends_the_same(case: DetectorCase) -> None:
 
 
 def _needs_repeatable_fits(case: DetectorCase) -> None:
-    if case.brief.difference(case.repeated):
+    if case.short_fit.difference(case.short_fit_repeat):
         raise Skip("two fits with the same seed differ anyway: see same_seed_same_scores")

@@ -11,7 +11,7 @@ import torch
 
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.images import held_out, noise, odd_images
-from oodbench.testing.verdicts import Skip
+from oodbench.testing.results import Skip
 
 RELATIVE = 1e-4
 """How much rounding may change a score: other batch sizes take other paths through the matrix products."""
@@ -19,7 +19,7 @@ WINDOWS, BATCHES, BATCH_BYTES = 5, 16, 1 << 17
 
 
 def one_finite_score_an_image(case: DetectorCase) -> None:
-    detector = case.learnt.detector
+    detector = case.trained.detector
     kinds = {
         "held-out data": held_out(case.shape, 5),
         "noise": noise(case.shape, 5),
@@ -38,7 +38,7 @@ def one_finite_score_an_image(case: DetectorCase) -> None:
 
 
 def scores_are_not_constant(case: DetectorCase) -> None:
-    scores = case.scores(case.learnt.detector, held_out(case.shape))
+    scores = case.scores(case.trained.detector, held_out(case.shape))
     few = len(scores.unique())
     assert few > len(scores) // 10, (
         f"only {few} different scores for {len(scores)} different held-out images: the network may have collapsed to a "
@@ -47,7 +47,7 @@ def scores_are_not_constant(case: DetectorCase) -> None:
 
 
 def noise_scores_higher_than_data(case: DetectorCase) -> None:
-    detector = case.learnt.detector
+    detector = case.trained.detector
     share = separation(case.scores(detector, held_out(case.shape)), case.scores(detector, noise(case.shape)))
     assert share > 0.8, (
         f"AUROC {share:.2f} of uniform noise against held-out data: a higher score must mean more out-of-distribution"
@@ -66,7 +66,7 @@ def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
     """On its size, its order, or the company of other images."""
     if not _is_deterministic(case):
         raise Skip("scores are not even deterministic: see scoring_is_deterministic")
-    detector, images = case.learnt.detector, held_out(case.shape, 24)
+    detector, images = case.trained.detector, held_out(case.shape, 24)
     together = case.scores(detector, images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     strangers = noise(case.shape, 8)
@@ -88,13 +88,13 @@ def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
 def scoring_leaves_its_images_alone(case: DetectorCase) -> None:
     images = held_out(case.shape, 8).to(case.device)
     given = images.clone()
-    case.learnt.detector.score(given)
+    case.trained.detector.score(given)
     assert torch.equal(given, images), "score wrote into the images it was given: work on a copy"
 
 
 def memory_does_not_grow(case: DetectorCase) -> None:
     """The process's memory over many batches; the median of five windows, as an allocator may once take a page more."""
-    detector = case.learnt.detector
+    detector = case.trained.detector
     batch_size = 1 + BATCH_BYTES // noise(case.shape, 1).nbytes  # pages and the allocator make smaller leaks uncertain
     batches = [noise(case.shape, batch_size) for _ in range(BATCHES)]
     sizes = []
@@ -124,7 +124,7 @@ def _is_deterministic(case: DetectorCase) -> bool:
     with torch.random.fork_rng():
         for seed in (0, 1):
             torch.manual_seed(seed)
-            scored.append(torch.as_tensor(case.learnt.detector.score(images.clone())).detach().cpu())
+            scored.append(torch.as_tensor(case.trained.detector.score(images.clone())).detach().cpu())
     one, other = scored
     return torch.allclose(one, other, rtol=0.0 if case.device.type == "cpu" else 1e-5, atol=0.0, equal_nan=True)
 

@@ -17,7 +17,7 @@ from oodbench.cli import main
 from oodbench.data.imaging import conform
 from oodbench.data.loading import Loader
 from oodbench.errors import DataError, OODBenchError
-from oodbench.plan.tasks import Words, plan
+from oodbench.plan.tasks import RunRequest, plan
 from oodbench.plugin.registry import load_registry
 from oodbench.testing import DATASET_CHECKS, DatasetCase
 
@@ -103,7 +103,7 @@ def test_mixed_sizes_are_refused_after_in_but_not_after_out(tmp_path, loader):
     Image.fromarray(pixels(1, (9, 9, 3))[0]).save(folder / "train/999.png")
     name = f"folder:{folder}"
     with pytest.raises(OODBenchError, match=f"{name} has no one shape, so that nothing can be fitted to it: resize"):
-        plan([Words(("mean-distance",), (name,), ("noise",))], loader.registry, loader)
+        plan([RunRequest(("mean-distance",), (name,), ("noise",))], loader.registry, loader)
     with pytest.raises(DataError, match="has no one shape: name it after --out"):
         loader.load(name, "train")
     assert loader.load(name, "test", (3, 32, 32)).shape == (3, 32, 32)

@@ -109,7 +109,7 @@ def assert_splits(dataset, root, written):
 )
 def test_idx_files_are_read(name, folder, tmp_path):
     assert_splits(DATASETS[name], tmp_path, write_mnist(tmp_path / folder / "raw"))
-    assert all(path.is_file() for path in DATASETS[name].files(tmp_path))
+    assert all(path.is_file() for path in DATASETS[name].required_files(tmp_path))
 
 
 def test_idx_files_may_be_gzipped(tmp_path):
@@ -119,7 +119,7 @@ def test_idx_files_may_be_gzipped(tmp_path):
         (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
         (folder / name).unlink()
     assert_splits(DATASETS["mnist"], tmp_path, written)
-    assert all(path.is_file() for path in DATASETS["mnist"].files(tmp_path))
+    assert all(path.is_file() for path in DATASETS["mnist"].required_files(tmp_path))
 
 
 def test_idx_images_are_those_torchvision_reads(tmp_path):

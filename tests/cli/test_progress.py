@@ -129,7 +129,7 @@ def test_a_message_is_printed_as_it_is(clock):
 
 def test_lines_of_several_runs_begin_with_the_run(clock):
     with RichProgress(file=io.StringIO()) as progress:
-        first, second = progress.of("[1/2] ae on mnist"), progress.of("[2/2] ebae on mnist")
+        first, second = progress.for_run("[1/2] ae on mnist"), progress.for_run("[2/2] ebae on mnist")
         first.plan({"training": 1.0})
         second.plan({"pretraining": 1.0, "ebae": 3.0})
         first.message("[1/2] ae on mnist: fitting to 54,000 images")
@@ -152,7 +152,7 @@ def test_in_a_terminal_each_of_several_runs_has_one_bar_of_the_whole_fit(clock, 
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     progress = RichProgress(file=io.StringIO())
     with progress:
-        first, second = progress.of("[1/2] ae"), progress.of("[2/2] ebae")
+        first, second = progress.for_run("[1/2] ae"), progress.for_run("[2/2] ebae")
         first.plan({"training": 1.0})
         second.plan({"pretraining": 1.0, "ebae": 3.0})
         first.advance("training", 0.5, "5/10", {})
@@ -164,14 +164,14 @@ def test_in_a_terminal_each_of_several_runs_has_one_bar_of_the_whole_fit(clock, 
         second.plan({"scoring noise": 100})
         second.advance("scoring noise", 0.1, "", {})
         assert two.completed == 0.1
-        first.done()
+        first.close()
         assert progress.bars.tasks == [two]
 
 
 def test_quiet_is_silent_on_several_runs_too(clock):
     with RichProgress(quiet=True, file=io.StringIO()) as progress:
-        run = progress.of("[1/2] ae")
+        run = progress.for_run("[1/2] ae")
         fit(run, clock, seconds=7200)
         run.message("something")
-        run.done()
+        run.close()
     assert lines(progress) == []

@@ -41,7 +41,7 @@ class Toy:
         return ImageSet("toy", split, pixels[chosen], chosen % 4, chosen)
 
     def dataset(self, **changes):
-        known = {"shape": SHAPE, "sizes": SIZES, "classes": range(5), "files": lambda root: [root / "toy.bin"]}
+        known = {"shape": SHAPE, "sizes": SIZES, "classes": range(5), "required_files": lambda root: [root / "toy.bin"]}
         return Dataset(**{"name": "toy", "load": self.load, **known, **changes})
 
 
@@ -313,7 +313,7 @@ def test_a_stream_is_put_into_the_cache_as_if_it_were_read_whole(tmp_path, toy):
 def test_how_far_it_is_is_told(tmp_path, toy):
     write_source(tmp_path / "data")
     loader, told = make_loader(tmp_path, streamed(toy)), []
-    loader.tell = lambda *said: told.append(said)
+    loader.on_progress = lambda *said: told.append(said)
     loader.load("toy", "test")
     assert [done for _, done, _ in told] == [3, 6, 9, 12, 15, 18, 20]
     assert {(what, of) for what, _, of in told} == {("toy test", 20)}

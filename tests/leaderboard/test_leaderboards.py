@@ -27,7 +27,7 @@ def registry() -> Registry:
 def planned(suite: Suite, registry: Registry, tmp_path: Path) -> dict[tuple[str, str, str], str]:
     """(detector, preset, in-data set) of the suite's runs, with their out-data sets."""
     tasks = plan(suite.words, registry, Loader(registry, tmp_path, tmp_path))
-    return {(task.run.detector, task.run.preset, task.run.in_dataset): " ".join(task.outs) for task in tasks}
+    return {(task.run.detector, task.run.preset, task.run.in_dataset): " ".join(task.out_datasets) for task in tasks}
 
 
 def test_the_page_is_what_its_folder_renders_to(folder, tmp_path):
@@ -54,13 +54,13 @@ def test_reported_figures_speak_of_what_the_suite_runs(folder, registry, tmp_pat
     runs = planned(suite, registry, tmp_path)
     for figure in suite.reported or []:
         assert figure.metric in registry.metrics
-        outs = [
+        out_datasets = [
             names.split()
             for (detector, preset, in_dataset), names in runs.items()
             if (detector, in_dataset) == (figure.detector, figure.in_dataset) and figure.preset in ("", preset)
         ]
         if any(figure.detector == detector for detector, _, _ in runs):
-            assert any(figure.out_dataset in names for names in outs), figure
+            assert any(figure.out_dataset in names for names in out_datasets), figure
         else:
             assert figure.detector in ("", *registry.detectors)
 

@@ -9,7 +9,7 @@ import pytest
 
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard.reported import Reported, compare, read_reported
+from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.leaderboard.tables import records, render
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
@@ -48,7 +48,7 @@ def read(tmp_path):
 
 def figure(row="Other", value=0.5, detector="", out="white", **said):
     facts = {"preset": "", "in_dataset": "bars:0", "metric": "auroc", "sd": None, "source": "a paper", **said}
-    return Reported(row, detector, out_dataset=out, value=value, reliability="recalled", **facts)
+    return LiteratureResult(row, detector, out_dataset=out, value=value, reliability="recalled", **facts)
 
 
 def results(*rows):

@@ -181,7 +181,7 @@ def test_other_seed_other_weights(images):
 
 def weights_per_epoch(phase: Phase, surroundings: Context) -> list[torch.Tensor]:
     kept: list[torch.Tensor] = []
-    surroundings.after_epoch = lambda name, epoch: kept.append(phase.model.weight.detach().clone())
+    surroundings.on_epoch_end = lambda name, epoch: kept.append(phase.model.weight.detach().clone())
     return kept
 
 

@@ -1,4 +1,4 @@
-"""Words → runs: every combination, every bad word refused with one clear line."""
+"""RunRequest → runs: every combination, every bad word refused with one clear line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, UnknownName
-from oodbench.plan.tasks import Words, parameters, plan, read_suite
+from oodbench.plan.tasks import RunRequest, parameters, plan, read_suite
 from oodbench.plugin.registry import load_registry
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -22,8 +22,8 @@ def planned(tmp_path):
     return lambda *words: plan(words, registry, loader)
 
 
-def words(**said) -> Words:
-    return Words(**{"detectors": ("mean-distance",), "ins": ("bars",), "outs": ("noise",)} | said)
+def words(**said) -> RunRequest:
+    return RunRequest(**{"detectors": ("mean-distance",), "in_datasets": ("bars",), "out_datasets": ("noise",)} | said)
 
 
 def params_of(task) -> dict:
@@ -33,7 +33,10 @@ def params_of(task) -> dict:
 def test_every_combination_is_run_and_each_fit_once(planned):
     tasks = planned(
         words(
-            detectors=("mean-distance", "broken"), ins=("bars:0", "mnist5k"), outs=("noise", "constant"), seeds=(0, 3)
+            detectors=("mean-distance", "broken"),
+            in_datasets=("bars:0", "mnist5k"),
+            out_datasets=("noise", "constant"),
+            seeds=(0, 3),
         )
     )
     combinations = {(task.run.detector, task.run.in_dataset, task.run.seed) for task in tasks}
@@ -41,15 +44,17 @@ def test_every_combination_is_run_and_each_fit_once(planned):
         (d, i, s) for d in ("mean-distance", "broken") for i in ("bars:0", "mnist5k") for s in (0, 3)
     }
     assert len(tasks) == 8
-    assert {task.outs for task in tasks} == {("noise", "constant")}
+    assert {task.out_datasets for task in tasks} == {("noise", "constant")}
 
 
 def test_what_is_said_twice_is_run_once(planned):
     (task,) = planned(
-        words(detectors=("mean-distance",) * 2, ins=("bars",) * 2, outs=("noise", "noise"), seeds=(1, 1)),
-        words(outs=("white", "noise"), seeds=(1,)),
+        words(
+            detectors=("mean-distance",) * 2, in_datasets=("bars",) * 2, out_datasets=("noise", "noise"), seeds=(1, 1)
+        ),
+        words(out_datasets=("white", "noise"), seeds=(1,)),
     )
-    assert task.outs == ("noise", "white")
+    assert task.out_datasets == ("noise", "white")
 
 
 def test_a_preset_that_changes_nothing_is_no_other_run(planned):
@@ -116,8 +121,8 @@ def test_a_bad_value_is_named_with_its_parameter(planned, text, message):
     ("said", "message"),
     [
         ({"detectors": ("mean-distanc",)}, "unknown detector 'mean-distanc'; did you mean mean-distance?"),
-        ({"ins": ("bar",)}, "unknown data set 'bar'; did you mean bars?"),
-        ({"outs": ("nois",)}, "unknown data set 'nois'; did you mean noise or"),
+        ({"in_datasets": ("bar",)}, "unknown data set 'bar'; did you mean bars?"),
+        ({"out_datasets": ("nois",)}, "unknown data set 'nois'; did you mean noise or"),
         ({"preset": "quik"}, "unknown preset of mean-distance 'quik'; did you mean quick?"),
         ({"precision": "float16"}, "unknown precision 'float16'; did you mean bfloat16 or float32?"),
         ({"sets": ("blur.step=2",)}, "unknown parameter of mean-distance 'blur.step'; did you mean blur.steps"),
@@ -139,15 +144,15 @@ def test_a_setting_of_a_detector_that_is_not_run_is_refused(planned):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"ins": ("bars:7",)}, "there is no class 7"),
-        ({"ins": ("noise",)}, "noise has no train split"),
-        ({"ins": ("photos",)}, "mean-distance can be fitted to images of 1×8×8 or 1×28×28, not of 3×32×32"),
-        ({"outs": ("bars",)}, "--out bars has classes of --in bars"),
-        ({"outs": ("bars:1",)}, "--out bars:1 has classes of --in bars"),
-        ({"ins": ("bars:0-1",), "outs": ("bars:1",)}, "--out bars:1 has classes of --in bars:0-1"),
+        ({"in_datasets": ("bars:7",)}, "there is no class 7"),
+        ({"in_datasets": ("noise",)}, "noise has no train split"),
+        ({"in_datasets": ("photos",)}, "mean-distance can be fitted to images of 1×8×8 or 1×28×28, not of 3×32×32"),
+        ({"out_datasets": ("bars",)}, "--out bars has classes of --in bars"),
+        ({"out_datasets": ("bars:1",)}, "--out bars:1 has classes of --in bars"),
+        ({"in_datasets": ("bars:0-1",), "out_datasets": ("bars:1",)}, "--out bars:1 has classes of --in bars:0-1"),
         ({"detectors": ()}, "name at least one --detector"),
-        ({"ins": ()}, "name at least one --in"),
-        ({"outs": ()}, "name at least one --out"),
+        ({"in_datasets": ()}, "name at least one --in"),
+        ({"out_datasets": ()}, "name at least one --out"),
         ({"seeds": (-1,)}, "a seed is a whole number from 0, not -1"),
     ],
 )
@@ -158,13 +163,13 @@ def test_what_cannot_be_run_is_refused(planned, said, message):
 
 
 def test_classes_of_one_data_set_can_be_told_apart(planned):
-    (task,) = planned(words(ins=("bars:0",), outs=("bars:1",)))
-    assert task.outs == ("bars:1",)
+    (task,) = planned(words(in_datasets=("bars:0",), out_datasets=("bars:1",)))
+    assert task.out_datasets == ("bars:1",)
 
 
 def test_halves_and_chimeras_are_other_images_than_those_they_are_made_from(planned):
-    (task,) = planned(words(ins=("mnist5k",), outs=("halfmnist5k", "chimeramnist5k")))
-    assert task.outs == ("halfmnist5k", "chimeramnist5k")
+    (task,) = planned(words(in_datasets=("mnist5k",), out_datasets=("halfmnist5k", "chimeramnist5k")))
+    assert task.out_datasets == ("halfmnist5k", "chimeramnist5k")
 
 
 def test_parameters_are_named_with_their_groups():
@@ -201,10 +206,10 @@ def test_a_suite_has_the_words_of_the_command_line(suite):
             mean-distance.blur.steps = 4
         """)
     )
-    assert read == Words(
+    assert read == RunRequest(
         detectors=("mean-distance", "broken"),
-        ins=("bars:0",),
-        outs=("bars:1", "noise"),
+        in_datasets=("bars:0",),
+        out_datasets=("bars:1", "noise"),
         seeds=(0, 1),
         preset="quick",
         sets=("power=3", 'broken.fault="few"', "mean-distance.blur.steps=4"),
@@ -230,7 +235,7 @@ def test_run_tables_stand_on_the_words_before_them(suite, planned):
         """)
     )
     tasks = planned(*read)
-    assert [(task.run.in_dataset, task.outs, task.run.seed) for task in tasks] == [
+    assert [(task.run.in_dataset, task.out_datasets, task.run.seed) for task in tasks] == [
         ("bars:0", ("bars:1",), 3),
         ("bars:0", ("bars:1",), 5),
         ("bars:1", ("bars:0",), 7),
@@ -250,8 +255,8 @@ def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
             broken.fault = "few"
         """)
     )
-    said = Words(detectors=("mean-distance",), seeds=(9,), sets=("power=5",))
-    (task,) = planned(read.replaced_by(said))
+    said = RunRequest(detectors=("mean-distance",), seeds=(9,), sets=("power=5",))
+    (task,) = planned(read.overridden_by(said))
     assert (task.run.detector, task.run.seed, params_of(task)["power"]) == ("mean-distance", 9, 5)
 
 

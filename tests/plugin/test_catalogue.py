@@ -18,7 +18,7 @@ from oodbench import Metric, hookimpl
 
 @hookimpl
 def register_metrics():
-    return [Metric("NAME", lambda ins, outs: 0.0, True, "SUMMARY")]
+    return [Metric("NAME", lambda in_scores, out_scores: 0.0, True, "SUMMARY")]
 """
 
 
@@ -27,9 +27,9 @@ def source(name: str, summary: str = "always 0") -> str:
 
 
 def keep() -> catalogue.Catalogue:
-    stamp = catalogue.stamp()
+    stamp = catalogue.cache_key()
     registry = load_registry()
-    catalogue.keep(registry, stamp)
+    catalogue.save(registry, stamp)
     return catalogue.describe(registry)
 
 
@@ -45,7 +45,7 @@ def zero(install) -> Path:
 
 def test_what_is_kept_is_what_is_offered(zero, toys):
     offered = keep()
-    assert catalogue.recall() == offered
+    assert catalogue.load() == offered
     assert catalogue.catalogue(not_needed) == offered
     assert [row["name"] for row in offered["detectors"]] == ["broken", "mean-distance"]
     assert [row for row in offered["metrics"] if row["plugin"] == "zero"] == [
@@ -54,20 +54,20 @@ def test_what_is_kept_is_what_is_offered(zero, toys):
 
 
 def test_where_nothing_is_kept_the_plugins_are_asked(zero):
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
     assert "zero" in [row["name"] for row in catalogue.catalogue(load_registry)["metrics"]]
 
 
 def test_a_plugin_whose_source_changes_is_asked_again(zero):
     keep()
     zero.write_text(source("zero", "always nought"))
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
 
 
 def test_so_is_one_of_the_same_size_that_was_touched(zero):
     keep()
     os.utime(zero, ns=(1, 1))
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
 
 
 def test_any_file_of_a_package_counts(install):
@@ -76,12 +76,12 @@ def test_any_file_of_a_package_counts(install):
     (site / "pack" / "__init__.py").write_text(source("packed"))
     (site / "pack" / "deep" / "presets.toml").write_text("a = 1")
     keep()
-    assert catalogue.recall() is not None
+    assert catalogue.load() is not None
     (site / "pack" / "__pycache__").mkdir(exist_ok=True)
     (site / "pack" / "__pycache__" / "other.pyc").write_text("")
-    assert catalogue.recall() is not None
+    assert catalogue.load() is not None
     (site / "pack" / "deep" / "presets.toml").write_text("a = 12")
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
     sys.modules.pop("pack", None)
 
 
@@ -90,33 +90,33 @@ def test_another_version_or_a_new_plugin_is_seen(zero, install):
     (info,) = zero.parent.glob("*.dist-info")
     metadata = (info / "METADATA").read_text()
     (info / "METADATA").write_text(metadata.replace("1.0", "1.1"))
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
     (info / "METADATA").write_text(metadata)
-    assert catalogue.recall() is not None
+    assert catalogue.load() is not None
     install("one", "one_module", source("one"))
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
 
 
 def test_each_choice_of_plugins_has_its_own(zero, install, monkeypatch):
     install("one", "one_module", source("one"))
     both = keep()
     monkeypatch.setenv("OODBENCH_PLUGINS", "zero")
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
     assert keep() != both
     monkeypatch.setenv("OODBENCH_PLUGINS", "zero,one")
-    assert catalogue.recall() == both
+    assert catalogue.load() == both
 
 
 def test_a_change_of_the_core_is_seen(zero, monkeypatch):
     keep()
     monkeypatch.setattr(catalogue, "_files_of", lambda package: [("oodbench/api.py", 1, 1)])
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
 
 
 def test_a_failure_is_never_kept(zero, install):
     install("sick", "sick_module", "import nothing_of_this_name")
     keep()
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
 
 
 @pytest.mark.parametrize(
@@ -132,22 +132,22 @@ def test_a_damaged_one_is_made_again(zero, damage):
     offered = keep()
     (path,) = Path(os.environ["OODBENCH_CACHE"], "plugins").iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
     keep()
-    assert catalogue.recall() == offered
+    assert catalogue.load() == offered
 
 
 def test_a_cache_that_cannot_be_written_is_no_matter(zero, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OODBENCH_CACHE", str(tmp_path / "file"))
     keep()
-    assert catalogue.recall() is None
+    assert catalogue.load() is None
 
 
 def test_what_cannot_be_described_stops_nothing(toys, monkeypatch):
     monkeypatch.setattr(toys.MeanDistance, "presets", None)
-    catalogue.keep(load_registry(), catalogue.stamp())
-    assert catalogue.recall() is None
+    catalogue.save(load_registry(), catalogue.cache_key())
+    assert catalogue.load() is None
 
 
 # --------------------------------------------------------------------------- with nothing heavy loaded

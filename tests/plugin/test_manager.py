@@ -12,7 +12,7 @@ from oodbench import Metric, hookimpl
 
 @hookimpl
 def register_metrics():
-    return [Metric("NAME", lambda ins, outs: 0.0, True, "always 0")]
+    return [Metric("NAME", lambda in_scores, out_scores: 0.0, True, "always 0")]
 """
 
 

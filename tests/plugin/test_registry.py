@@ -22,7 +22,7 @@ def metrics(offers: str) -> str:
 
 
 def metric(name: str) -> str:
-    return f'Metric("{name}", lambda ins, outs: 0.0, True, "always 0")'
+    return f'Metric("{name}", lambda in_scores, out_scores: 0.0, True, "always 0")'
 
 
 def test_everything_is_found_by_name_and_with_its_version(toys):

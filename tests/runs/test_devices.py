@@ -42,13 +42,13 @@ def two_gpus(monkeypatch):
 
 
 def test_processes_take_the_gpus_in_turn(two_gpus):
-    assert devices.spread("auto", 3) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert devices.spread("cuda", 2) == ["cuda:0", "cuda:1"]
+    assert devices.assign_devices("auto", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert devices.assign_devices("cuda", 2) == ["cuda:0", "cuda:1"]
 
 
 def test_processes_share_the_one_device_that_was_named(two_gpus):
-    assert devices.spread("cuda:1", 2) == ["cuda:1", "cuda:1"]
-    assert devices.spread("cpu", 2) == ["cpu", "cpu"]
+    assert devices.assign_devices("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert devices.assign_devices("cpu", 2) == ["cpu", "cpu"]
 
 
 ROUNDS = """

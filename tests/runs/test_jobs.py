@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from oodbench.api import Progress
-from oodbench.runs.pipeline import Words, run
+from oodbench.runs.pipeline import RunRequest, run
 from oodbench.store.store import Store
 
 PLUGIN = """
@@ -73,8 +73,8 @@ class Heard(Progress):
 
 def test_several_runs_at_once_give_what_they_give_one_after_the_other(data, tmp_path):
     words = [
-        Words(("mean-distance",), ("dim",), ("bars:0", "white", "small"), seeds=(0, 1)),
-        Words(("broken",), ("bars:0",), ("white",), sets=("fault=fit",)),
+        RunRequest(("mean-distance",), ("dim",), ("bars:0", "white", "small"), seeds=(0, 1)),
+        RunRequest(("broken",), ("bars:0",), ("white",), sets=("fault=fit",)),
     ]
     outcomes, stores = [], [Store(str(tmp_path / f"store{jobs}")) for jobs in (1, 2)]
     heard = Heard()
@@ -97,8 +97,8 @@ def test_several_runs_at_once_give_what_they_give_one_after_the_other(data, tmp_
 def test_a_run_that_takes_its_process_with_it_is_a_failure_and_the_others_go_on(data, tmp_path):
     store = str(tmp_path / "store")
     words = [
-        Words(("fatal",), ("bars:0",), ("white",), sets=("what=kill",)),
-        Words(("mean-distance",), ("bars:0",), ("white",), seeds=(0, 1)),
+        RunRequest(("fatal",), ("bars:0",), ("white",), sets=("what=kill",)),
+        RunRequest(("mean-distance",), ("bars:0",), ("white",), seeds=(0, 1)),
     ]
     heard = Heard()
     outcome = run(*words, store=store, device="cpu", jobs=2, progress=heard)

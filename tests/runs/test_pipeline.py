@@ -15,7 +15,7 @@ import pytest
 from oodbench.api import Metric, Progress
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.plugin.registry import load_registry
-from oodbench.runs.pipeline import Outcome, Words, evaluate_store, figure, run
+from oodbench.runs.pipeline import Outcome, RunRequest, evaluate_store, figure, run
 from oodbench.store.store import Store
 
 
@@ -28,7 +28,7 @@ def store(tmp_path) -> str:
 def line(toys, store):
     """Runs the line on one store, and says what detectors were asked to do for it."""
 
-    def line(*words: Words, **options) -> tuple[Outcome, list[str]]:
+    def line(*words: RunRequest, **options) -> tuple[Outcome, list[str]]:
         toys.calls.clear()
         outcome = run(*words, store=store, device="cpu", **options)
         return outcome, list(toys.calls)
@@ -36,8 +36,9 @@ def line(toys, store):
     return line
 
 
-def words(**said) -> Words:
-    return Words(**{"detectors": ("mean-distance",), "ins": ("bars:0",), "outs": ("white",)} | said)
+def words(**said) -> RunRequest:
+    chosen = {"detectors": ("mean-distance",), "in_datasets": ("bars:0",), "out_datasets": ("white",)}
+    return RunRequest(**chosen | said)
 
 
 def files(folder: str) -> dict[str, bytes]:
@@ -66,10 +67,10 @@ def bars(split: str):
 
 
 def test_the_same_call_again_fits_scores_and_writes_nothing(line, store):
-    first, done = line(words(outs=("white", "bars:1"), seeds=(0, 1)))
+    first, done = line(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
     assert done == ["fit bars:0 seed 0", *["score"] * 3, "fit bars:0 seed 1", *["score"] * 3]
     before = files(store)
-    second, done_again = line(words(outs=("white", "bars:1"), seeds=(0, 1)))
+    second, done_again = line(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
     assert done_again == []
     assert files(store) == before
     assert second.results.equals(first.results)
@@ -77,17 +78,17 @@ def test_the_same_call_again_fits_scores_and_writes_nothing(line, store):
 
 def test_another_out_set_costs_no_fit(line):
     line(words())
-    outcome, done = line(words(outs=("bars:1",)))
+    outcome, done = line(words(out_datasets=("bars:1",)))
     assert done == ["load_state", "score"]
     assert set(outcome.results["out_dataset"]) == {"bars:1"}
 
 
 def test_reloaded_weights_give_the_same_scores(line, store):
-    line(words(outs=("white",)))
+    line(words(out_datasets=("white",)))
     (key,) = Store(store).keys()
     at_once = Store(store).read_scores(key, "white").values
     (Path(store) / key / "scores" / "white.parquet").unlink()
-    line(words(outs=("white",)))
+    line(words(out_datasets=("white",)))
     np.testing.assert_array_equal(Store(store).read_scores(key, "white").values, at_once)
 
 
@@ -107,7 +108,7 @@ def test_other_parameters_are_another_run(line):
 
 def test_what_fails_does_not_stop_the_rest(line, store):
     outcome, _ = line(
-        words(detectors=("broken", "mean-distance"), ins=("absent", "bars:0"), sets=("broken.fault=fit",))
+        words(detectors=("broken", "mean-distance"), in_datasets=("absent", "bars:0"), sets=("broken.fault=fit",))
     )
     assert len(outcome.keys) == 1
     assert set(outcome.results["detector"]) == {"mean-distance"}
@@ -122,7 +123,7 @@ def test_what_fails_does_not_stop_the_rest(line, store):
 
 def test_an_out_set_that_fails_does_not_stop_the_others(line, store):
     settings = ("fault=nan", "only=1.0")  # NaN for white images only
-    outcome, _ = line(words(detectors=("broken",), outs=("white", "bars:1"), sets=settings))
+    outcome, _ = line(words(detectors=("broken",), out_datasets=("white", "bars:1"), sets=settings))
     (failure,) = outcome.failures
     assert failure.out_dataset == "white"
     assert failure.error == "broken gave NaN or infinity for 3 of 20 images of white"
@@ -155,9 +156,9 @@ def test_ctrl_c_is_not_taken_for_a_failure(line, store):
     "said",
     [
         {"detectors": ("mean-distance", "nothing")},
-        {"outs": ("white", "nothing")},
+        {"out_datasets": ("white", "nothing")},
         {"sets": ("power=-1",)},
-        {"ins": ("bars:0", "photos")},
+        {"in_datasets": ("bars:0", "photos")},
     ],
 )
 def test_one_bad_word_and_nothing_is_done_or_written(line, store, toys, said):
@@ -215,11 +216,11 @@ def test_two_processes_on_one_store_fit_each_run_once(toys, store):
     assert sum(stderr.count("fitted already") for _, stderr in ends) == 3
 
 
-@pytest.mark.parametrize("outs", [(), ("white",)])
-def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(line, store, tmp_path, outs):
-    if outs:
-        line(words(outs=outs))
-    asked = words(outs=("bars:1",))
+@pytest.mark.parametrize("out_datasets", [(), ("white",)])
+def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(line, store, tmp_path, out_datasets):
+    if out_datasets:
+        line(words(out_datasets=out_datasets))
+    asked = words(out_datasets=("bars:1",))
     with pytest.raises(StoreError, match="no scores of bars:1 in the store; `oodbench run --detector mean-distance"):
         figure(asked, path=tmp_path / "figure.png", store=store)
 
@@ -250,17 +251,17 @@ def test_truncated_weights_are_named_when_they_are_needed(line, store):
     path = Path(store, outcome.keys[0], "weights.safetensors")
     path.write_bytes(path.read_bytes()[:40])
     assert line(words())[0].failures == []
-    outcome, _ = line(words(outs=("white", "bars:1")))
+    outcome, _ = line(words(out_datasets=("white", "bars:1")))
     (failure,) = outcome.failures
     assert failure.out_dataset == "bars:1"
     assert str(path) in failure.error
 
 
 def test_truncated_scores_of_an_out_set_leave_the_others_alone(line, store):
-    outcome, _ = line(words(outs=("white", "bars:1")))
+    outcome, _ = line(words(out_datasets=("white", "bars:1")))
     path = Path(store, outcome.keys[0], "scores", "white.parquet")
     path.write_bytes(path.read_bytes()[:40])
-    outcome, _ = line(words(outs=("white", "bars:1")))
+    outcome, _ = line(words(out_datasets=("white", "bars:1")))
     (failure,) = outcome.failures
     assert failure.out_dataset == "white"
     assert str(path) in failure.error
@@ -273,13 +274,18 @@ def test_truncated_scores_of_an_out_set_leave_the_others_alone(line, store):
 def test_a_new_metric_needs_no_detector(line, store, toys):
     line(words(seeds=(0, 1)))
     toys.calls.clear()
-    gap = Metric("gap", lambda ins, outs: float(outs.min() - ins.max()), True, "least out minus greatest in")
+    gap = Metric(
+        "gap",
+        lambda in_scores, out_scores: float(out_scores.min() - in_scores.max()),
+        True,
+        "least out minus greatest in",
+    )
     outcome = evaluate_store(store, [gap])
     assert toys.calls == []
     assert outcome.failures == []
     for row in outcome.results[outcome.results["metric"] == "gap"].itertuples():
-        ins, outs = (Store(store).read_scores(row.run, name).values for name in (None, "white"))
-        assert row.value == outs.min() - ins.max()
+        in_scores, out_scores = (Store(store).read_scores(row.run, name).values for name in (None, "white"))
+        assert row.value == out_scores.min() - in_scores.max()
     assert set(outcome.results["metric"]) == {"gap", *load_registry().metrics}
 
 

@@ -20,7 +20,7 @@ from oodbench.builtin.synthetic import constant
 from oodbench.cli import main
 from oodbench.errors import OODBenchError
 from oodbench.runs.pipeline import evaluate_store, run
-from oodbench.runs.tuning import Tuned, Words, tune
+from oodbench.runs.tuning import RunRequest, Tuned, tune
 from oodbench.store.store import Store
 
 LEANING = '''
@@ -77,7 +77,7 @@ def load_dim(split, root, shape):
 
 def load_copies(split, root, shape):
     """Under another name: three test images of bars:0, one of them twice, and others."""
-    bars = toys.load_bars("test", root, shape).only([0]).images
+    bars = toys.load_bars("test", root, shape).select_classes([0]).images
     images = np.concatenate([bars[[4, 1, 7, 1]], 255 - bars])
     return ImageSet("copies", split, images, np.zeros(len(images), np.int64), np.arange(len(images)))
 
@@ -138,8 +138,8 @@ def oodbench(leaning):
     return oodbench
 
 
-def words(**said) -> Words:
-    return Words(**{"detectors": ("leaning",), "ins": ("bars:0",), "outs": ("dim",)} | said)
+def words(**said) -> RunRequest:
+    return RunRequest(**{"detectors": ("leaning",), "in_datasets": ("bars:0",), "out_datasets": ("dim",)} | said)
 
 
 def files() -> dict[str, bytes]:
@@ -165,7 +165,7 @@ def test_validation_chooses_however_the_test_falls(tuned):
 
 
 def test_only_the_chosen_scores_test_splits_and_each_once(tuned, leaning):
-    tuned(grid=["lean=-1,1,0"], outs=("dim", "white"))
+    tuned(grid=["lean=-1,1,0"], out_datasets=("dim", "white"))
     scored = Counter()
     for what, lean, images in leaning.calls:
         scored[lean] += images if what == "score" else 0
@@ -178,12 +178,12 @@ def test_only_the_chosen_scores_test_splits_and_each_once(tuned, leaning):
 def test_the_auroc_is_that_of_the_two_validation_splits(tuned, leaning):
     import oodbench_toys
 
-    (point,) = tuned(grid=["lean=1"], val_out="constant", outs=()).points
-    bars = oodbench_toys.load_bars("validation", Path(), None).only([0]).images
-    ins, outs = bars.mean((1, 2, 3)), constant(32_000, 4000, (1, 1, 1)).mean((1, 2, 3))
-    truth = np.repeat([0, 1], [len(ins), len(outs)])
+    (point,) = tuned(grid=["lean=1"], val_out="constant", out_datasets=()).points
+    bars = oodbench_toys.load_bars("validation", Path(), None).select_classes([0]).images
+    in_scores, out_scores = bars.mean((1, 2, 3)), constant(32_000, 4000, (1, 1, 1)).mean((1, 2, 3))
+    truth = np.repeat([0, 1], [len(in_scores), len(out_scores)])
     assert 0.5 < point.auroc < 1
-    assert point.auroc == pytest.approx(roc_auc_score(truth, np.concatenate([ins, outs])), abs=1e-12)
+    assert point.auroc == pytest.approx(roc_auc_score(truth, np.concatenate([in_scores, out_scores])), abs=1e-12)
 
 
 def test_several_seeds_choose_by_their_mean(tuned):
@@ -205,7 +205,10 @@ def test_of_equals_the_first_in_grid_order_is_chosen(tuned, grid):
 
 def test_several_grids_give_every_combination_over_the_preset_and_the_settings(tuned):
     outcome = tuned(
-        grid=["leaning.lean = -1, 1", "patience=3,4"], preset="quick", sets=("patience=9", "fickle=true"), outs=()
+        grid=["leaning.lean = -1, 1", "patience=3,4"],
+        preset="quick",
+        sets=("patience=9", "fickle=true"),
+        out_datasets=(),
     )
     assert [point.settings for point in outcome.points] == [
         {"lean": lean, "patience": patience} for lean in ("-1", "1") for patience in ("3", "4")
@@ -236,14 +239,14 @@ def test_constants_cannot_choose_where_constants_are_reported(tuned, leaning):
     """There are but 256 of them, so that other rows are the same images."""
     validation, test = (constant(first, 4000, (1, 1, 1)).ravel() for first in (32_000, 36_000))
     shared = int(np.isin(validation, test).sum())
-    assert refused(tuned, leaning, val_out="constant", outs=("constant",)) == (
+    assert refused(tuned, leaning, val_out="constant", out_datasets=("constant",)) == (
         f"--val-out constant must be a data set of its own: {shared:,} of its 4,000 validation images are in the test "
         "split of --out constant; choose another"
     )
 
 
 def test_images_count_and_not_names(tuned, leaning):
-    message = refused(tuned, leaning, val_out="copies", ins=("bars:1",), outs=("dim", "bars:0"))
+    message = refused(tuned, leaning, val_out="copies", in_datasets=("bars:1",), out_datasets=("dim", "bars:0"))
     assert message == (
         "--val-out copies must be a data set of its own: 4 of its 14 validation images are in the test split of --out "
         "bars:0; choose another"
@@ -251,18 +254,18 @@ def test_images_count_and_not_names(tuned, leaning):
 
 
 def test_images_of_the_in_data_cannot_choose(tuned, leaning):
-    message = refused(tuned, leaning, val_out="copies", outs=())
+    message = refused(tuned, leaning, val_out="copies", out_datasets=())
     assert "4 of its 14 validation images are in the test split of --in bars:0; choose another" in message
     assert "--val-out bars:0-1 has classes of --in bars:0" in refused(tuned, leaning, val_out="bars:0-1")
 
 
 def test_another_split_of_a_reported_data_set_cannot_choose(tuned, leaning):
-    message = refused(tuned, leaning, val_out="noise", outs=("noise",))
+    message = refused(tuned, leaning, val_out="noise", out_datasets=("noise",))
     assert "--out noise is of the same data set; choose another" in message
 
 
 def test_other_classes_of_a_reported_data_set_may_choose(tuned):
-    assert tuned(ins=("shades:0",), val_out="shades:1", outs=("shades:2",)).chosen is not None
+    assert tuned(in_datasets=("shades:0",), val_out="shades:1", out_datasets=("shades:2",)).chosen is not None
 
 
 @pytest.mark.parametrize(
@@ -276,12 +279,12 @@ def test_other_classes_of_a_reported_data_set_may_choose(tuned):
         ({"grid": ["patience=1,2,0"]}, "leaning: patience must be greater than or equal to 1 (got 0)"),
         ({"detectors": ("leaning", "broken")}, "name one --detector to tune at a time, not 2: leaning, broken"),
         ({"detectors": ()}, "name at least one --detector"),
-        ({"ins": ("bars:0", "bars:1")}, "name one --in to tune at a time, not 2: bars:0, bars:1"),
+        ({"in_datasets": ("bars:0", "bars:1")}, "name one --in to tune at a time, not 2: bars:0, bars:1"),
         ({"val_out": "white"}, "white has no validation split"),
         ({"val_out": "nois"}, "unknown data set 'nois'; did you mean noise"),
-        ({"outs": ("whit",)}, "unknown data set 'whit'; did you mean white"),
-        ({"outs": ("bars",)}, "--out bars has classes of --in bars:0"),
-        ({"outs": ("absent",)}, "images.npy is missing"),
+        ({"out_datasets": ("whit",)}, "unknown data set 'whit'; did you mean white"),
+        ({"out_datasets": ("bars",)}, "--out bars has classes of --in bars:0"),
+        ({"out_datasets": ("absent",)}, "images.npy is missing"),
         ({"options": {"device": "gpu"}}, "unknown device 'gpu'"),
     ],
 )
@@ -347,11 +350,11 @@ def test_the_same_call_again_does_nothing(tuned, leaning):
 
 
 def test_each_question_has_a_record_of_its_own(tuned, leaning):
-    tuned(outs=())
+    tuned(out_datasets=())
     assert Store("results").read_results().empty
-    tuned(outs=("dim",))
+    tuned(out_datasets=("dim",))
     assert fits(leaning) == []
-    tuned(val_out="constant", outs=())
+    tuned(val_out="constant", out_datasets=())
     tuned(grid=["lean=1,-1"])
     assert fits(leaning) == []
     assert len(list(Path("results/tunings").iterdir())) == 4
@@ -360,7 +363,7 @@ def test_each_question_has_a_record_of_its_own(tuned, leaning):
 def test_the_chosen_is_an_ordinary_run(tuned, leaning):
     outcome = tuned()
     leaning.calls.clear()
-    later = run(words(sets=("lean=1",), outs=("white",)), store="results", device="cpu")
+    later = run(words(sets=("lean=1",), out_datasets=("white",)), store="results", device="cpu")
     assert later.keys == [*outcome.chosen.runs]
     assert fits(leaning) == []
 
@@ -381,11 +384,11 @@ def test_force_does_it_all_again(tuned, leaning):
 
 def test_scores_of_other_validation_images_do_not_choose(tuned):
     """As if ``noise`` had been another data set when they were made."""
-    (key,) = tuned(grid=["lean=1"], outs=()).chosen.runs
+    (key,) = tuned(grid=["lean=1"], out_datasets=()).chosen.runs
     old = np.full(3, -1.0)
     stale = Scores("noise", "validation", "0" * 16, np.arange(3), np.arange(3), old, 1.0, "cpu")
     Store("results").write_scores(key, stale, out=True)
-    assert tuned(grid=["lean=1"], outs=()).chosen.auroc == 1.0
+    assert tuned(grid=["lean=1"], out_datasets=()).chosen.auroc == 1.0
 
 
 # --------------------------------------------------------------------------------- what goes wrong
@@ -528,7 +531,7 @@ def test_several_at_once_choose_as_one_after_the_other_do(tuned):
 def test_a_real_autoencoder_on_real_digits(tmp_path, monkeypatch):
     monkeypatch.setenv("OODBENCH_CACHE", str(tmp_path / "cache"))
     short = ("width=0.1", "training.epochs=2", "training.batch_size=64")
-    chosen = Words(("ae",), ("mnist5k:0-1",), outs=("mnist5k:7", "constant"), preset="quick", sets=short)
+    chosen = RunRequest(("ae",), ("mnist5k:0-1",), out_datasets=("mnist5k:7", "constant"), preset="quick", sets=short)
     outcome = tune(chosen, "noise", ["latent_dim=2,8"], store=str(tmp_path / "store"), device="cpu")
     assert outcome.failures == []
     assert outcome.chosen.auroc == max(point.auroc for point in outcome.points)
@@ -536,8 +539,10 @@ def test_a_real_autoencoder_on_real_digits(tmp_path, monkeypatch):
     store = Store(str(tmp_path / "store"))
     for point in outcome.points:
         (key,) = point.runs
-        ins, outs = (store.read_scores(key, name, "validation") for name in (None, "noise"))
-        assert (len(ins.values), len(outs.values)) == (80, 4000)
+        in_scores, out_scores = (store.read_scores(key, name, "validation") for name in (None, "noise"))
+        assert (len(in_scores.values), len(out_scores.values)) == (80, 4000)
         truth = np.repeat([0, 1], [80, 4000])
-        assert point.auroc == pytest.approx(roc_auc_score(truth, np.concatenate([ins.values, outs.values])), abs=1e-12)
+        assert point.auroc == pytest.approx(
+            roc_auc_score(truth, np.concatenate([in_scores.values, out_scores.values])), abs=1e-12
+        )
         assert store.out_datasets(key) == (["constant", "mnist5k:7"] if point == outcome.chosen else [])

@@ -26,7 +26,7 @@ from oodbench.testing import (
     Skip,
     run_checks,
 )
-from oodbench.testing.alternatives import Search, other_values
+from oodbench.testing.parameter_effects import Search, other_values
 
 SHAPE = (1, 8, 8)
 ELSEWHERE = "saved_state_scores_the_same_elsewhere"
@@ -70,7 +70,7 @@ BROKEN: list[tuple[type[Detector], set[str], str]] = [
 
 
 def failures(checks, case) -> dict[str, str]:
-    return {verdict.check: verdict.reason for verdict in run_checks(checks, case) if verdict.outcome == "failed"}
+    return {result.check: result.reason for result in run_checks(checks, case) if result.outcome == "failed"}
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +131,11 @@ def test_a_bad_value_of_the_case_is_refused():
 
 
 class Rare(declared.Idle):
-    rare_parameters = {"momentum": "when the moon is full"}
+    conditional_parameters = {"momentum": "when the moon is full"}
 
 
 class WronglyRare(declared.Idle):
-    rare_parameters = {"momemtum": "when the moon is full"}
+    conditional_parameters = {"momemtum": "when the moon is full"}
 
 
 def test_a_parameter_that_rarely_matters_can_be_named():
@@ -212,8 +212,8 @@ def test_a_refusal_of_few_images_is_a_reason_to_skip():
         check for check in DETECTOR_CHECKS if check.__name__ in ("fits_fewer_images_than_a_batch", "training_helps")
     ]
     verdicts = list(run_checks(checks, DetectorCase(Refusing, SHAPE)))
-    assert [verdict.outcome for verdict in verdicts] == ["skipped", "skipped"]
-    assert all("too few images for a covariance" in verdict.reason for verdict in verdicts)
+    assert [result.outcome for result in verdicts] == ["skipped", "skipped"]
+    assert all("too few images for a covariance" in result.reason for result in verdicts)
 
 
 class Mean(Detector):
@@ -236,10 +236,10 @@ class Mean(Detector):
 
 
 def test_no_seed_matters_to_a_detector_that_draws_no_random_numbers():
-    verdicts = {verdict.check: verdict for verdict in run_checks(HERE, DetectorCase(Mean, SHAPE))}
+    verdicts = {result.check: result for result in run_checks(HERE, DetectorCase(Mean, SHAPE))}
     seeds = verdicts["another_seed_gives_other_weights"]
     assert (seeds.outcome, seeds.reason) == ("skipped", "fit draws no random numbers, so that no seed can matter")
-    others = {verdict.check: verdict.reason for verdict in verdicts.values() if verdict.outcome == "failed"}
+    others = {result.check: result.reason for result in verdicts.values() if result.outcome == "failed"}
     assert not others, others
 
 
@@ -248,7 +248,7 @@ def test_an_error_of_the_detector_is_a_failed_check():
         def fit(self, train_set, validation, context):
             raise ZeroDivisionError("no\nluck")
 
-    verdicts = {verdict.check: verdict for verdict in run_checks(HERE[:5], DetectorCase(Crashing, SHAPE))}
+    verdicts = {result.check: result for result in run_checks(HERE[:5], DetectorCase(Crashing, SHAPE))}
     assert verdicts["one_finite_score_an_image"].outcome == "failed"
     assert verdicts["one_finite_score_an_image"].reason == "ZeroDivisionError: no luck"
 
@@ -257,8 +257,8 @@ def test_a_class_inside_a_function_cannot_be_sent_elsewhere():
     class Inside(Working):
         pass
 
-    (verdict,) = run_checks([next(c for c in DETECTOR_CHECKS if c.__name__ == ELSEWHERE)], DetectorCase(Inside, SHAPE))
-    assert verdict.outcome == "skipped" and "cannot import it" in verdict.reason
+    (result,) = run_checks([next(c for c in DETECTOR_CHECKS if c.__name__ == ELSEWHERE)], DetectorCase(Inside, SHAPE))
+    assert result.outcome == "skipped" and "cannot import it" in result.reason
 
 
 # --------------------------------------------------------------------------- data sets and metrics
@@ -291,7 +291,7 @@ def test_other_faults_of_data_sets_are_named(load, message, tmp_path):
 
 
 def test_a_data_set_whose_files_are_missing_is_not_judged(tmp_path):
-    outcomes = [verdict.outcome for verdict in run_checks(DATASET_CHECKS, DatasetCase(offers.MISSING, tmp_path))]
+    outcomes = [result.outcome for result in run_checks(DATASET_CHECKS, DatasetCase(offers.MISSING, tmp_path))]
     assert outcomes == ["passed", *["skipped"] * (len(DATASET_CHECKS) - 1)]
 
 

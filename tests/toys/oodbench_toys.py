@@ -125,6 +125,6 @@ def register_datasets() -> list[Dataset]:
     shape = (1, 8, 8)
     return [
         Dataset("bars", load_bars, shape, SIZES, classes=(0, 1), summary="rows and columns", source="made here"),
-        Dataset("absent", load_absent, shape, SIZES, files=lambda root: [root / "absent" / "images.npy"]),
+        Dataset("absent", load_absent, shape, SIZES, required_files=lambda root: [root / "absent" / "images.npy"]),
         Dataset("white", load_white, None, {"test": 20}),
     ]

@@ -83,7 +83,7 @@ class _Worker:
     def give(self, title: str, task: tuple[Any, ...], progress: Progress) -> None:
         if self.process is None:
             self._start()
-        self.title, self.progress = title, progress.of(title)
+        self.title, self.progress = title, progress.for_run(title)
         self._send((title, *task))
 
     def hear(self) -> bool:
@@ -100,7 +100,7 @@ class _Worker:
                 getattr(self.progress, said)(*values)
                 return False
             (self.outcome,) = values
-        self.progress.done()
+        self.progress.close()
         return True
 
     def stop(self) -> int:

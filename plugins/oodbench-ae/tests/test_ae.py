@@ -70,7 +70,7 @@ def test_state_round_trip(fitted):
 
 def test_encoder_l2_shrinks_the_encoder(digits):
     """The sum of squares of all encoder parameters is part of the loss, not a decay of the optimiser."""
-    few = digits[0].only([0])
+    few = digits[0].select_classes([0])
     few = ImageSet("few", "train", few.images[:64], few.labels[:64], few.indices[:64])
     norms = []
     for weight in (0.0, 1e-2):

@@ -18,7 +18,7 @@ from oodbench.testing.images import easy_images, odd_images, tensor
 SHAPE = (1, 28, 28)
 TRAINING = {"epochs": 6, "batch_size": 32, "learning_rate": 1e-3, "gradient_clip": 5.0}
 TINY = {"latent_dim": 3, "width": 0.2, "training": TRAINING}
-BRIEF = TINY | {"training": {**TRAINING, "epochs": 2}}
+SHORT_BUDGET = TINY | {"training": {**TRAINING, "epochs": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_noise_is_dear_and_odd_images_have_finite_scores(fitted):
 def test_a_last_batch_too_small_for_a_covariance_trains_on_the_error_alone():
     sets = easy_images(SHAPE, "train", 33), easy_images(SHAPE, "validation", 20)
     context = Context(torch.device("cpu"))
-    detector = DAGMM(DAGMMParams(**BRIEF), SHAPE).fit(*sets, context)
+    detector = DAGMM(DAGMMParams(**SHORT_BUDGET), SHAPE).fit(*sets, context)
     terms = detector.loss(detector.model, torch.rand(5, *SHAPE), torch.Generator())
     assert torch.equal(terms["loss"], terms["positive_energy"])
     assert math.isfinite(context.history[-1]["loss"])
@@ -106,7 +106,9 @@ def test_a_last_batch_too_small_for_a_covariance_trains_on_the_error_alone():
 def test_too_few_images_for_a_covariance_are_refused():
     images = easy_images(SHAPE, "train", 4)
     with pytest.raises(FitError, match=r"dagmm: the covariance of component .* is singular: .* lower latent_dim"):
-        DAGMM(DAGMMParams(**BRIEF), SHAPE).fit(images, easy_images(SHAPE, "validation"), Context(torch.device("cpu")))
+        DAGMM(DAGMMParams(**SHORT_BUDGET), SHAPE).fit(
+            images, easy_images(SHAPE, "validation"), Context(torch.device("cpu"))
+        )
 
 
 def test_images_that_are_all_the_same_are_refused():
@@ -114,7 +116,7 @@ def test_images_that_are_all_the_same_are_refused():
     same = ImageSet("same", "train", one, np.zeros(40, np.int64), np.arange(40))
     validation = easy_images(SHAPE, "validation")
     with pytest.raises(FitError, match="is singular"):
-        DAGMM(DAGMMParams(**BRIEF), SHAPE).fit(same, validation, Context(torch.device("cpu")))
+        DAGMM(DAGMMParams(**SHORT_BUDGET), SHAPE).fit(same, validation, Context(torch.device("cpu")))
 
 
 def test_presets():

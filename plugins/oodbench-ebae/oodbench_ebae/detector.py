@@ -17,7 +17,7 @@ from oodbench.nn.acceleration import Chains, accelerated, chosen_mode, compiled_
 from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, to_sphere
 from oodbench.nn.autoencoder_detector import ReconstructionDetector
 from oodbench.nn.langevin import Chain, Gradient, input_gradient, visible_chain
-from oodbench.nn.rearranged import frozen_copy
+from oodbench.nn.optimized_layers import frozen_copy
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
 from oodbench.nn.replay import ReplayBuffer
 from oodbench.nn.training import Phase, train
@@ -35,7 +35,7 @@ class EBAE(ReconstructionDetector):
     paper = "Anonymous, supplement to Suppressing Outlier Reconstruction in Autoencoders (2020)"
     Params = EBAEParams
     presets = PRESETS
-    rare_parameters: ClassVar = {
+    conditional_parameters: ClassVar = {
         "pretraining.keep": "when the last epoch is not the best",
         "pretraining.patience": "when validation gets no better",
         "pretraining.restarts": "when pre-training collapses",

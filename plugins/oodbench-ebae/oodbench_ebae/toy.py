@@ -60,7 +60,7 @@ def run(settings: Settings, tick: Callable[[], Any] = lambda: None) -> Outcome:
     """Train the autoencoder, then its encoder by EBAE; ``tick`` is called after each epoch of either."""
     context = Context(torch.device("cpu"), settings.seed)
     data = two_clusters(context.generator("data"))
-    with context.seeded("weights"):
+    with context.global_seed("weights"):
         model = build()
     train_autoencoder(model, data, settings, context, tick)
     before = snapshot(model, data, settings)

@@ -51,7 +51,7 @@ class Glow(NetworkDetector):
         },
     }
 
-    rare_parameters: ClassVar = {
+    conditional_parameters: ClassVar = {
         "training.keep": "when the last epoch is not the best",
         "training.least_learning_rate": "after warmup · (learning_rate / least_learning_rate)² updates",
     }
@@ -65,7 +65,7 @@ class Glow(NetworkDetector):
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         training = self.params.training
-        with context.seeded("weights"):
+        with context.global_seed("weights"):
             self.model = self.build().to(context.device)
         first = next(train.batches(training.batch_size, context.device, context.generator("first batch", device="cpu")))
         self.model.initialise(first, context.generator("first batch", "noise"))

@@ -45,7 +45,7 @@ def same(one: Glow, other: Glow) -> bool:
 def test_training_lowers_the_bits_of_data_below_those_of_noise(digits):
     detector, context = fitted(digits)
     untrained = Glow(detector.params, SHAPE)
-    with context.seeded("weights"):
+    with context.global_seed("weights"):
         untrained.model = untrained.build()
     data = next(digits[1].batches(200))
     noise = torch.rand(50, *SHAPE, generator=torch.Generator().manual_seed(0))

@@ -37,7 +37,7 @@ class IGEBM(Detector):
     def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
         params = self.params
         context.progress.plan({"igebm": (2.0 * params.chain.steps + 6.0) * params.epochs * len(train_set)})
-        with context.seeded("weights"):
+        with context.global_seed("weights"):
             self.model = self.build().to(context.device)
         outcome = train(self.phase(validation, context), train_set, context)
         if outcome["trouble"] and not outcome["epochs"]:

@@ -80,7 +80,7 @@ def test_trained_separates_noise_from_data_and_untrained_does_not(digits):
     settings = TINY | {"width": 0.07, "chain": {"steps": 5}, "buffer": {"size": 500}, "batch_size": 32}
     trained, surroundings = fitted(sets, **settings)
     untrained = IGEBM(trained.params, SHAPE)
-    with context().seeded("weights"):
+    with context().global_seed("weights"):
         untrained.model = untrained.build().eval()
     data, noise = next(sets[1].batches(100)), torch.rand(100, *SHAPE)
 
@@ -106,7 +106,7 @@ def test_a_fit_that_diverges_later_keeps_the_last_good_weights_and_says_so(sets)
     def run_away(phase: str, epoch: int) -> None:
         torch.nn.init.constant_(detector.model.head.bias, 1e6)
 
-    surroundings.after_epoch = run_away
+    surroundings.on_epoch_end = run_away
     detector.fit(*sets, surroundings)
     assert "igebm stopped in epoch 2 of 3: energies" in surroundings.notes[-1]
     assert same(detector, good)

@@ -44,7 +44,7 @@ def test_the_score_is_the_bases_own_minus_the_compressed_length(fitted):
 
 
 def test_of_two_images_as_likely_the_complex_one_scores_lower(fitted):
-    """The very image, its pixels rearranged: the same histogram value for value where all pixels are alike."""
+    """The very image, its pixels optimized_layers: the same histogram value for value where all pixels are alike."""
     fitted.base.bits = fitted.base.bits.mean(dim=(0, 1, 2), keepdim=True).expand(1, 28, 28, 256)
     complex_image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, *SHAPE), np.uint8)) / 255
     simple_image = complex_image.flatten().sort().values.view(1, *SHAPE)

@@ -48,7 +48,7 @@ class PixelCNNPP(NetworkDetector):
         },
     }
 
-    rare_parameters: ClassVar = {"training.keep": "when the last epoch is not the best"}
+    conditional_parameters: ClassVar = {"training.keep": "when the last epoch is not the best"}
 
     @classmethod
     def check_shape(cls, shape: Shape) -> None:
@@ -61,7 +61,7 @@ class PixelCNNPP(NetworkDetector):
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         training = self.params.training
-        with context.seeded("weights"):
+        with context.global_seed("weights"):
             self.model = self.build().to(context.device)
         optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate)
         epoch = steps_per_epoch(train, training.batch_size)

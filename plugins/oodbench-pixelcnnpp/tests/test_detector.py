@@ -48,7 +48,7 @@ def learnt(digits) -> tuple[PixelCNNPP, Context]:
 def test_training_lowers_the_bits_of_data_below_those_of_noise(learnt, digits):
     detector, context = learnt
     untrained = PixelCNNPP(detector.params, SHAPE)
-    with context.seeded("weights"):
+    with context.global_seed("weights"):
         untrained.model = untrained.build()
     data = next(digits[1].batches(100))
     noise = torch.rand(50, *SHAPE, generator=torch.Generator().manual_seed(0))

@@ -103,7 +103,7 @@ def test_a_collapsed_posterior_is_no_failure_but_noted():
     context = Context(torch.device("cpu"))
     VAE(VAEParams(**TINY, training={**TRAINING, "epochs": 6}), SHAPE).fit(images, images, context)
     assert context.notes == ["vae: the posterior collapsed to the prior, one output for every image"]
-    assert list(context.outcomes) == ["training"]
+    assert list(context.phase_results) == ["training"]
 
 
 def test_presets():

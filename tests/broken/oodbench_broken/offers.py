@@ -77,7 +77,7 @@ def missing(split, root, shape):
 
 GOOD = Dataset("good", load, (1, 8, 8), SIZES, classes=(0, 1), summary="random images", source="made here")
 MADE = Dataset("made", made, None, SIZES, summary="random images", source="made here")
-MISSING = dataclasses.replace(GOOD, load=missing, files=lambda root: [root / "absent.npy"])
+MISSING = dataclasses.replace(GOOD, load=missing, required_files=lambda root: [root / "absent.npy"])
 BROKEN_DATASETS = {
     "declares_itself": dataclasses.replace(GOOD, source=""),
     "has_as_many_images_as_declared": dataclasses.replace(GOOD, sizes=SIZES | {"train": 31}),

@@ -38,7 +38,7 @@ class Working(Detector):
     presets = {"paper": {"latent_dim": 8, "batch_size": 64}, "quick": {}}
 
     def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
-        with context.seeded("weights"):
+        with context.global_seed("weights"):
             self.model = self.build().to(context.device)
         train(self.phase(self.model, context), train_set, context)
         return self

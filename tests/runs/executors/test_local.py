@@ -61,7 +61,7 @@ class Heard(Progress):
     def message(self, text):
         self.texts.append(text)
 
-    def done(self):
+    def close(self):
         self.ended += 1
 
 

@@ -18,7 +18,7 @@ class Skip(unittest.SkipTest):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """Of one check; ``reason`` is one line, empty where it passed."""
 
     check: str
@@ -29,13 +29,13 @@ class Verdict:
 
 def run_checks(
     checks: Iterable[Callable[[Case], None]], case: Case, before: Callable[[str], None] = lambda name: None
-) -> Iterator[Verdict]:
-    """The verdict of each check in turn, as soon as it is there; ``before`` is told which one comes next."""
+) -> Iterator[CheckResult]:
+    """The result of each check in turn, as soon as it is there; ``before`` is told which one comes next."""
     for check in checks:
         before(check.__name__)
         start = time.perf_counter()
         outcome, why = _outcome(check, case)
-        yield Verdict(check.__name__, outcome, why, time.perf_counter() - start)
+        yield CheckResult(check.__name__, outcome, why, time.perf_counter() - start)
 
 
 def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]:

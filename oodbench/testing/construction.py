@@ -7,9 +7,9 @@ import pydantic
 from oodbench.api import Params, Shape, shape_text
 from oodbench.errors import OODBenchError
 from oodbench.plan.tasks import parameters
-from oodbench.testing.alternatives import Search
-from oodbench.testing.case import BRIEF, BRIEF_IMAGES, LEAST, DetectorCase
-from oodbench.testing.verdicts import Skip
+from oodbench.testing.case import MINIMAL_BUDGET, SHORT_BUDGET, SHORT_IMAGES, DetectorCase
+from oodbench.testing.parameter_effects import Search
+from oodbench.testing.results import Skip
 
 SHAPES: tuple[Shape, ...] = ((1, 28, 28), (3, 32, 32))
 FEW = 4
@@ -22,7 +22,7 @@ def builds_from_every_preset(case: DetectorCase) -> None:
         assert name in presets, f"there is no preset {name!r}: every detector has paper and quick, which may be empty"
     for preset in presets:
         try:
-            params = case.params(LEAST, preset=preset)
+            params = case.params(MINIMAL_BUDGET, preset=preset)
         except OODBenchError as error:
             if preset not in ("paper", "quick") and "×" in str(error):
                 continue  # it is for another shape
@@ -40,8 +40,8 @@ def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:
         if shape == case.shape:
             continue
         try:
-            detector = case.detector(case.params(BRIEF, shape=shape), shape)
-            fit = case.fit(detector.params, BRIEF_IMAGES, detector=detector)
+            detector = case.detector(case.params(SHORT_BUDGET, shape=shape), shape)
+            fit = case.fit(detector.params, SHORT_IMAGES, detector=detector)
         except OODBenchError as error:
             if "×" not in str(error):
                 raise AssertionError(
@@ -91,18 +91,18 @@ def every_parameter_takes_effect(case: DetectorCase) -> None:
 
     Each parameter is changed alone; where that changes nothing, together with one other, as some matter only then
     (how to clip, when something is clipped). A detector may name parameters that matter in rare cases only, each with
-    the case: ``rare_parameters: ClassVar = {"restarts": "when training collapses"}``.
+    the case: ``conditional_parameters: ClassVar = {"restarts": "when training collapses"}``.
     """
-    rare = case.detector.rare_parameters
+    rare = case.detector.conditional_parameters
     names = parameters(case.detector.Params)
     unknown = sorted(set(rare) - set(names))
-    assert not unknown, f"rare_parameters names {', '.join(unknown)}, which are no parameters"
+    assert not unknown, f"conditional_parameters names {', '.join(unknown)}, which are no parameters"
     search = Search(case)
     wanted = [name for name in names if name not in rare]
     idle = [name for name in wanted if search.others(name) and not search.matters(name)]
     assert not idle, (
         f"changing {', '.join(idle)} changes neither the state, the scores nor the history, alone or together with "
-        "another parameter: use it, remove it, or name it in rare_parameters with the case in which it matters"
+        "another parameter: use it, remove it, or name it in conditional_parameters with the case in which it matters"
     )
     if unvaried := [name for name in wanted if not search.others(name)]:
         raise Skip(f"no other valid value is known for {', '.join(unvaried)}: name some in the case's alternatives")

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from oodbench.errors import OODBenchError
 from oodbench.plan.tasks import parameters
-from oodbench.testing.case import BRIEF, BRIEF_IMAGES, DetectorCase, digest, value_at
+from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, digest, value_at
 
 MOST_PAIRS = 40
 RATE = 0.02
@@ -19,7 +19,7 @@ class Search:
 
     def __init__(self, case: DetectorCase):
         self.case = case
-        self.base = case.params(BRIEF)
+        self.base = case.params(SHORT_BUDGET)
         self.infos = parameters(case.detector.Params)
         self.seen: dict[str, str] = {}
         self.valid: dict[str, list[Any]] = {}
@@ -50,7 +50,7 @@ class Search:
 
     def _is_valid(self, name: str, value: Any) -> bool:
         try:
-            changed = self.case.params(BRIEF, {name: value})
+            changed = self.case.params(SHORT_BUDGET, {name: value})
         except OODBenchError:
             return False
         return changed.canonical() != self.base.canonical()
@@ -63,7 +63,7 @@ class Search:
         key = repr(sorted(values.items()))
         if key not in self.seen:
             try:
-                self.seen[key] = digest(self.case.fit(self.case.params(BRIEF, values), BRIEF_IMAGES))
+                self.seen[key] = digest(self.case.fit(self.case.params(SHORT_BUDGET, values), SHORT_IMAGES))
             except Exception as error:
                 self.seen[key] = f"{type(error).__name__}: {error}"
         return self.seen[key]

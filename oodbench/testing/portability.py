@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from oodbench.api import Context, Detector
-from oodbench.testing.case import BRIEF, BRIEF_IMAGES, DetectorCase, some_images
-from oodbench.testing.elsewhere import elsewhere
+from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, some_images
 from oodbench.testing.images import held_out, noise
+from oodbench.testing.results import Skip
 from oodbench.testing.scoring import noise_scores_higher_than_data
-from oodbench.testing.verdicts import Skip
+from oodbench.testing.subprocesses import run_in_subprocess
 
 BFLOAT16 = 0.1
 """How far a score may be off in bfloat16, of the range between data and noise: eight bits, through many layers."""
@@ -22,7 +22,7 @@ def saved_state_scores_the_same_elsewhere(case: DetectorCase) -> None:
     """As safetensors, with the parameters as JSON, in another process."""
     from safetensors.torch import load_file, save_file
 
-    fit = case.learnt
+    fit = case.trained
 
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in fit.detector.state().items()}
     params = case.params().canonical()
@@ -31,7 +31,7 @@ def saved_state_scores_the_same_elsewhere(case: DetectorCase) -> None:
         folder = Path(name)
         save_file(state, folder / "state.safetensors")
         save_file({"images": some_images(case.shape)}, folder / "images.safetensors")
-        elsewhere(score_there, case.detector, case.detector.__module__, folder, **said)
+        run_in_subprocess(score_there, case.detector, case.detector.__module__, folder, **said)
         there = load_file(folder / "scores.safetensors")["scores"]
     worst = float((there - fit.scores).abs().max())
     assert torch.allclose(there, fit.scores, rtol=1e-5, atol=1e-7), (
@@ -56,14 +56,14 @@ def score_there(detector: type[Detector], folder: Path, params: str, shape: list
 
 def bfloat16_stays_close(case: DetectorCase) -> None:
     """Scoring in bfloat16 what was learnt in float32; and a brief fit in bfloat16 that ends with float32 weights."""
-    detector = case.learnt.detector
+    detector = case.trained.detector
     images = torch.cat([held_out(case.shape, 16), noise(case.shape, 16)])
     exact = case.scores(detector, images)
     half = Context(case.device, precision="bfloat16")
     try:
         with half.autocast():
             rounded = torch.as_tensor(detector.score(images.to(case.device))).detach().cpu().double().flatten()
-        fit = case.fit(case.params(BRIEF), BRIEF_IMAGES, context=case.context(precision="bfloat16"))
+        fit = case.fit(case.params(SHORT_BUDGET), SHORT_IMAGES, context=case.context(precision="bfloat16"))
     except TypeError as error:
         raise AssertionError(f"under --precision bfloat16: {error}; use .float() before numpy") from error
     worst = float((rounded - exact).abs().max() / (exact.max() - exact.min()))
@@ -85,7 +85,7 @@ def cpu_and_gpu_agree(case: DetectorCase) -> None:
     for device in devices:
         other = DetectorCase(case.detector, case.shape, device=device)
         loaded = case.detector(case.params(), case.shape)
-        loaded.load_state({name: tensor.to(device) for name, tensor in case.learnt.state.items()})
+        loaded.load_state({name: tensor.to(device) for name, tensor in case.trained.state.items()})
         scores.append(other.scores(loaded, images))
     on_cpu, on_gpu = scores
     worst = float((on_cpu - on_gpu).abs().max())

@@ -40,11 +40,11 @@ def frozen_copy(model: Autoencoder) -> Autoencoder:
         for layer in copied.modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 layer.to(torch.get_autocast_dtype(device))
-    copied.encoder, copied.decoder = rearranged(copied.encoder), rearranged(copied.decoder)
+    copied.encoder, copied.decoder = optimize_layers(copied.encoder), optimize_layers(copied.decoder)
     return copied
 
 
-def rearranged(network: nn.Module) -> nn.Module:
+def optimize_layers(network: nn.Module) -> nn.Module:
     """A sequence of layers, each in its cheaper form where it has one; any other network as it is."""
     return nn.Sequential(*_cheaper(list(network))) if isinstance(network, nn.Sequential) else network
 
@@ -64,7 +64,7 @@ def _cheaper(layers: list[nn.Module]) -> Iterator[nn.Module]:
             yield UpsampledConvolution(following)
             layer, layers = following, layers[1:]
         elif isinstance(layer, nn.Conv2d) and _is_plain(layer):
-            yield FromOneChannel(layer) if layer.in_channels == 1 else Covering(layer)
+            yield FromOneChannel(layer) if layer.in_channels == 1 else FullKernelConv(layer)
         elif isinstance(layer, nn.ConvTranspose2d) and _is_plain(layer):
             yield ToOneChannel(layer) if layer.out_channels == 1 else FromOnePixel(layer)
         else:
@@ -93,7 +93,7 @@ class _Layer(nn.Module):
         self.layer = layer
 
 
-class Covering(_Layer):
+class FullKernelConv(_Layer):
     """A convolution, (b, i, k, k) → (b, o, 1, 1) as a matrix product where its kernel covers the image."""
 
     @cached_property
@@ -125,7 +125,7 @@ class FromOneChannel(_Layer):
     """A convolution of images of one channel, (b, 1, H, W) → (b, o, H-k+1, W-k+1)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _Spread.apply(x, self.layer.weight, self.layer.bias)
+        return _SingleChannelConv.apply(x, self.layer.weight, self.layer.bias)
 
 
 class ToOneChannel(_Layer):
@@ -135,7 +135,7 @@ class ToOneChannel(_Layer):
         return _Gather.apply(x, self.layer.weight) + at_least_float32(self.layer.bias)
 
 
-class _Spread(torch.autograd.Function):
+class _SingleChannelConv(torch.autograd.Function):
     """The convolution of x (b, 1, H, W) with fixed weights (o, 1, k, k) and bias (o,)."""
 
     @staticmethod

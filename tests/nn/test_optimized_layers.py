@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from oodbench.nn import rearranged as rearranging
+from oodbench.nn import optimized_layers
 from oodbench.nn.autoencoder import build_autoencoder
 from oodbench.nn.langevin import input_gradient, visible_chain
-from oodbench.nn.rearranged import (
-    Covering,
+from oodbench.nn.optimized_layers import (
     FromOneChannel,
     FromOnePixel,
+    FullKernelConv,
     ToOneChannel,
     UpsampledConvolution,
     frozen_copy,
-    rearranged,
+    optimize_layers,
 )
 
 CASES = {
-    Covering: ([nn.Conv2d(3, 5, 4)], (3, 4, 4)),
+    FullKernelConv: ([nn.Conv2d(3, 5, 4)], (3, 4, 4)),
     FromOnePixel: ([nn.ConvTranspose2d(3, 5, 4)], (3, 1, 1)),
     FromOneChannel: ([nn.Conv2d(1, 5, (3, 2))], (1, 7, 6)),
     ToOneChannel: ([nn.ConvTranspose2d(5, 1, (3, 2))], (5, 7, 6)),
@@ -36,7 +36,7 @@ CASES = {
 def test_a_layer_and_its_input_gradient(kind):
     layers, shape = CASES[kind]
     plain = nn.Sequential(*layers).double().requires_grad_(False)
-    cheap = rearranged(plain)
+    cheap = optimize_layers(plain)
     assert isinstance(cheap[0], kind)
     x = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     outcomes = []
@@ -52,12 +52,12 @@ def test_a_layer_and_its_input_gradient(kind):
 @pytest.mark.parametrize("images", [1, 2, 5])
 def test_upsampling_takes_as_many_images_at_a_time_as_it_may(images, monkeypatch):
     layers, shape = CASES[UpsampledConvolution]
-    cheap = rearranged(nn.Sequential(*layers).requires_grad_(False))
+    cheap = optimize_layers(nn.Sequential(*layers).requires_grad_(False))
     x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
     at_once = cheap(x)
     gradient = torch.autograd.grad(at_once.square().sum(), x)[0]
-    monkeypatch.setattr(rearranging, "PART_BYTES", images * 3 * 4 * 9 * 5 * 4)
-    sliced = list(rearranging.parts_of(x, 3 * 4 * 9 * 5))
+    monkeypatch.setattr(optimized_layers, "PART_BYTES", images * 3 * 4 * 9 * 5 * 4)
+    sliced = list(optimized_layers.parts_of(x, 3 * 4 * 9 * 5))
     assert [len(x[part]) for part in sliced] == [images] * (5 // images) + [5 % images] * (5 % images > 0)
     out = cheap(x)
     torch.testing.assert_close(out, at_once)
@@ -67,7 +67,7 @@ def test_upsampling_takes_as_many_images_at_a_time_as_it_may(images, monkeypatch
 def test_a_relu_overwrites_only_what_nothing_else_needs():
     x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     before = x.clone()
-    cheap = rearranged(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sigmoid(), nn.ReLU()))
+    cheap = optimize_layers(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sigmoid(), nn.ReLU()))
     cheap(x).sum().backward()
     assert torch.equal(x, before)
     assert [layer.inplace for layer in cheap if isinstance(layer, nn.ReLU)] == [False, True, False]
@@ -84,7 +84,7 @@ def test_a_relu_overwrites_only_what_nothing_else_needs():
 )
 def test_what_does_not_fit_a_cheaper_form_is_computed_as_it_is(layer, shape):
     x = torch.rand(2, *shape)
-    assert torch.equal(rearranged(nn.Sequential(layer))(x), layer(x))
+    assert torch.equal(optimize_layers(nn.Sequential(layer))(x), layer(x))
 
 
 @pytest.fixture(params=[("arch28", (1, 28, 28), 0.6), ("arch32", (3, 32, 32), 0.1), ("resnet32", (3, 32, 32), 0.05)])

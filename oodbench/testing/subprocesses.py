@@ -1,4 +1,4 @@
-"""Work in another process, which knows nothing but what it is told: ``python -m oodbench.testing.elsewhere FOLDER``.
+"""Work in another process, which knows nothing but what it is told: ``python -m oodbench.testing.subprocesses FOLDER``.
 
 An object is sent as a pickle, that is by the name of its module; one that was loaded from a file, as tests are, is
 loaded from there again.
@@ -17,12 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from oodbench.testing.verdicts import Skip
+from oodbench.testing.results import Skip
 
 SECONDS = 300
 
 
-def elsewhere(work: Callable[..., None], sent: Any, module: str, folder: Path, **said: Any) -> None:
+def run_in_subprocess(work: Callable[..., None], sent: Any, module: str, folder: Path, **said: Any) -> None:
     """Run ``work(sent, folder, **said)`` in a new process, which reads from and writes to the folder.
 
     ``module`` is that of what is sent. Skip where it cannot be sent; AssertionError where the process fails.
@@ -34,7 +34,7 @@ def elsewhere(work: Callable[..., None], sent: Any, module: str, folder: Path, *
     file = getattr(sys.modules.get(module), "__file__", None)
     order = {"path": sys.path, "module": module, "file": file, "said": said}
     (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
-    command = [sys.executable, "-m", "oodbench.testing.elsewhere", str(folder)]
+    command = [sys.executable, "-m", "oodbench.testing.subprocesses", str(folder)]
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
     assert not done.returncode, f"in another process: {' '.join(done.stderr.strip().splitlines()[-1:])}"
