@@ -12,7 +12,8 @@ import argparse
 from collections.abc import Sequence
 
 from benchmarks.machine import describe, median
-from oodbench.runs.pipeline import RunRequest, run
+from oodbench.plan.requests import RunRequest
+from oodbench.runs.pipeline import ExecutionOptions, run
 from oodbench.store.store import Store
 
 
@@ -24,7 +25,7 @@ def measure(words: RunRequest, sizes: Sequence[int], store: str = "results/batch
     ]
     for size in sizes:
         asked = words.overridden_by(RunRequest(detectors=("ebae",), sets=(*words.sets, f"batch_size={size}")))
-        outcome = run(asked, store=store, jobs=jobs)
+        outcome = run(asked, options=ExecutionOptions(store, jobs=jobs))
         auroc = outcome.results.query("metric == 'auroc'").groupby("out_dataset").value
         cells = [f"{auroc.get_group(out).mean():.3f} ± {auroc.get_group(out).std():.3f}" for out in words.out_datasets]
         seconds = median([Store(store).read_run(key)[1].fit_seconds for key in outcome.keys])

@@ -18,11 +18,12 @@ import torch
 
 from oodbench.api import Context, Progress
 from oodbench.data.loading import Loader
+from oodbench.folders import cache_folder, data_folder
+from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import plan
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.fitting import new_detector, run_key, score
-from oodbench.runs.pipeline import RunRequest, cache_folder, data_folder
 from oodbench.store.store import Store
 
 

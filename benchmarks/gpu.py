@@ -28,7 +28,7 @@ from benchmarks.update import LATENT_DIM, Reference, ours, work
 from oodbench import Context, Detector, ImageSet, Shape, shape_text
 from oodbench.errors import reason
 from oodbench.nn.acceleration import MODES, VARIABLE
-from oodbench.plan.tasks import resolve
+from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.fitting import repeatable

@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.machine import describe, median
 from oodbench import Dataset, ImageSet
+from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import Registry, load_registry
-from oodbench.runs.pipeline import RunRequest, run
+from oodbench.runs.pipeline import ExecutionOptions, run
 
 FIGURE = Path(__file__).with_name("growth.png")
 SHAPE = (1, 28, 28)
@@ -68,14 +69,14 @@ def _static(split: str, root: Path, shape: object) -> ImageSet:
 def _costs(registry: Registry, folder: Path) -> Mapping[str, Cost]:
     fitted = folder / "fitted"
     full = AE.overridden_by(RunRequest(sets=("training.epochs=1",)))
-    run(full, store=str(fitted), registry=registry)
+    run(full, options=ExecutionOptions(str(fitted)), registry=registry)
 
     def fresh(words: RunRequest, copied: Path | None = None) -> float:
         store = Path(tempfile.mkdtemp(dir=folder)) / "store"
         if copied:
             shutil.copytree(copied, store)
         start = time.perf_counter()
-        outcome = run(words, store=str(store), registry=registry)
+        outcome = run(words, options=ExecutionOptions(str(store)), registry=registry)
         seconds = time.perf_counter() - start
         if outcome.failures:
             raise RuntimeError(outcome.failures[0].error)

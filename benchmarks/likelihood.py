@@ -17,7 +17,7 @@ from oodbench_vae.detector import VAELikelihood
 
 from benchmarks.ceilings import ceilings, work_of
 from benchmarks.machine import describe, in_turn, median, table
-from oodbench.plan.tasks import resolve
+from oodbench.plan.settings import resolve
 
 SHAPE = (1, 28, 28)
 CASES: list[tuple[Any, str, dict[str, Any], int, int]] = [

@@ -17,11 +17,12 @@ from oodbench_ae.detector import AE
 from benchmarks.machine import describe, median, table
 from oodbench import Context, ImageSet
 from oodbench.cli.progress import RichProgress
-from oodbench.data.loading import Loader
-from oodbench.plan.tasks import resolve
+from oodbench.data.loading import open_loader
+from oodbench.plan.requests import RunRequest
+from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import find_device
-from oodbench.runs.pipeline import RunRequest, cache_folder, data_folder, run
+from oodbench.runs.pipeline import ExecutionOptions, run
 
 IN, OUT, SHAPE = "mnist5k:0-8", "mnist5k:9", (1, 28, 28)
 DIRECT, HARNESS = "bare fit()", "through the harness"
@@ -53,7 +54,7 @@ def registry_with(detector: type[AE]) -> Registry:
 def measure(seconds_each: float = 15.0, repetitions: int = 3) -> str:
     """A section of the page, from fits of about so many seconds."""
     registry, device = registry_with(FreeToScore), find_device("auto")
-    loader = Loader(registry, data_folder(), cache_folder())
+    loader = open_loader(registry)
     splits = [loader.load(IN, split) for split in ("train", "validation")]
 
     def bare(epochs: int) -> None:
@@ -63,7 +64,8 @@ def measure(seconds_each: float = 15.0, repetitions: int = 3) -> str:
     def harnessed(epochs: int) -> None:
         words = RunRequest((FreeToScore.name,), (IN,), (OUT,), preset="quick", sets=(f"training.epochs={epochs}",))
         with tempfile.TemporaryDirectory() as store, RichProgress(file=io.StringIO()) as progress:
-            run(words, store=str(Path(store)), device=str(device), progress=progress, registry=registry)
+            options = ExecutionOptions(str(Path(store)), device=str(device))
+            run(words, options=options, progress=progress, registry=registry)
 
     seconds: dict[str, list[float]] = {DIRECT: [], HARNESS: []}
     beside = []

@@ -15,7 +15,7 @@ from oodbench_ebae.detector import EBAE
 
 from benchmarks.update import ours
 from oodbench import ImageSet, Shape
-from oodbench.plan.tasks import resolve
+from oodbench.plan.settings import resolve
 from oodbench.runs.devices import find_device
 from oodbench.runs.fitting import repeatable
 

@@ -25,7 +25,7 @@ from benchmarks.machine import describe, in_turn_apart, table
 from benchmarks.peer import peer_update
 from oodbench import Context, ImageSet
 from oodbench.nn.arch28 import decoder28, encoder28
-from oodbench.plan.tasks import resolve
+from oodbench.plan.settings import resolve
 from oodbench.runs.devices import find_device
 
 LAMBDA_Z, SIGMA_Z, LAMBDA_X, SIGMA_X, CLIP, GAMMA, L2 = 0.2, 0.05, 10.0, 0.05, 0.01, 1.0, 1e-4

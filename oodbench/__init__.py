@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         shape_text,
     )
     from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
-    from oodbench.plan.tasks import resolve
+    from oodbench.plan.settings import resolve
     from oodbench.plugin.hookspecs import hookimpl
     from oodbench.plugin.registry import find_detector, find_metric
 
@@ -41,7 +41,7 @@ _HOME = {
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
     "oodbench.plugin.hookspecs": "hookimpl",
     "oodbench.plugin.registry": "find_detector find_metric",
-    "oodbench.plan.tasks": "resolve",
+    "oodbench.plan.settings": "resolve",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -6,8 +6,9 @@ better: an AUROC below 0.5 is a finding.
 """
 
 from oodbench.api.context import Checkpoints, Context, Progress
-from oodbench.api.detector import Detector, Params, param
+from oodbench.api.detector import Detector
 from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
+from oodbench.api.parameters import Params, param
 from oodbench.api.record import (
     SCORE_CONVENTION,
     Metric,

@@ -1,8 +1,7 @@
-"""Detectors and their parameters."""
+"""Detectors: what a detector class declares and defines."""
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -11,26 +10,11 @@ import pydantic
 
 from oodbench.api.context import Context
 from oodbench.api.images import ImageSet, Shape, shape_text
+from oodbench.api.parameters import Params
 from oodbench.errors import OODBenchError, UnknownName
 
 if TYPE_CHECKING:
     import torch
-
-
-class Params(pydantic.BaseModel):
-    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-    def canonical(self) -> str:
-        """The values as JSON with sorted keys: equal exactly where the parameters are."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-
-def param(default: Any, meaning: str, *, source: str = "", unit: str = "", **bounds: Any) -> Any:
-    """One hyper-parameter: its default, meaning, bounds (gt, ge, lt, le), unit and where its value comes from."""
-    extra: dict[str, Any] = {"source": source, "unit": unit}
-    return pydantic.Field(default, description=meaning, json_schema_extra=extra, **bounds)
 
 
 class Detector(ABC):

@@ -65,7 +65,7 @@ def find(
     """The checks for what is called so, and the cases to run them on."""
     from oodbench import testing
     from oodbench.errors import UnknownName
-    from oodbench.runs.pipeline import data_folder
+    from oodbench.folders import data_folder
 
     if name in registry.detectors:
         return testing.DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
@@ -110,7 +110,7 @@ def _chosen(checks: Sequence[Check], only: Sequence[str]) -> list[Check]:
 
 def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequence[str], sets: Sequence[str]) -> Cases:
     from oodbench.api import shape_text
-    from oodbench.plan.tasks import values_by_detector
+    from oodbench.plan.settings import values_by_detector
     from oodbench.testing import DetectorCase
 
     values = values_by_detector(sets, {detector.name: detector}, registry)[detector.name]

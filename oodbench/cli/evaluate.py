@@ -32,7 +32,7 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     from oodbench.leaderboard import tables
     from oodbench.runs import pipeline
 
-    outcome = pipeline.evaluate_store(store, chosen)
+    outcome = pipeline.recompute_store(store, chosen)
     results = outcome.results[outcome.results["metric"].isin([metric.name for metric in chosen])]
     if as_json:
         print_json(records(results))

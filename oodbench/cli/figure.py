@@ -33,10 +33,8 @@ def command(store: str, data_dir: Path | None, images: int, title: str, output: 
     \b
     oodbench figure --detector ae --detector ebae --in mnist5k:0,2-9 --out mnist5k:1 --preset quick --output figure.png
     """
-    from oodbench.runs import pipeline
+    from oodbench.leaderboard.figures import draw_runs
 
     requests, registry = requests_from_options(**given), find_plugins()
-    pipeline.figure(
-        *requests, store=store, data_dir=data_dir, count=images, title=title, path=output, registry=registry
-    )
+    draw_runs(*requests, store=store, data_dir=data_dir, count=images, title=title, path=output, registry=registry)
     click.echo(f"Written to {output}", err=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric, Progress
-    from oodbench.plan.tasks import RunRequest
+    from oodbench.plan.requests import RunRequest
     from oodbench.plugin.registry import Registry
     from oodbench.runs.task_runner import Failure
 
@@ -116,14 +116,16 @@ def variant_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where and how a command runs what it is asked for, as ``how``, keywords of ``pipeline.run``; what it shows."""
+    """Options that say where and how to run; the command gets them as ``options``, an ExecutionOptions."""
 
     @wraps(command)
-    def told(**given: Any) -> None:
-        how = {name: given.pop(name) for name in ("store", "data_dir", "device", "jobs", "force")}
-        command(how=how, **given)
+    def with_options(**given: Any) -> None:
+        from oodbench.runs.pipeline import ExecutionOptions
 
-    return _with(EXECUTION_OPTIONS, told)
+        names = ("store", "data_dir", "device", "jobs", "force")
+        command(options=ExecutionOptions(**{name: given.pop(name) for name in names}), **given)
+
+    return _with(EXECUTION_OPTIONS, with_options)
 
 
 def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,7 +138,8 @@ def requests_from_options(
     suite: Path | None, seeds: tuple[int, ...], count: int | None, **said: str | tuple[str, ...]
 ) -> list[RunRequest]:
     """The words of the options; over those of the suite file, if there is one."""
-    from oodbench.plan.tasks import RunRequest, read_suite
+    from oodbench.plan.requests import RunRequest
+    from oodbench.plan.suite_files import read_suite
 
     if count and seeds:
         raise click.UsageError("say --seed or --seeds, not both")

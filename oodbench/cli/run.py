@@ -18,15 +18,15 @@ from oodbench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from oodbench.plan.tasks import RunRequest
+    from oodbench.plan.requests import RunRequest
     from oodbench.plugin.registry import Registry
-    from oodbench.runs.pipeline import Outcome
+    from oodbench.runs.pipeline import ExecutionOptions, Outcome
 
 
 @click.command()
 @request_options
 @execution_options
-def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> None:
+def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any) -> None:
     """Fit detectors, score data sets, and show the metrics.
 
     Every combination is run. What is finished in the store is not done again; a fit that was interrupted goes on. A
@@ -38,26 +38,26 @@ def command(how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> No
     """
     from oodbench.runs import pipeline
 
-    registry, words = find_plugins(), requests_from_options(**given)
-    with progress_display(quiet, _shorter(words, how["device"], registry)) as progress:
-        outcome = pipeline.run(*words, **how, progress=progress, registry=registry)
+    registry, requests = find_plugins(), requests_from_options(**given)
+    with progress_display(quiet, _shorter(requests, options.device, registry)) as progress:
+        outcome = pipeline.run(*requests, options=options, progress=progress, registry=registry)
     if as_json:
         print_json(records(outcome.results))
     else:
-        _print(outcome, how["store"], registry)
+        _print(outcome, options.store, registry)
     end(outcome.failures)
 
 
-def _shorter(words: list[RunRequest], device: str, registry: Registry) -> str:
+def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str:
     """What would make these fits shorter."""
-    from oodbench.plan.tasks import parameters
+    from oodbench.api.parameters import fields_by_path
 
-    detectors = {registry.detectors[name] for each in words for name in each.detectors if name in registry.detectors}
-    epochs = {name for detector in detectors for name in parameters(detector.Params) if name.endswith("epochs")}
+    detectors = {registry.detectors[name] for each in requests for name in each.detectors if name in registry.detectors}
+    epochs = {name for detector in detectors for name in fields_by_path(detector.Params) if name.endswith("epochs")}
     ways = [
-        "--preset quick" if any(each.preset != "quick" for each in words) else "",
+        "--preset quick" if any(each.preset != "quick" for each in requests) else "",
         *[f"--set {name}=…" for name in sorted(epochs)],
-        "--precision bfloat16" if any(each.precision != "bfloat16" for each in words) else "",
+        "--precision bfloat16" if any(each.precision != "bfloat16" for each in requests) else "",
         "--device cuda" if device in ("auto", "cpu") else "",
     ]
     return ", ".join(filter(None, ways))

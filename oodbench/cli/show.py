@@ -62,7 +62,7 @@ def _with_plugin(kind: str, name: str, registry: Registry) -> dict[str, Any]:
 
 
 def _dataset(name: str, registry: Registry, data_dir: Path | None) -> dict[str, Any]:
-    from oodbench.runs.pipeline import data_folder
+    from oodbench.folders import data_folder
 
     dataset = registry.datasets[name]
     return {
@@ -77,10 +77,10 @@ def _dataset(name: str, registry: Registry, data_dir: Path | None) -> dict[str, 
 
 
 def _detector(detector: type[Detector]) -> dict[str, Any]:
-    from oodbench.plan.tasks import parameters
+    from oodbench.api.parameters import fields_by_path
 
     shapes = detector.shapes or ((1, 28, 28),)
-    fields = parameters(detector.Params)
+    fields = fields_by_path(detector.Params)
     return {
         "summary": detector.summary,
         "paper": detector.paper,

@@ -21,6 +21,7 @@ from oodbench.cli.options import (
 
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
+    from oodbench.runs.pipeline import ExecutionOptions
     from oodbench.runs.tuning import Point, Tuned
 
 
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
 )
 @variant_options
 @execution_options
-def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: bool, as_json: bool, **given: Any) -> None:
+def command(
+    val_out: str, grid: tuple[str, ...], options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any
+) -> None:
     """Choose parameters by a validation out-data set, then score the chosen.
 
     Every point of the grid is fitted; the one with the highest AUROC of the in-data against --val-out, on their
@@ -60,10 +63,10 @@ def command(val_out: str, grid: tuple[str, ...], how: dict[str, Any], quiet: boo
     """
     from oodbench.runs.tuning import tune
 
-    (words,) = requests_from_options(None, **given)
+    (request,) = requests_from_options(None, **given)
     registry = find_plugins()
     with progress_display(quiet) as progress:
-        tuned = tune(words, val_out, grid, **how, progress=progress, registry=registry)
+        tuned = tune(request, val_out, grid, options=options, progress=progress, registry=registry)
     if as_json:
         print_json({"tuning": tuned.record, "results": records(tuned.results)})
     else:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from oodbench.api import ImageSet, Stream, fingerprint, shape_text
+from oodbench.atomic import write_atomically
 from oodbench.errors import DataError
 
 
@@ -51,10 +50,10 @@ def save(folder: Path, stem: str, stream: Stream, on_progress: Callable[[int], N
     def write_images(file: BinaryIO) -> None:
         record["fingerprint"] = fingerprint(stream.shape, _written(file, stream, on_progress), stream.labels)
 
-    _write(folder / f"{stem}.npy", write_images)
-    _write(folder / f"{stem}-labels.npy", lambda file: np.save(file, np.asarray(stream.labels, np.int64)))
-    _write(folder / f"{stem}-indices.npy", lambda file: np.save(file, np.asarray(stream.indices, np.int64)))
-    _write(folder / f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
+    write_atomically(folder / f"{stem}.npy", write_images)
+    write_atomically(folder / f"{stem}-labels.npy", lambda file: np.save(file, np.asarray(stream.labels, np.int64)))
+    write_atomically(folder / f"{stem}-indices.npy", lambda file: np.save(file, np.asarray(stream.indices, np.int64)))
+    write_atomically(folder / f"{stem}.json", lambda file: file.write(json.dumps(record).encode()))
 
 
 def _written(file: BinaryIO, stream: Stream, on_progress: Callable[[int], None]) -> Iterator[np.ndarray]:
@@ -73,14 +72,3 @@ def _written(file: BinaryIO, stream: Stream, on_progress: Callable[[int], None])
         yield chunk
     if done != expected:
         raise DataError(f"{stream.name}: {done:,} images in its {stream.split} split, but {expected:,} labels")
-
-
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    handle, beside = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

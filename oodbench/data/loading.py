@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from oodbench.api import SPLITS, Dataset, ImageSet, Shape, Stream, file_name, shape_text
+from oodbench.api import SPLITS, Dataset, ImageSet, Progress, Shape, Stream, file_name, shape_text
 from oodbench.data import cache
 from oodbench.data.imaging import conform
 from oodbench.errors import DataError
+from oodbench.folders import cache_folder, data_folder
 from oodbench.plugin.registry import Registry
 
 LARGEST_CLASS = 99_999
@@ -35,6 +36,24 @@ def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
             raise DataError(f"cannot read the classes of {name!r}: no class is above {LARGEST_CLASS}")
         classes.update(range(int(first), int(last or first) + 1))
     return base, tuple(sorted(classes))
+
+
+def open_loader(registry: Registry, data_dir: Path | None = None, progress: Progress | None = None) -> Loader:
+    """Return a loader of the data sets in ``data_dir``, else in the user's data folder, with the user's cache.
+
+    ``progress`` shows how far the decoding of each data set is.
+    """
+    shown = progress or Progress()
+    planned: set[str] = set()
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        phase = f"decoding {what}"
+        if phase not in planned:
+            planned.add(phase)
+            shown.plan({phase: total})
+        shown.advance(phase, done / total, "", {})
+
+    return Loader(registry, data_dir or data_folder(), cache_folder(), on_progress)
 
 
 class Loader:

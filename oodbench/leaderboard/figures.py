@@ -1,4 +1,4 @@
-"""Step 5, to look at: what detectors make of in- and out-images, and how their scores fall apart."""
+"""Figures of finished runs: inputs, reconstructions, and the histograms of their scores."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodbench.api import Scores
-from oodbench.errors import OODBenchError
+from oodbench.api import SPLITS, Detector, ImageSet, Scores
+from oodbench.data.loading import open_loader
+from oodbench.errors import OODBenchError, StoreError
+from oodbench.plan.requests import RunRequest
+from oodbench.plan.tasks import Task, new_detector, plan, run_key
+from oodbench.plugin.registry import Registry, load_registry
+from oodbench.store.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +37,72 @@ class Panel:
     out_scores: Sequence[Scores]
     auroc: Mapping[str, float]
     reconstructions: Mapping[str, np.ndarray]
+
+
+def draw_runs(
+    *requests: RunRequest,
+    path: Path,
+    store: str = "results",
+    data_dir: Path | None = None,
+    count: int = 8,
+    title: str = "",
+    registry: Registry | None = None,
+) -> None:
+    """Draw the finished runs that the requests name, side by side.
+
+    They must have one in-data set; of several seeds the first is drawn. Raises OODBenchError, naming the command that
+    makes it, where the store lacks a run or its scores.
+    """
+    registry = registry or load_registry()
+    loader = open_loader(registry, data_dir)
+    tasks = plan(requests, registry, loader)
+    in_datasets = list(dict.fromkeys(task.run.in_dataset for task in tasks))
+    if len(in_datasets) > 1:
+        names = len(in_datasets)
+        raise OODBenchError(f"a figure shows one in-data set, not {names}; choose with --in {in_datasets[0]}")
+    tasks = [task for task in tasks if task.run.seed == tasks[0].run.seed]
+    splits = {split: loader.load(in_datasets[0], split) for split in SPLITS}
+    out_datasets = dict.fromkeys(name for task in tasks for name in task.out_datasets)
+    sets = [splits["test"], *(loader.load(name, "test", splits["test"].shape) for name in out_datasets)]
+    shown = {images.name: images.images[:count] for images in sets}
+    draw(shown, [_panel(task, splits, shown, Store(store), registry) for task in tasks], path, title)
+
+
+def _panel(
+    task: Task,
+    splits: Mapping[str, ImageSet],
+    shown: Mapping[str, np.ndarray],
+    store: Store,
+    registry: Registry,
+) -> Panel:
+    run, key = task.run, run_key(task.run, splits)
+    results = store.read_results([key] if store.is_fitted(key) else [])
+    auroc = results[results["metric"] == "auroc"].set_index("out_dataset")["value"]
+    missing = [name for name in task.out_datasets if name not in auroc]
+    if missing:
+        command = f"oodbench run --detector {run.detector} --in {run.in_dataset} --out {missing[0]}"
+        raise StoreError(f"{task.title} has no scores of {missing[0]} in the store; `{command}` with the same preset")
+    detector = new_detector(run, splits, registry)
+    detector.load_state(store.read_weights(key))
+    reconstructions = {name: reconstruct(detector, images) for name, images in shown.items()}
+    return Panel(
+        detector=run.detector,
+        in_scores=store.read_scores(key, None),
+        out_scores=[store.read_scores(key, name) for name in task.out_datasets],
+        auroc={str(name): float(value) for name, value in auroc.items()},
+        reconstructions={name: images for name, images in reconstructions.items() if images is not None},
+    )
+
+
+def reconstruct(detector: Detector, images: np.ndarray) -> np.ndarray | None:
+    """Return the detector's reconstructions of uint8 images (k, C, H, W) as float (k, C, H, W), computed on the CPU.
+
+    None from a detector that does not reconstruct.
+    """
+    import torch
+
+    made = detector.reconstruct(torch.from_numpy(images.copy()).float() / 255)
+    return None if made is None else made.detach().float().numpy()
 
 
 def draw(images: Mapping[str, np.ndarray], panels: Sequence[Panel], path: Path, title: str = "") -> None:

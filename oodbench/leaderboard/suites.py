@@ -23,7 +23,9 @@ from oodbench.errors import OODBenchError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import tables
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
-from oodbench.plan.tasks import RunRequest, plan, read_suite
+from oodbench.plan.requests import RunRequest
+from oodbench.plan.suite_files import read_suite
+from oodbench.plan.tasks import plan
 from oodbench.store.store import RESULT_COLUMNS, RUN_COLUMNS, Store
 
 if TYPE_CHECKING:

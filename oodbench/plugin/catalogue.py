@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oodbench.atomic import write_atomically
 from oodbench.folders import cache_folder
 
 if TYPE_CHECKING:
@@ -50,10 +51,8 @@ def save(registry: Registry, key: str) -> None:
 def _write(path: Path, text: bytes) -> None:
     if path.exists() and path.read_bytes() == text:
         return
-
-    from oodbench.store.files import Files
-
-    Files(str(path.parent)).write(path.name, text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(text))
 
 
 def cache_key() -> str:

@@ -1,38 +1,66 @@
-"""Step 3: Scores → list[Result]."""
+"""Step 4: the scores of in- and out-data → metrics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oodbench.api import Metric, Result, Run, Scores
 from oodbench.errors import ScoreError, reason
 
+if TYPE_CHECKING:
+    from oodbench.store.store import Store
 
-def evaluate(run_key: str, run: Run, in_scores: Scores, out_scores: Scores, metrics: Iterable[Metric]) -> list[Result]:
-    """Apply each metric to the scores of a run on its in-data's test split and on one out-data set.
 
-    Raises ScoreError where scores are missing, not finite or not one an image, or a metric gives no finite number.
+def compute_metrics(
+    run_key: str, run: Run, in_scores: Scores, out_scores: Scores, metrics: Iterable[Metric]
+) -> list[Result]:
+    """Apply each metric to a run's scores of its in-data's test split and of one out-data set.
+
+    Raises ScoreError where scores are missing, not finite or not one per image, or a metric gives no finite number.
     """
     _check(run, in_scores)
     _check(run, out_scores)
-    sizes = len(in_scores.values), len(out_scores.values)
     return [
         Result(
-            run_key,
-            run.detector,
-            run.in_dataset,
-            out_scores.dataset,
-            run.seed,
-            metric.name,
-            _value(metric, run, in_scores, out_scores),
-            *sizes,
-            out_scores.fingerprint,
+            run=run_key,
+            detector=run.detector,
+            in_dataset=run.in_dataset,
+            out_dataset=out_scores.dataset,
+            seed=run.seed,
+            metric=metric.name,
+            value=_value(metric, run, in_scores, out_scores),
+            n_in=len(in_scores.values),
+            n_out=len(out_scores.values),
+            out_images=out_scores.fingerprint,
         )
         for metric in metrics
     ]
+
+
+def update_results(
+    store: Store, key: str, out_datasets: Sequence[str], metrics: Sequence[Metric]
+) -> dict[str, Exception]:
+    """Compute every metric from a run's stored scores of these out-data sets, and store the results.
+
+    Returns the out-data sets for which that failed, each with its error.
+    """
+    if not out_datasets:
+        return {}
+    run, _ = store.read_run(key)
+    in_scores = store.read_scores(key, None)
+    results: list[Result] = []
+    failed: dict[str, Exception] = {}
+    for name in out_datasets:
+        try:
+            results += compute_metrics(key, run, in_scores, store.read_scores(key, name), metrics)
+        except Exception as error:
+            failed[name] = error
+    store.write_results(key, results)
+    return failed
 
 
 def _check(run: Run, scores: Scores) -> None:

@@ -1,8 +1,7 @@
-"""Step 2: a run → a fitted detector → the score of every image."""
+"""Step 2: a run and the images of its in-data set → a fitted detector and its record."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -15,37 +14,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oodbench.api import SPLITS, Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run, Scores
-from oodbench.errors import ScoreError
-from oodbench.runs.devices import (
-    device_name,
-    first_batch_size,
-    is_out_of_memory,
-    next_batch_size,
-    peak_memory,
-    reset_peak_memory,
-    smaller_batch_size,
-    wait_for,
-)
+from oodbench.api import Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run
+from oodbench.plan.tasks import images_hash, new_detector
+from oodbench.runs.devices import device_name, peak_memory, reset_peak_memory, wait_for
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from oodbench.plugin.registry import Registry
-
-
-def run_key(run: Run, splits: Mapping[str, ImageSet]) -> str:
-    """The run's key, from the images of all three splits of its in-data set."""
-    return run.key(_images_of(splits))
-
-
-def _images_of(splits: Mapping[str, ImageSet]) -> str:
-    prints = "-".join(splits[split].fingerprint for split in SPLITS)
-    return hashlib.sha256(prints.encode()).hexdigest()[:16]
-
-
-# ------------------------------------------------------------------------------------------- fit
 
 
 @dataclass(frozen=True)
@@ -105,16 +81,10 @@ def fit(
         parameters=parameters,
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        in_images=_images_of(splits),
+        in_images=images_hash(splits),
         notes=[*notes, *context.notes, *resumed],
     )
     return FitResult(detector, provenance, context.history)
-
-
-def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -> Detector:
-    """The run's detector, not yet fitted."""
-    detector = registry.detector(run.detector)
-    return detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
 
 
 def software(run: Run, registry: Registry) -> dict[str, str]:
@@ -159,90 +129,3 @@ def repeatable(device: torch.device) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         deterministic.fill_uninitialized_memory = filled
-
-
-# ----------------------------------------------------------------------------------------- score
-
-
-def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
-    """Score every image. Raises ScoreError unless the detector gives one finite number an image."""
-    import torch
-
-    start = time.perf_counter()
-    values = _values(detector, images, context)
-    seconds = time.perf_counter() - start
-    bad = int((~torch.isfinite(values)).sum())
-    if bad:
-        raise ScoreError(f"{detector.name} gave NaN or infinity for {bad:,} of {len(images):,} images of {images.name}")
-    return Scores(
-        dataset=images.name,
-        split=images.split,
-        fingerprint=images.fingerprint,
-        indices=images.indices,
-        labels=images.labels,
-        values=values.numpy(),
-        images_per_second=len(images) / seconds,
-        device=device_name(context.device),
-    )
-
-
-def reconstruct(detector: Detector, images: np.ndarray, device: torch.device) -> np.ndarray | None:
-    """What the detector makes of uint8 images (k, C, H, W), as float; None from one that does not reconstruct."""
-    import torch
-
-    made = detector.reconstruct(torch.from_numpy(images.copy()).to(device).float() / 255)
-    return None if made is None else made.detach().float().cpu().numpy()
-
-
-def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Tensor:
-    """All scores, float64 on the CPU. They stay on the device until the end: no batch waits for the one before.
-
-    They are put into one array: what is kept of every batch would keep the allocator from using its memory again.
-    """
-    import torch
-
-    context.progress.plan({f"scoring {images.name}": len(images)})
-    values = torch.empty(len(images), dtype=torch.float64, device=context.device)
-    left, size = len(images), first_batch_size(context.device)
-    with context.autocast():
-        while left:
-            try:
-                for done, fitting in _put_values(values, detector, images, context, len(images) - left, size):
-                    left, size = len(images) - done, fitting
-            except (RuntimeError, MemoryError) as error:
-                if min(size, left) == 1 or not is_out_of_memory(error):
-                    raise
-                size = smaller_batch_size(size, left)
-    return values.cpu()
-
-
-def _put_values(
-    values: torch.Tensor, detector: Detector, images: ImageSet, context: Context, done: int, size: int
-) -> Iterator[tuple[int, int]]:
-    """Go on after the first ``done`` values; after each batch how many there are, and how large the next may be.
-
-    It ends after the first batch of all, which shows how large the others may be.
-    """
-    first = done == 0
-    for batch in images.batches(size, context.device, skip=done):
-        before = reset_peak_memory(context.device)
-        got = detector.score(batch)
-        _check_one_each(got, len(batch), detector, images)
-        values[done : done + len(batch)] = got.detach()  # no no_grad around it: a score may itself take gradients
-        done += len(batch)
-        context.progress.advance(f"scoring {images.name}", done / len(images), "", {})
-        if first:
-            size = next_batch_size(context.device, size, (peak_memory(context.device) - before) / len(batch))
-        yield done, size
-        if first:
-            return
-
-
-def _check_one_each(got: object, count: int, detector: Detector, images: ImageSet) -> None:
-    import torch
-
-    if not isinstance(got, torch.Tensor):
-        raise ScoreError(f"{detector.name} gave a {type(got).__name__} for images of {images.name}, not a tensor (b,)")
-    if got.shape != (count,):
-        gave = f"{len(got):,} scores" if got.ndim == 1 else f"scores of shape {tuple(got.shape)}"
-        raise ScoreError(f"{detector.name} gave {gave} for {count:,} images of {images.name}")

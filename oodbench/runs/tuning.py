@@ -5,40 +5,41 @@ two chooses one point, and only that one then scores test splits. A point is an 
 interrupted goes on, and ``oodbench run`` with the chosen parameters finds the fit there. The grid is searched whole, as
 published, for which Optuna would be of no use.
 
-from oodbench.runs.tuning import RunRequest, tune
-words = RunRequest(detectors=("ae",), in_datasets=("mnist5k:0-8",), out_datasets=("mnist5k:9",), preset="quick")
-tuned = tune(words, val_out="noise", grid=["latent_dim=2,4,8"])
+from oodbench.plan.requests import RunRequest
+from oodbench.runs.tuning import tune
+
+request = RunRequest(detectors=("ae",), in_datasets=("mnist5k:0-8",), out_datasets=("mnist5k:9",), preset="quick")
+tuned = tune(request, val_out="noise", grid=["latent_dim=2,4,8"])
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from oodbench.api import SPLITS, ImageSet, Progress, Run, file_name
-from oodbench.data.loading import Loader
+from oodbench.data.loading import Loader, open_loader
+from oodbench.data.overlap import count_shared, image_hashes
 from oodbench.errors import DataError, OODBenchError, StoreError
-from oodbench.plan.tasks import RunRequest, Task, plan
+from oodbench.plan.requests import RunRequest
+from oodbench.plan.tasks import Task, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
-from oodbench.runs import evaluation, fitting, pipeline
+from oodbench.runs import fitting
 from oodbench.runs.devices import find_device
-from oodbench.runs.pipeline import Failure
+from oodbench.runs.evaluation import compute_metrics
+from oodbench.runs.pipeline import ExecutionOptions, execute
+from oodbench.runs.task_runner import Failure
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Point", "RunRequest", "Tuned", "tune"]
 
 METRIC = "auroc"
 RULE = (
@@ -79,45 +80,45 @@ class Tuned:
 
 
 def tune(
-    words: RunRequest,
+    request: RunRequest,
     val_out: str,
     grid: Sequence[str],
     *,
-    store: str = "results",
-    data_dir: Path | None = None,
-    device: str = "auto",
-    force: bool = False,
+    options: ExecutionOptions | None = None,
     progress: Progress | None = None,
     registry: Registry | None = None,
-    jobs: int = 1,
 ) -> Tuned:
     """Fit every point of the grid, choose one on validation splits, and evaluate it on the request's out-data sets.
 
-    words: one detector and one in-data set. grid: ``name=2,4,8``, one text a parameter; of several every combination.
-    A point that fails does not stop the others. The other arguments are those of ``pipeline.run``.
+    A point that fails does not stop the others.
 
-    Raises OODBenchError before anything is fitted if a word or the device is no good, or if validation images of
+    Args:
+        request: one detector and one in-data set.
+        val_out: the out-data set that chooses, by its validation split.
+        grid: ``name=2,4,8``, one text per parameter; of several, every combination is a point.
+
+    Raises OODBenchError before anything is fitted if a word or the device is invalid, or if validation images of
     ``val_out`` are among the in-data or the test images of an out-data set to report.
     """
-    registry = registry or load_registry()
-    loader = pipeline.open_loader(registry, data_dir, progress)
-    find_device(device)
-    search = _Search(words, val_out, read_grid(grid, words), registry, loader, Store(store))
+    options, registry = options or ExecutionOptions(), registry or load_registry()
+    loader = open_loader(registry, options.data_dir, progress)
+    find_device(options.device)
+    search = _Search(request, val_out, read_grid(grid, request), registry, loader, Store(options.store))
     _check_separate(search)
     tasks = [task for _, tasks in search.points for task in tasks]
-    fitted = pipeline.execute(tasks, registry, loader, store, device, force, progress, jobs)
+    fitted = execute(tasks, registry, loader, options, progress)
     points = [search.judge(*point) for point in search.points]
     aurocs = [point.auroc for point in points if point.auroc is not None]
     chosen = next(point for point in points if point.auroc == max(aurocs)) if aurocs else None
-    record, where = search.keep(points, chosen)
+    record, where = search.save(points, chosen)
     if chosen and progress:
         progress.message(f"chosen: {', '.join(f'{name}={value}' for name, value in chosen.settings.items())}")
-    tasks = search.to_report(chosen) if chosen else []
-    tested = pipeline.execute(tasks, registry, loader, store, device, False, progress, jobs)
+    tasks = search.test_tasks(chosen) if chosen else []
+    tested = execute(tasks, registry, loader, replace(options, force=False), progress)
     return Tuned(points, chosen, record, where, tested.results, [*fitted.failures, *tested.failures])
 
 
-def read_grid(texts: Sequence[str], words: RunRequest) -> dict[str, list[str]]:
+def read_grid(texts: Sequence[str], request: RunRequest) -> dict[str, list[str]]:
     """``["latent_dim=2,4"]`` → ``{"latent_dim": ["2", "4"]}``; whether they are any good, ``plan`` finds out."""
     axes: dict[str, list[str]] = {}
     for text in texts:
@@ -125,7 +126,7 @@ def read_grid(texts: Sequence[str], words: RunRequest) -> dict[str, list[str]]:
         axis = [value.strip() for value in values.split(",")]
         if not all(axis):
             raise OODBenchError(f"--grid {text}: write it as name=2,4,8")
-        for detector in words.detectors:
+        for detector in request.detectors:
             name = name.strip().removeprefix(f"{detector}.")
         if name in axes:
             raise OODBenchError(f"--grid {name} is given twice; name all its values in one")
@@ -140,60 +141,60 @@ class _Search:
 
     def __init__(
         self,
-        words: RunRequest,
+        request: RunRequest,
         val_out: str,
         axes: Mapping[str, Sequence[str]],
         registry: Registry,
         loader: Loader,
         store: Store,
     ):
-        for flag, names in {"--detector": words.detectors, "--in": words.in_datasets}.items():
+        for flag, names in {"--detector": request.detectors, "--in": request.in_datasets}.items():
             if len(set(names)) > 1:
                 raise OODBenchError(f"name one {flag} to tune at a time, not {len(set(names))}: {', '.join(names)}")
-        self.words, self.axes = words, axes
+        self.request, self.axes = request, axes
         self.registry, self.loader, self.store = registry, loader, store
         self.points = self._plan(val_out)
         self.run: Run = self.points[0][1][0].run
         self.splits = {split: loader.load(self.run.in_dataset, split) for split in SPLITS}
         self.val_out = loader.load(val_out, "validation", self.splits["validation"].shape)
-        self.out_datasets = {name: loader.load(name, "test", self.val_out.shape) for name in words.out_datasets}
+        self.out_datasets = {name: loader.load(name, "test", self.val_out.shape) for name in request.out_datasets}
 
     def _plan(self, val_out: str) -> list[tuple[dict[str, str], list[Task]]]:
         """Each point's settings and its tasks, one a seed. A point that makes the same runs as another is left out."""
         points: dict[tuple[Run, ...], tuple[dict[str, str], list[Task]]] = {}
         for values in product(*self.axes.values()):
             settings = dict(zip(self.axes, values, strict=True))
-            sets = (*self.words.sets, *(f"{name}={value}" for name, value in settings.items()))
-            words = replace(self.words, sets=sets)
-            tasks = plan([replace(words, out_datasets=(val_out,))], self.registry, self.loader, "validation")
-            if words.out_datasets:
-                plan([words], self.registry, self.loader)
+            sets = (*self.request.sets, *(f"{name}={value}" for name, value in settings.items()))
+            request = replace(self.request, sets=sets)
+            tasks = plan([replace(request, out_datasets=(val_out,))], self.registry, self.loader, "validation")
+            if request.out_datasets:
+                plan([request], self.registry, self.loader)  # refuses what is invalid before anything is fitted
             points.setdefault(tuple(task.run for task in tasks), (settings, tasks))
         return list(points.values())
 
     def judge(self, settings: dict[str, str], tasks: Sequence[Task]) -> Point:
         """What the stored scores of the validation splits say of one point."""
-        runs = {fitting.run_key(task.run, self.splits): self._auroc(task.run) for task in tasks}
+        runs = {run_key(task.run, self.splits): self._auroc(task.run) for task in tasks}
         aurocs = [auroc for auroc in runs.values() if auroc is not None]
         return Point(settings, runs, fmean(aurocs) if len(aurocs) == len(runs) else None)
 
     def _auroc(self, run: Run) -> float | None:
         """None where there are no scores of just these images: why, the run's failure says."""
-        key = fitting.run_key(run, self.splits)
+        key = run_key(run, self.splits)
         with suppress(StoreError):
             inside = self.store.read_scores(key, None, "validation")
             outside = self.store.read_scores(key, self.val_out.name, "validation")
             if outside.fingerprint == self.val_out.fingerprint:
-                (result,) = evaluation.evaluate(key, run, inside, outside, [self.registry.metric(METRIC)])
+                (result,) = compute_metrics(key, run, inside, outside, [self.registry.metric(METRIC)])
                 return result.value
         return None
 
-    def to_report(self, chosen: Point) -> list[Task]:
+    def test_tasks(self, chosen: Point) -> list[Task]:
         """The tasks that score test splits: those of the chosen point alone."""
         tasks = next(tasks for settings, tasks in self.points if settings == chosen.settings)
         return [Task(task.run, tuple(self.out_datasets)) for task in tasks] if self.out_datasets else []
 
-    def keep(self, points: Sequence[Point], chosen: Point | None) -> tuple[dict[str, Any], str]:
+    def save(self, points: Sequence[Point], chosen: Point | None) -> tuple[dict[str, Any], str]:
         """Write the choice and its evidence, unless just that is on record; the record, and where it is."""
         evidence = self._evidence(points, chosen)
         identity = [[list(point.runs) for point in points], evidence["validation"], evidence["outs"]]
@@ -210,8 +211,8 @@ class _Search:
         return {
             "detector": self.run.detector,
             "in_dataset": self.run.in_dataset,
-            "preset": self.words.preset or "paper",
-            "sets": list(self.words.sets),
+            "preset": self.request.preset or "paper",
+            "sets": list(self.request.sets),
             "precision": self.run.precision,
             "seeds": [task.run.seed for task in self.points[0][1]],
             "grid": {name: list(values) for name, values in self.axes.items()},
@@ -238,28 +239,22 @@ def _facts(images: ImageSet) -> dict[str, Any]:
 
 def _check_separate(search: _Search) -> None:
     """DataError if ``val_out`` shares images with the in-data or with what is reported, or classes with the latter."""
-    name, digests = search.val_out.name, list(_digests(search.val_out))
+    name, hashes = search.val_out.name, list(image_hashes(search.val_out))
     faults = []
     for images in search.splits.values():
-        faults += _shared(digests, images, "--in")
-    for out, images in search.out_datasets.items():
-        same = [f"--out {out} is of the same data set"] if search.loader.share_classes(name, out) else []
-        faults += _shared(digests, images, "--out") or same
+        faults += _shared(hashes, images, "--in")
+    for out_name, images in search.out_datasets.items():
+        is_same = search.loader.share_classes(name, out_name)
+        same = [f"--out {out_name} is of the same data set"] if is_same else []
+        faults += _shared(hashes, images, "--out") or same
     if faults:
         raise DataError(f"--val-out {name} must be a data set of its own: {'; '.join(faults)}; choose another")
 
 
-def _shared(digests: Sequence[bytes], images: ImageSet, flag: str) -> list[str]:
-    """How many of the validation images are among these, in words; nothing if none is."""
-    found = set(digests).intersection(_digests(images))
-    if not found:
+def _shared(hashes: Sequence[bytes], images: ImageSet, flag: str) -> list[str]:
+    """A sentence that says how many of the validation images are among these; empty if none is."""
+    count = count_shared(hashes, images)
+    if not count:
         return []
-    count = sum(digest in found for digest in digests)
     where = f"the {images.split} split of {flag} {images.name}"
-    return [f"{count:,} of its {len(digests):,} validation images are in {where}"]
-
-
-def _digests(images: ImageSet) -> Iterator[bytes]:
-    """A hash of each image, in the shape it is scored in."""
-    plain = np.asarray(images.images)  # a mapped array is several times slower to go through
-    return (hashlib.sha256(image.tobytes()).digest() for image in plain)
+    return [f"{count:,} of its {len(hashes):,} validation images are in {where}"]

@@ -12,7 +12,8 @@ import pydantic
 import torch
 
 from oodbench.api import Context, Detector, ImageSet, Params, Progress, Shape
-from oodbench.plan.tasks import parameters, resolve
+from oodbench.api.parameters import fields_by_path
+from oodbench.plan.settings import resolve
 from oodbench.testing.images import easy_images, held_out, noise
 
 FULL_BUDGET = {"epochs": 4, "steps": 4, "batch_size": 16}
@@ -77,7 +78,7 @@ class DetectorCase:
         whole = resolve(self.detector, preset, shape, {})
         lowered = {
             name: limit
-            for name, info in parameters(self.detector.Params).items()
+            for name, info in fields_by_path(self.detector.Params).items()
             for limit in [max(budget.get(name.rpartition(".")[2], 0), least(info))]
             if name.rpartition(".")[2] in budget and type(value_at(whole, name)) is int
             if value_at(whole, name) > limit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pydantic
 
 from oodbench.api import Params, Shape, shape_text
+from oodbench.api.parameters import fields_by_path
 from oodbench.errors import OODBenchError
-from oodbench.plan.tasks import parameters
 from oodbench.testing.case import MINIMAL_BUDGET, SHORT_BUDGET, SHORT_IMAGES, DetectorCase
 from oodbench.testing.parameter_effects import Search
 from oodbench.testing.results import Skip
@@ -72,7 +72,7 @@ def parameters_round_trip(case: DetectorCase) -> None:
         else:
             refused = False
         assert refused, f"an unknown parameter of {group} is not refused: derive {model.__name__} from oodbench.Params"
-    mute = [name for name, info in parameters(case.detector.Params).items() if not info.description]
+    mute = [name for name, info in fields_by_path(case.detector.Params).items() if not info.description]
     assert not mute, f"no meaning is given for {', '.join(mute)}: declare each with param(default, meaning)"
 
 
@@ -94,7 +94,7 @@ def every_parameter_takes_effect(case: DetectorCase) -> None:
     the case: ``conditional_parameters: ClassVar = {"restarts": "when training collapses"}``.
     """
     rare = case.detector.conditional_parameters
-    names = parameters(case.detector.Params)
+    names = fields_by_path(case.detector.Params)
     unknown = sorted(set(rare) - set(names))
     assert not unknown, f"conditional_parameters names {', '.join(unknown)}, which are no parameters"
     search = Search(case)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
+from oodbench.api.parameters import fields_by_path
 from oodbench.errors import OODBenchError
-from oodbench.plan.tasks import parameters
 from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, digest, value_at
 
 MOST_PAIRS = 40
@@ -20,7 +20,7 @@ class Search:
     def __init__(self, case: DetectorCase):
         self.case = case
         self.base = case.params(SHORT_BUDGET)
-        self.infos = parameters(case.detector.Params)
+        self.infos = fields_by_path(case.detector.Params)
         self.seen: dict[str, str] = {}
         self.valid: dict[str, list[Any]] = {}
 

@@ -17,7 +17,8 @@ from oodbench.cli import main
 from oodbench.data.imaging import conform
 from oodbench.data.loading import Loader
 from oodbench.errors import DataError, OODBenchError
-from oodbench.plan.tasks import RunRequest, plan
+from oodbench.plan.requests import RunRequest
+from oodbench.plan.tasks import plan
 from oodbench.plugin.registry import load_registry
 from oodbench.testing import DATASET_CHECKS, DatasetCase
 

@@ -6,7 +6,7 @@ import pytest
 from oodbench.api import Metric, Result, Run, Scores
 from oodbench.builtin.metrics import register_metrics
 from oodbench.errors import ScoreError
-from oodbench.runs.evaluation import evaluate
+from oodbench.runs.evaluation import compute_metrics
 
 RUN = Run("ae", "1.0", "{}", "mnist:0-8", seed=3)
 
@@ -19,13 +19,15 @@ def scores(dataset, values, images=None):
 
 
 def test_one_result_a_metric_with_all_that_identifies_it():
-    results = evaluate("ae-1", RUN, scores("mnist:0-8", [0, 1, 2]), scores("mnist:9", [1.5, 5]), register_metrics())
+    results = compute_metrics(
+        "ae-1", RUN, scores("mnist:0-8", [0, 1, 2]), scores("mnist:9", [1.5, 5]), register_metrics()
+    )
     assert [result.metric for result in results] == ["auroc", "aupr_out", "aupr_in", "fpr95_out", "fpr95_in"]
     assert results[0] == Result("ae-1", "ae", "mnist:0-8", "mnist:9", 3, "auroc", 5 / 6, 3, 2, "f" * 16)
 
 
 def test_an_auroc_below_one_half_stays_below_one_half():
-    (result,) = evaluate("k", RUN, scores("a", [5, 6]), scores("b", [1, 2]), register_metrics()[:1])
+    (result,) = compute_metrics("k", RUN, scores("a", [5, 6]), scores("b", [1, 2]), register_metrics()[:1])
     assert result.value == 0
 
 
@@ -34,23 +36,23 @@ def test_scores_that_are_not_finite_are_refused_with_detector_and_data_set(value
     good = scores("mnist:0-8", [0, 1])
     bad = scores("noise", [0, value])
     with pytest.raises(ScoreError, match="ae on noise: 1 of 2 scores are NaN or infinite"):
-        evaluate("k", RUN, good, bad, register_metrics())
+        compute_metrics("k", RUN, good, bad, register_metrics())
     with pytest.raises(ScoreError, match="ae on noise"):
-        evaluate("k", RUN, bad, good, register_metrics())
+        compute_metrics("k", RUN, bad, good, register_metrics())
 
 
 def test_no_scores_are_refused():
     with pytest.raises(ScoreError, match=r"ae on mnist:9: there are no scores"):
-        evaluate("k", RUN, scores("mnist:0-8", [0]), scores("mnist:9", []), register_metrics())
+        compute_metrics("k", RUN, scores("mnist:0-8", [0]), scores("mnist:9", []), register_metrics())
 
 
 @pytest.mark.parametrize("bad", [scores("noise", [1, 2], images=3), scores("noise", [[1], [2]])])
 def test_other_than_one_score_an_image_is_refused(bad):
     with pytest.raises(ScoreError, match="ae on noise"):
-        evaluate("k", RUN, scores("mnist", [0]), bad, register_metrics())
+        compute_metrics("k", RUN, scores("mnist", [0]), bad, register_metrics())
 
 
 def test_a_metric_that_gives_nan_is_named():
     broken = Metric("broken", lambda in_scores, out_scores: float("nan"), True, "")
     with pytest.raises(ScoreError, match="metric broken gave nan"):
-        evaluate("k", RUN, scores("a", [0]), scores("b", [1]), [broken])
+        compute_metrics("k", RUN, scores("a", [0]), scores("b", [1]), [broken])

@@ -1,4 +1,4 @@
-"""A run → scores: one finite number an image, whatever the detector does; and where the numbers come from."""
+"""A fit and its record: where its numbers come from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from oodbench.api import SPLITS, Context, Detector, ImageSet, Params, Progress, Run
-from oodbench.errors import ScoreError
+from oodbench.api import SPLITS, Detector, ImageSet, Progress, Run
+from oodbench.plan.tasks import run_key
 from oodbench.plugin.registry import load_registry
 from oodbench.runs import fitting
-from oodbench.runs.devices import FIRST_BATCH, LARGEST_BATCH
 
 CPU = torch.device("cpu")
 
@@ -38,164 +37,6 @@ class Brightness(Detector):
 
     def load_state(self, state):
         pass
-
-
-def detector_that_gives(score, name: str = "odd") -> Detector:
-    kind = type("Odd", (Brightness,), {"name": name, "score": lambda self, images: score(images)})
-    return kind(Params(), (1, 8, 8))
-
-
-# ----------------------------------------------------------------------------------------- scores
-
-
-@pytest.mark.parametrize("n", [1, 512, 1300])
-def test_every_image_is_scored_in_its_order(n):
-    images = image_set(n)
-    scores = fitting.score(detector_that_gives(lambda x: x.mean((1, 2, 3))), images, Context(CPU))
-    assert scores.values.dtype == np.float64
-    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
-    np.testing.assert_array_equal(scores.indices, images.indices)
-    np.testing.assert_array_equal(scores.labels, images.labels)
-    assert (scores.dataset, scores.split, scores.fingerprint) == ("random", "test", images.fingerprint)
-    assert scores.images_per_second > 0
-
-
-def test_float64_scores_keep_all_their_digits():
-    scores = fitting.score(
-        detector_that_gives(lambda x: x.double().mean((1, 2, 3)) + 1e-12), image_set(5), Context(CPU)
-    )
-    exact = torch.from_numpy(image_set(5).images).float().div(255).double().mean((1, 2, 3)) + 1e-12
-    np.testing.assert_array_equal(scores.values, exact.numpy())
-
-
-def test_a_score_may_take_gradients():
-    def gradient_norm(images):
-        images = images.requires_grad_()
-        (gradient,) = torch.autograd.grad(images.square().sum(), images)
-        return gradient.flatten(1).norm(dim=1) + images.flatten(1).sum(1)
-
-    images = image_set(4)
-    scores = fitting.score(detector_that_gives(gradient_norm), images, Context(CPU))
-    pixels = images.images.reshape(4, -1) / 255
-    np.testing.assert_allclose(scores.values, 2 * np.sqrt((pixels**2).sum(1)) + pixels.sum(1), rtol=1e-5)
-
-
-def test_scores_are_computed_in_the_precision_asked_for():
-    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-    detector = detector_that_gives(lambda x: (x.flatten(1) @ weight).float().sum(1))
-    coarse = fitting.score(detector, image_set(8), Context(CPU, precision="bfloat16")).values
-    fine = fitting.score(detector, image_set(8), Context(CPU)).values
-    assert 0 < np.abs(coarse - fine).max() < 5
-
-
-@pytest.mark.parametrize(
-    ("score", "message"),
-    [
-        (
-            lambda x: torch.where(torch.arange(len(x)) < 3, torch.nan, x.mean((1, 2, 3))),
-            "odd gave NaN or infinity for 3 of 8 images of noise",
-        ),
-        (lambda x: x.mean((1, 2, 3)) / 0.0, "odd gave NaN or infinity for 8 of 8 images of noise"),
-        (lambda x: x.mean((1, 2, 3))[:5], "odd gave 5 scores for 8 images of noise"),
-        (lambda x: x.mean((2, 3)), "odd gave scores of shape (8, 1) for 8 images of noise"),
-        (lambda x: x.mean(), "odd gave scores of shape () for 8 images of noise"),
-        (lambda x: [0.0] * len(x), "odd gave a list for images of noise, not a tensor (b,)"),
-    ],
-)
-def test_scores_that_break_the_contract_are_refused(score, message):
-    with pytest.raises(ScoreError) as refusal:
-        fitting.score(detector_that_gives(score), image_set(8, "noise"), Context(CPU))
-    assert message in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-        MemoryError(),
-    ],
-)
-def test_a_batch_that_does_not_fit_is_halved(error):
-    sizes = []
-
-    def score(images):
-        sizes.append(len(images))
-        if len(images) > 130:
-            raise error
-        return images.mean((1, 2, 3))
-
-    images = image_set(300)
-    scores = fitting.score(detector_that_gives(score), images, Context(CPU))
-    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
-    assert sizes == [300, 256, 128, 128, 44]
-
-
-def test_what_was_scored_before_memory_ran_out_is_not_scored_again():
-    sizes = []
-
-    def score(images):
-        sizes.append(len(images))
-        if len(images) > 200 and len(sizes) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return images.mean((1, 2, 3))
-
-    images = image_set(1000)
-    scores = fitting.score(detector_that_gives(score), images, Context(CPU))
-    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
-    assert sizes == [512, 488, 256, 128, 128, 128, 104]
-
-
-def test_another_error_is_not_tried_again():
-    sizes = []
-
-    def score(images):
-        sizes.append(len(images))
-        raise RuntimeError("shapes cannot be multiplied")
-
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        fitting.score(detector_that_gives(score), image_set(300), Context(CPU))
-    assert sizes == [300]
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_the_first_batch_says_how_large_the_next_may_be():
-    sizes = []
-
-    def score(images):
-        sizes.append(len(images))
-        return images.mean((1, 2, 3))
-
-    images = image_set(9000)
-    device = torch.device("cuda")
-    scores = fitting.score(detector_that_gives(score), images, Context(device))
-    np.testing.assert_allclose(scores.values, images.images.mean((1, 2, 3)) / 255, rtol=1e-5)
-    assert sizes == [FIRST_BATCH["cuda"], LARGEST_BATCH, LARGEST_BATCH, 9000 - 256 - 2 * 4096]
-
-
-def test_one_image_that_does_not_fit_is_an_error():
-    def score(images):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(torch.OutOfMemoryError):
-        fitting.score(detector_that_gives(score), image_set(3), Context(CPU))
-
-
-def test_scoring_says_how_far_it_is():
-    class Heard(Progress):
-        def __init__(self):
-            self.shares: list[tuple[str, float]] = []
-
-        def advance(self, phase, share, epoch, values):
-            self.shares.append((phase, share))
-
-    heard = Heard()
-    fitting.score(detector_that_gives(lambda x: x.mean((1, 2, 3))), image_set(1024), Context(CPU, progress=heard))
-    assert heard.shares == [("scoring random", 0.5), ("scoring random", 1.0)]
-
-
-# -------------------------------------------------------------------------------------------- fit
 
 
 class Memory:
@@ -262,9 +103,9 @@ def test_a_fit_that_went_on_from_a_checkpoint_says_so(registry, splits):
 
 
 def test_the_key_depends_on_every_split(splits):
-    key = fitting.run_key(run_of(), splits)
+    key = run_key(run_of(), splits)
     for split in SPLITS:
-        assert fitting.run_key(run_of(), splits | {split: image_set(5, seed=99)}) != key
+        assert run_key(run_of(), splits | {split: image_set(5, seed=99)}) != key
     swapped = splits | {"train": splits["test"], "test": splits["train"]}
-    assert fitting.run_key(run_of(), swapped) != key
-    assert fitting.run_key(run_of(), dict(splits)) == key
+    assert run_key(run_of(), swapped) != key
+    assert run_key(run_of(), dict(splits)) == key

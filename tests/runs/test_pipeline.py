@@ -14,8 +14,10 @@ import pytest
 
 from oodbench.api import Metric, Progress
 from oodbench.errors import OODBenchError, StoreError
+from oodbench.leaderboard.figures import draw_runs
+from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
-from oodbench.runs.pipeline import Outcome, RunRequest, evaluate_store, figure, run
+from oodbench.runs.pipeline import ExecutionOptions, Outcome, recompute_store, run
 from oodbench.store.store import Store
 
 
@@ -25,15 +27,15 @@ def store(tmp_path) -> str:
 
 
 @pytest.fixture
-def line(toys, store):
-    """Runs the line on one store, and says what detectors were asked to do for it."""
+def execute(toys, store):
+    """Runs requests on one store, and says what detectors were asked to do for it."""
 
-    def line(*words: RunRequest, **options) -> tuple[Outcome, list[str]]:
+    def execute(*words: RunRequest, force: bool = False, **surroundings) -> tuple[Outcome, list[str]]:
         toys.calls.clear()
-        outcome = run(*words, store=store, device="cpu", **options)
+        outcome = run(*words, options=ExecutionOptions(store, device="cpu", force=force), **surroundings)
         return outcome, list(toys.calls)
 
-    return line
+    return execute
 
 
 def words(**said) -> RunRequest:
@@ -47,8 +49,8 @@ def files(folder: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in paths}
 
 
-def test_scores_and_results_are_those_of_the_detector(line, store):
-    outcome, _ = line(words())
+def test_scores_and_results_are_those_of_the_detector(execute, store):
+    outcome, _ = execute(words())
     (key,) = outcome.keys
     mean = np.mean([image for image, label in bars("train") if label == 0], axis=0)
     expected = [np.square(image - mean).mean() for image, label in bars("test") if label == 0]
@@ -66,48 +68,48 @@ def bars(split: str):
     return zip(images.images.astype(np.float64) / 255, images.labels, strict=True)
 
 
-def test_the_same_call_again_fits_scores_and_writes_nothing(line, store):
-    first, done = line(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
+def test_the_same_call_again_fits_scores_and_writes_nothing(execute, store):
+    first, done = execute(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
     assert done == ["fit bars:0 seed 0", *["score"] * 3, "fit bars:0 seed 1", *["score"] * 3]
     before = files(store)
-    second, done_again = line(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
+    second, done_again = execute(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
     assert done_again == []
     assert files(store) == before
     assert second.results.equals(first.results)
 
 
-def test_another_out_set_costs_no_fit(line):
-    line(words())
-    outcome, done = line(words(out_datasets=("bars:1",)))
+def test_another_out_set_costs_no_fit(execute):
+    execute(words())
+    outcome, done = execute(words(out_datasets=("bars:1",)))
     assert done == ["load_state", "score"]
     assert set(outcome.results["out_dataset"]) == {"bars:1"}
 
 
-def test_reloaded_weights_give_the_same_scores(line, store):
-    line(words(out_datasets=("white",)))
+def test_reloaded_weights_give_the_same_scores(execute, store):
+    execute(words(out_datasets=("white",)))
     (key,) = Store(store).keys()
     at_once = Store(store).read_scores(key, "white").values
     (Path(store) / key / "scores" / "white.parquet").unlink()
-    line(words(out_datasets=("white",)))
+    execute(words(out_datasets=("white",)))
     np.testing.assert_array_equal(Store(store).read_scores(key, "white").values, at_once)
 
 
-def test_force_does_it_all_again(line):
-    line(words())
-    _, done = line(words(), force=True)
+def test_force_does_it_all_again(execute):
+    execute(words())
+    _, done = execute(words(), force=True)
     assert done == ["fit bars:0 seed 0", "score", "score"]
 
 
-def test_other_parameters_are_another_run(line):
-    first, _ = line(words())
-    second, done = line(words(sets=("power=1",)))
+def test_other_parameters_are_another_run(execute):
+    first, _ = execute(words())
+    second, done = execute(words(sets=("power=1",)))
     assert "fit bars:0 seed 0" in done
     assert first.keys != second.keys
     assert set(second.results["run"]) == set(second.keys)
 
 
-def test_what_fails_does_not_stop_the_rest(line, store):
-    outcome, _ = line(
+def test_what_fails_does_not_stop_the_rest(execute, store):
+    outcome, _ = execute(
         words(detectors=("broken", "mean-distance"), in_datasets=("absent", "bars:0"), sets=("broken.fault=fit",))
     )
     assert len(outcome.keys) == 1
@@ -121,9 +123,9 @@ def test_what_fails_does_not_stop_the_rest(line, store):
     assert any("raise RuntimeError" in failure["traceback"] for failure in recorded)
 
 
-def test_an_out_set_that_fails_does_not_stop_the_others(line, store):
+def test_an_out_set_that_fails_does_not_stop_the_others(execute, store):
     settings = ("fault=nan", "only=1.0")  # NaN for white images only
-    outcome, _ = line(words(detectors=("broken",), out_datasets=("white", "bars:1"), sets=settings))
+    outcome, _ = execute(words(detectors=("broken",), out_datasets=("white", "bars:1"), sets=settings))
     (failure,) = outcome.failures
     assert failure.out_dataset == "white"
     assert failure.error == "broken gave NaN or infinity for 3 of 20 images of white"
@@ -131,23 +133,23 @@ def test_an_out_set_that_fails_does_not_stop_the_others(line, store):
     assert Store(store).out_datasets(outcome.keys[0]) == ["bars:1"]
 
 
-def test_success_strikes_a_failure_off_the_record(line, store, toys, monkeypatch):
+def test_success_strikes_a_failure_off_the_record(execute, store, toys, monkeypatch):
     def absent(self, train, validation, context):
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as unlucky:
         unlucky.setattr(toys.MeanDistance, "fit", absent)
-        outcome, _ = line(words())
+        outcome, _ = execute(words())
     assert [failure.error for failure in outcome.failures] == ["RuntimeError: out of luck"]
     assert len(Store(store).failures()) == 1
-    outcome, _ = line(words())
+    outcome, _ = execute(words())
     assert outcome.failures == []
     assert Store(store).failures() == []
 
 
-def test_ctrl_c_is_not_taken_for_a_failure(line, store):
+def test_ctrl_c_is_not_taken_for_a_failure(execute, store):
     with pytest.raises(KeyboardInterrupt):
-        line(words(detectors=("broken",), sets=("fault=interrupt",)))
+        execute(words(detectors=("broken",), sets=("fault=interrupt",)))
     assert Store(store).failures() == []
     assert Store(store).keys() == []
 
@@ -161,14 +163,14 @@ def test_ctrl_c_is_not_taken_for_a_failure(line, store):
         {"in_datasets": ("bars:0", "photos")},
     ],
 )
-def test_one_bad_word_and_nothing_is_done_or_written(line, store, toys, said):
+def test_one_bad_word_and_nothing_is_done_or_written(execute, store, toys, said):
     with pytest.raises(OODBenchError):
-        line(words(**said))
+        execute(words(**said))
     assert toys.calls == []
     assert not Path(store).exists()
 
 
-def test_progress_hears_of_every_run(line):
+def test_progress_hears_of_every_run(execute):
     class Heard(Progress):
         def __init__(self):
             self.texts: list[str] = []
@@ -177,8 +179,8 @@ def test_progress_hears_of_every_run(line):
             self.texts.append(text)
 
     heard = Heard()
-    line(words(seeds=(0, 1)), progress=heard)
-    line(words(seeds=(1,)), progress=heard)
+    execute(words(seeds=(0, 1)), progress=heard)
+    execute(words(seeds=(1,)), progress=heard)
     assert heard.texts == [
         "[1/2] mean-distance on bars:0, seed 0: fitting to 20 images",
         "[2/2] mean-distance on bars:0, seed 1: fitting to 20 images",
@@ -186,7 +188,7 @@ def test_progress_hears_of_every_run(line):
     ]
 
 
-def test_progress_hears_of_decoding_once_a_data_set(line):
+def test_progress_hears_of_decoding_once_a_data_set(execute):
     class Heard(Progress):
         def __init__(self):
             self.shares: list[tuple[str, float]] = []
@@ -196,11 +198,11 @@ def test_progress_hears_of_decoding_once_a_data_set(line):
                 self.shares.append((phase, share))
 
     heard = Heard()
-    line(words(), progress=heard)
+    execute(words(), progress=heard)
     assert {phase for phase, _ in heard.shares} >= {"decoding bars train", "decoding white test"}
     assert max(share for _, share in heard.shares) == 1
     heard.shares.clear()
-    line(words(seeds=(1,)), progress=heard)
+    execute(words(seeds=(1,)), progress=heard)
     assert heard.shares == []
 
 
@@ -217,12 +219,12 @@ def test_two_processes_on_one_store_fit_each_run_once(toys, store):
 
 
 @pytest.mark.parametrize("out_datasets", [(), ("white",)])
-def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(line, store, tmp_path, out_datasets):
+def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(execute, store, tmp_path, out_datasets):
     if out_datasets:
-        line(words(out_datasets=out_datasets))
+        execute(words(out_datasets=out_datasets))
     asked = words(out_datasets=("bars:1",))
     with pytest.raises(StoreError, match="no scores of bars:1 in the store; `oodbench run --detector mean-distance"):
-        figure(asked, path=tmp_path / "figure.png", store=store)
+        draw_runs(asked, path=tmp_path / "figure.png", store=store)
 
 
 # ------------------------------------------------------------------------------- damage and repair
@@ -230,38 +232,38 @@ def test_a_figure_of_what_was_not_run_names_the_command_that_runs_it(line, store
 
 @pytest.mark.parametrize("name", ["scores/in.parquet", "results.parquet", "run.json"])
 @pytest.mark.parametrize("force", [False, True])
-def test_a_truncated_file_is_named_and_made_again(line, store, name, force):
+def test_a_truncated_file_is_named_and_made_again(execute, store, name, force):
     """Once it is deleted, or with --force; only the record of the fit costs the fit."""
-    outcome, _ = line(words())
+    outcome, _ = execute(words())
     path = Path(store, outcome.keys[0], name)
     path.write_bytes(path.read_bytes()[:40])
-    outcome, _ = line(words())
+    outcome, _ = execute(words())
     (failure,) = outcome.failures
     assert str(path) in failure.error
     assert ("--force" if name == "run.json" else "delete it, and") in failure.error
     if not force:
         path.unlink()
-    outcome, _ = line(words(), force=force)
+    outcome, _ = execute(words(), force=force)
     assert outcome.failures == []
     assert len(outcome.results) == len(load_registry().metrics)
 
 
-def test_truncated_weights_are_named_when_they_are_needed(line, store):
-    outcome, _ = line(words())
+def test_truncated_weights_are_named_when_they_are_needed(execute, store):
+    outcome, _ = execute(words())
     path = Path(store, outcome.keys[0], "weights.safetensors")
     path.write_bytes(path.read_bytes()[:40])
-    assert line(words())[0].failures == []
-    outcome, _ = line(words(out_datasets=("white", "bars:1")))
+    assert execute(words())[0].failures == []
+    outcome, _ = execute(words(out_datasets=("white", "bars:1")))
     (failure,) = outcome.failures
     assert failure.out_dataset == "bars:1"
     assert str(path) in failure.error
 
 
-def test_truncated_scores_of_an_out_set_leave_the_others_alone(line, store):
-    outcome, _ = line(words(out_datasets=("white", "bars:1")))
+def test_truncated_scores_of_an_out_set_leave_the_others_alone(execute, store):
+    outcome, _ = execute(words(out_datasets=("white", "bars:1")))
     path = Path(store, outcome.keys[0], "scores", "white.parquet")
     path.write_bytes(path.read_bytes()[:40])
-    outcome, _ = line(words(out_datasets=("white", "bars:1")))
+    outcome, _ = execute(words(out_datasets=("white", "bars:1")))
     (failure,) = outcome.failures
     assert failure.out_dataset == "white"
     assert str(path) in failure.error
@@ -271,8 +273,8 @@ def test_truncated_scores_of_an_out_set_leave_the_others_alone(line, store):
 # ---------------------------------------------------------------------------------------- evaluate
 
 
-def test_a_new_metric_needs_no_detector(line, store, toys):
-    line(words(seeds=(0, 1)))
+def test_a_new_metric_needs_no_detector(execute, store, toys):
+    execute(words(seeds=(0, 1)))
     toys.calls.clear()
     gap = Metric(
         "gap",
@@ -280,7 +282,7 @@ def test_a_new_metric_needs_no_detector(line, store, toys):
         True,
         "least out minus greatest in",
     )
-    outcome = evaluate_store(store, [gap])
+    outcome = recompute_store(store, [gap])
     assert toys.calls == []
     assert outcome.failures == []
     for row in outcome.results[outcome.results["metric"] == "gap"].itertuples():
@@ -289,11 +291,11 @@ def test_a_new_metric_needs_no_detector(line, store, toys):
     assert set(outcome.results["metric"]) == {"gap", *load_registry().metrics}
 
 
-def test_evaluate_names_a_damaged_file_and_goes_on(line, store):
-    outcome, _ = line(words(seeds=(0, 1)))
+def test_evaluate_names_a_damaged_file_and_goes_on(execute, store):
+    outcome, _ = execute(words(seeds=(0, 1)))
     path = Path(store, outcome.keys[0], "scores", "white.parquet")
     path.write_bytes(path.read_bytes()[:40])
-    outcome = evaluate_store(store)
+    outcome = recompute_store(store)
     (failure,) = outcome.failures
     assert str(path) in failure.error
     assert set(outcome.results["seed"]) == {1}
@@ -301,12 +303,12 @@ def test_evaluate_names_a_damaged_file_and_goes_on(line, store):
 
 def test_there_is_nothing_to_evaluate_in_an_empty_store(store):
     with pytest.raises(StoreError, match="there is no finished run in"):
-        evaluate_store(store, [])
+        recompute_store(store, [])
     assert not Path(store).exists()
 
 
-def test_a_run_records_its_preset_and_parameters(line, store):
-    outcome, _ = line(words(preset="quick", sets=("blur.steps=2",)))
+def test_a_run_records_its_preset_and_parameters(execute, store):
+    outcome, _ = execute(words(preset="quick", sets=("blur.steps=2",)))
     record, provenance = Store(store).read_run(outcome.keys[0])
     assert record.preset == "quick, blur.steps=2"
     assert json.loads(record.params) == {"power": 2.0, "blur": {"strength": 0.5, "steps": 2}}

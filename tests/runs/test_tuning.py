@@ -19,8 +19,9 @@ from oodbench.api import SCORE_CONVENTION, Scores
 from oodbench.builtin.synthetic import constant
 from oodbench.cli import main
 from oodbench.errors import OODBenchError
-from oodbench.runs.pipeline import evaluate_store, run
-from oodbench.runs.tuning import RunRequest, Tuned, tune
+from oodbench.plan.requests import RunRequest
+from oodbench.runs.pipeline import ExecutionOptions, recompute_store, run
+from oodbench.runs.tuning import Tuned, tune
 from oodbench.store.store import Store
 
 LEANING = '''
@@ -122,7 +123,8 @@ def tuned(leaning):
 
     def tuned(grid=GRID, val_out="noise", options=None, **said) -> Tuned:
         leaning.calls.clear()
-        return tune(words(**said), val_out, grid, **{"device": "cpu", **(options or {})})
+        chosen = ExecutionOptions(**{"device": "cpu", **(options or {})})
+        return tune(words(**said), val_out, grid, options=chosen)
 
     return tuned
 
@@ -363,14 +365,14 @@ def test_each_question_has_a_record_of_its_own(tuned, leaning):
 def test_the_chosen_is_an_ordinary_run(tuned, leaning):
     outcome = tuned()
     leaning.calls.clear()
-    later = run(words(sets=("lean=1",), out_datasets=("white",)), store="results", device="cpu")
+    later = run(words(sets=("lean=1",), out_datasets=("white",)), options=ExecutionOptions("results", device="cpu"))
     assert later.keys == [*outcome.chosen.runs]
     assert fits(leaning) == []
 
 
 def test_no_point_that_was_not_chosen_gets_into_a_table(tuned):
     outcome = tuned()
-    evaluated = evaluate_store("results")
+    evaluated = recompute_store("results")
     assert len(evaluated.keys) == 2 and evaluated.failures == []
     assert set(evaluated.results["run"]) == set(outcome.chosen.runs)
     assert set(Store("results").read_results()["out_dataset"]) == {"dim"}
@@ -532,7 +534,8 @@ def test_a_real_autoencoder_on_real_digits(tmp_path, monkeypatch):
     monkeypatch.setenv("OODBENCH_CACHE", str(tmp_path / "cache"))
     short = ("width=0.1", "training.epochs=2", "training.batch_size=64")
     chosen = RunRequest(("ae",), ("mnist5k:0-1",), out_datasets=("mnist5k:7", "constant"), preset="quick", sets=short)
-    outcome = tune(chosen, "noise", ["latent_dim=2,8"], store=str(tmp_path / "store"), device="cpu")
+    options = ExecutionOptions(str(tmp_path / "store"), device="cpu")
+    outcome = tune(chosen, "noise", ["latent_dim=2,8"], options=options)
     assert outcome.failures == []
     assert outcome.chosen.auroc == max(point.auroc for point in outcome.points)
     assert set(outcome.results["out_dataset"]) == {"mnist5k:7", "constant"}

@@ -1,4 +1,4 @@
-"""Several tasks at once, each in a process of its own, which ends with this one however this one ends."""
+"""The local executor: several tasks at once, each in a process that ends with this one, however this one ends."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def work(
         while waiting or busy:
             while waiting and free:
                 worker = free.popleft()
-                worker.give(*waiting.popleft(), progress)
-                busy[worker.line] = worker
-            for line in wait([*busy]):
-                worker = busy[line]  # type: ignore[index]
-                if worker.hear():
-                    free.append(busy.pop(worker.line))
+                worker.start_task(*waiting.popleft(), progress)
+                busy[worker.connection] = worker
+            for connection in wait([*busy]):
+                worker = busy[connection]  # type: ignore[index]
+                if worker.receive():
+                    free.append(busy.pop(worker.connection))
                     yield worker.title, worker.outcome
     finally:
         for worker in workers:
@@ -71,7 +71,7 @@ def work(
 class _Worker:
     """A place for one process. It is started for the first task, and again after one that killed it."""
 
-    line: Connection
+    connection: Connection
 
     def __init__(self, open_: Open, threads: int):
         self.open = open_
@@ -80,24 +80,29 @@ class _Worker:
         self.title = ""
         self.outcome: Any = None
 
-    def give(self, title: str, task: tuple[Any, ...], progress: Progress) -> None:
+    def start_task(self, title: str, task: tuple[Any, ...], progress: Progress) -> None:
         if self.process is None:
             self._start()
         self.title, self.progress = title, progress.for_run(title)
         self._send((title, *task))
 
-    def hear(self) -> bool:
-        """Pass on what the process says. True if that is how its task ended."""
+    def receive(self) -> bool:
+        """Handle one message of the process. Returns True if it ends the task."""
         try:
-            said, *values = self.line.recv()
+            kind, *values = self.connection.recv()
         except (EOFError, OSError):
-            self.outcome = WorkerDied(_obituary(self.stop()))
+            self.outcome = WorkerDied(_how_it_ended(self.stop()))
             self.progress.message(f"failed: {self.outcome}")
         else:
-            if said == "raised":
+            if kind == "raised":
                 raise OODBenchError(*values)
-            if said != "done":
-                getattr(self.progress, said)(*values)
+            if kind != "done":
+                on_progress: dict[str, Callable[..., None]] = {
+                    "plan": self.progress.plan,
+                    "advance": self.progress.advance,
+                    "message": self.progress.message,
+                }
+                on_progress[kind](*values)
                 return False
             (self.outcome,) = values
         self.progress.close()
@@ -107,7 +112,7 @@ class _Worker:
         """End the process; how it ended."""
         if self.process is None:
             return 0
-        self.line.close()
+        self.connection.close()
         with suppress(subprocess.TimeoutExpired):  # one that has ended by itself is to say how
             self.process.wait(0.05)
         self.process.kill()
@@ -117,18 +122,13 @@ class _Worker:
 
     def _start(self) -> None:
         """In a session of its own: Ctrl-C in a terminal is for this process, which stops the others."""
-        self.line, theirs = Pipe()
+        self.connection, theirs = Pipe()
         limits = dict.fromkeys(THREAD_LIMITS, str(self.threads))
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        serving = f"from oodbench.runs.executors.local import serve; serve({theirs.fileno()})"
         with theirs:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-u",
-                    "-c",
-                    f"from oodbench.runs.executors.local import serve; serve({theirs.fileno()})",
-                ],
+                [sys.executable, "-P", "-u", "-c", serving],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a detector prints must not get into the command's output
                 env={**os.environ, **limits, "PYTHONPATH": path},
@@ -138,11 +138,11 @@ class _Worker:
         self._send(self.open)
 
     def _send(self, order: object) -> None:
-        with suppress(BrokenPipeError):  # it has died: that is heard next
-            self.line.send(order)
+        with suppress(BrokenPipeError):  # it has died, which the next receive reports
+            self.connection.send(order)
 
 
-def _obituary(code: int) -> str:
+def _how_it_ended(code: int) -> str:
     if code == -signal.SIGKILL:
         return "its process was killed, as happens when memory runs out; fewer --jobs at once need less"
     how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -154,20 +154,20 @@ def _obituary(code: int) -> str:
 
 def serve(descriptor: int) -> None:
     """Do the tasks that come over the connection, until it is closed."""
-    line = Connection(descriptor)
+    connection = Connection(descriptor)
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(line, orders), daemon=True).start()
-    perform = pickle.loads(orders.get())(_sent(line))
+    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
+    perform = pickle.loads(orders.get())(_sent(connection))
     while True:
         task = pickle.loads(orders.get())
-        line.send(_attempt(perform, task))
+        connection.send(_attempt(perform, task))
 
 
-def _listen(line: Connection, orders: queue.SimpleQueue[bytes]) -> None:
+def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
     """The connection is closed when the other side ends, even by kill -9: then nobody waits for what is done here."""
     with suppress(EOFError, OSError):
         while True:
-            orders.put(line.recv_bytes())
+            orders.put(connection.recv_bytes())
     os._exit(0)
 
 
@@ -178,18 +178,18 @@ def _attempt(perform: Perform, task: tuple[Any, ...]) -> tuple[str, Any]:
         return "raised", reason(error)
 
 
-def _sent(line: Connection) -> Progress:
+def _sent(connection: Connection) -> Progress:
     """A Progress whose every call is made again on the other side."""
     from oodbench.api import Progress
 
     class Sent(Progress):
         def plan(self, phases: Mapping[str, float]) -> None:
-            line.send(("plan", dict(phases)))
+            connection.send(("plan", dict(phases)))
 
         def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
-            line.send(("advance", phase, share, epoch, dict(values)))
+            connection.send(("advance", phase, share, epoch, dict(values)))
 
         def message(self, text: str) -> None:
-            line.send(("message", text))
+            connection.send(("message", text))
 
     return Sent()

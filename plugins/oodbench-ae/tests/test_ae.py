@@ -7,8 +7,7 @@ import pytest
 import torch
 from oodbench_ae.detector import AE, AEParams
 
-from oodbench import Context, ImageSet, UnknownName
-from oodbench.plan.tasks import resolve
+from oodbench import Context, ImageSet, UnknownName, resolve
 
 SHAPE = (1, 28, 28)
 TINY = {"latent_dim": 4, "width": 0.2, "training": {"epochs": 8, "batch_size": 64, "learning_rate": 2e-3}}

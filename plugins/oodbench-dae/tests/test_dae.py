@@ -6,8 +6,7 @@ import pytest
 import torch
 from oodbench_dae.detector import DAE, DAEParams
 
-from oodbench import OODBenchError
-from oodbench.plan.tasks import resolve
+from oodbench import OODBenchError, resolve
 
 SHAPE = (1, 28, 28)
 

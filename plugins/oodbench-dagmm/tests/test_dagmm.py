@@ -11,8 +11,7 @@ from oodbench_dagmm.detector import DAGMM, DAGMMParams
 from oodbench_dagmm.mixture import energy, estimate
 from sklearn.mixture import GaussianMixture
 
-from oodbench import Context, FitError, ImageSet, OODBenchError
-from oodbench.plan.tasks import resolve
+from oodbench import Context, FitError, ImageSet, OODBenchError, resolve
 from oodbench.testing.images import easy_images, odd_images, tensor
 
 SHAPE = (1, 28, 28)

@@ -6,8 +6,7 @@ import pytest
 from oodbench_ebae.detector import EBAE
 from oodbench_ebae.params import EBAEParams
 
-from oodbench import OODBenchError
-from oodbench.plan.tasks import resolve
+from oodbench import OODBenchError, resolve
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 

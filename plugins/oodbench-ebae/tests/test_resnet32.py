@@ -7,9 +7,8 @@ import pytest
 import torch
 from oodbench_ebae.detector import EBAE
 
-from oodbench import Context, ImageSet
+from oodbench import Context, ImageSet, resolve
 from oodbench.builtin.samples import load_photos
-from oodbench.plan.tasks import resolve
 
 SHAPE = (3, 32, 32)
 TINY = {

@@ -10,8 +10,7 @@ import torch
 from oodbench_igebm.detector import IGEBM
 from oodbench_igebm.params import IGEBMParams
 
-from oodbench import Context, FitError, ImageSet
-from oodbench.plan.tasks import resolve
+from oodbench import Context, FitError, ImageSet, resolve
 
 SHAPE = (1, 28, 28)
 TINY = {

@@ -9,8 +9,7 @@ from oodbench_input_complexity.compression import bits_per_dimension
 from oodbench_input_complexity.detector import InputComplexity, InputComplexityParams
 
 import oodbench
-from oodbench import Context, ImageSet, OODBenchError, UnknownName, find_detector
-from oodbench.plan.tasks import resolve
+from oodbench import Context, ImageSet, OODBenchError, UnknownName, find_detector, resolve
 
 SHAPE = (1, 28, 28)
 

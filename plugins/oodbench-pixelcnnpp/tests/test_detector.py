@@ -9,8 +9,7 @@ import pytest
 import torch
 from oodbench_pixelcnnpp.detector import PixelCNNPP, PixelCNNPPParams
 
-from oodbench import Context, FitError, ImageSet, OODBenchError
-from oodbench.plan.tasks import resolve
+from oodbench import Context, FitError, ImageSet, OODBenchError, resolve
 
 SHAPE = (1, 8, 8)
 TINY = {

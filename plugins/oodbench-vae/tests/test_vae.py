@@ -9,8 +9,7 @@ import pytest
 import torch
 from oodbench_vae.detector import VAE, VAELikelihood, VAEParams
 
-from oodbench import Context, ImageSet, OODBenchError
-from oodbench.plan.tasks import resolve
+from oodbench import Context, ImageSet, OODBenchError, resolve
 from oodbench.testing.images import easy_images, tensor
 
 SHAPE = (1, 28, 28)

@@ -7,8 +7,7 @@ import torch
 from oodbench_wae.detector import WAE, WAEParams
 from oodbench_wae.mmd import median_heuristic, mmd
 
-from oodbench import Context, OODBenchError
-from oodbench.plan.tasks import resolve
+from oodbench import Context, OODBenchError, resolve
 from oodbench.testing.images import easy_images, tensor
 
 SHAPE = (1, 28, 28)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from oodbench.api import Progress
-from oodbench.runs.pipeline import RunRequest, run
+from oodbench.plan.requests import RunRequest
+from oodbench.runs.pipeline import ExecutionOptions, run
 from oodbench.store.store import Store
 
 PLUGIN = """
@@ -79,7 +80,8 @@ def test_several_runs_at_once_give_what_they_give_one_after_the_other(data, tmp_
     outcomes, stores = [], [Store(str(tmp_path / f"store{jobs}")) for jobs in (1, 2)]
     heard = Heard()
     for jobs, store in zip((2, 1), stores, strict=True):
-        outcomes.append(run(*words, store=store.address, data_dir=data, device="cpu", jobs=jobs, progress=heard))
+        options = ExecutionOptions(store.address, data, device="cpu", jobs=jobs)
+        outcomes.append(run(*words, options=options, progress=heard))
     at_once, in_turn = outcomes
     assert at_once.keys == in_turn.keys and len(at_once.keys) == 2
     assert at_once.results.drop(columns="fit_seconds").equals(in_turn.results.drop(columns="fit_seconds"))
@@ -101,7 +103,7 @@ def test_a_run_that_takes_its_process_with_it_is_a_failure_and_the_others_go_on(
         RunRequest(("mean-distance",), ("bars:0",), ("white",), seeds=(0, 1)),
     ]
     heard = Heard()
-    outcome = run(*words, store=store, device="cpu", jobs=2, progress=heard)
+    outcome = run(*words, options=ExecutionOptions(store, device="cpu", jobs=2), progress=heard)
     (failure,) = outcome.failures
     assert failure.run == "fatal on bars:0, what=kill, seed 0"
     assert failure.error.startswith("its process was killed, as happens when memory runs out")

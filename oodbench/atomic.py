@@ -1,0 +1,25 @@
+"""Local files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Create or replace a file by what ``write`` writes; a reader sees the old file or the new one, never a part.
+
+    The file is written beside its place, under a name that begins with a dot, and then moved there. Its permissions
+    are those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
+    """
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(beside, "xb") as file:
+            write(file)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,31 @@
+"""A request: what to run, as a user says it with flags or in a suite file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run, in the words of the command line and of a suite file; an empty field was not given.
+
+    Args:
+        sets: ``name=value`` for every requested detector that has the parameter, or ``detector.name=value`` for one
+            detector. Where two set the same parameter, the later one counts.
+    """
+
+    detectors: tuple[str, ...] = ()
+    in_datasets: tuple[str, ...] = ()
+    out_datasets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    preset: str = ""
+    sets: tuple[str, ...] = ()
+    precision: str = ""
+    title: str = ""
+
+    def overridden_by(self, other: RunRequest) -> RunRequest:
+        """Return this request with every field that ``other`` gives replaced; its settings come after these."""
+        given = {name: value for name, value in vars(other).items() if value}
+        dropped = set(self.detectors) - set(other.detectors) if other.detectors else set()
+        kept = tuple(text for text in self.sets if text.partition(".")[0] not in dropped)
+        return replace(self, **given | {"sets": kept + other.sets})

@@ -1,0 +1,88 @@
+"""Presets and ``--set name=value`` → the parameters of a detector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from oodbench.api import Detector, Params, Shape
+from oodbench.api.parameters import fields_by_path, merge, nest
+from oodbench.errors import OODBenchError, UnknownName
+
+if TYPE_CHECKING:
+    from oodbench.plugin.registry import Registry
+
+
+def values_by_detector(
+    sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry
+) -> dict[str, dict[str, Any]]:
+    """Return, for each requested detector, the settings meant for it: dotted name → value.
+
+    Raises OODBenchError for a setting that no requested detector has.
+    """
+    values: dict[str, dict[str, Any]] = {name: {} for name in detectors}
+    for text in sets:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise OODBenchError(f"--set {text}: write it as name=value")
+        for name, parameter in _targets(path.strip(), detectors, registry):
+            values[name][parameter] = _value(value.strip())
+    return values
+
+
+def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Registry) -> list[tuple[str, str]]:
+    """The (detector, parameter) pairs that a setting is for."""
+    fields = {name: fields_by_path(detector.Params) for name, detector in detectors.items()}
+    first, dot, rest = path.partition(".")
+    if dot and first in detectors:
+        if rest not in fields[first]:
+            raise UnknownName(f"parameter of {first}", rest, fields[first])
+        return [(first, rest)]
+    if dot and first in registry.detectors:
+        raise OODBenchError(f"--set {path}: {first} is not among the detectors to run: {', '.join(detectors)}")
+    having = [(name, path) for name in detectors if path in fields[name]]
+    if not having:
+        known = {parameter for names in fields.values() for parameter in names}
+        raise UnknownName(f"parameter of {' or '.join(detectors)}", path, known)
+    return having
+
+
+def _value(text: str) -> Any:
+    """A JSON value, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def resolve(detector: type[Detector], preset: str, shape: Shape, values: Mapping[str, Any]) -> Params:
+    """Return the parameters of a run: the defaults, over them the preset, over that ``values`` (dotted name → value).
+
+    Raises OODBenchError, naming each parameter, where a value is unknown or out of bounds, and where the detector
+    cannot be fitted to images of this shape.
+    """
+    detector.check_shape(shape)
+    merged = merge(_group_defaults(detector.Params), detector.preset(preset, shape))
+    for path, value in values.items():
+        merged = merge(merged, nest(path, value))
+    try:
+        return detector.Params(**merged)
+    except pydantic.ValidationError as error:
+        faults = "; ".join(map(_fault, error.errors(include_url=False)))
+        raise OODBenchError(f"{detector.name}: {faults}; `oodbench show {detector.name}` lists the bounds") from None
+
+
+def _group_defaults(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    """The default of each group of parameters, which may differ from the defaults of the group's own class."""
+    defaults = {name: info.default for name, info in model.model_fields.items()}
+    return {name: value.model_dump() for name, value in defaults.items() if isinstance(value, pydantic.BaseModel)}
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors: ``visible_chain.steps must be greater than or equal to 0 (got -3)``."""
+    where = ".".join(map(str, error["loc"]))
+    what = " ".join(error["msg"].split()).removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{where} {what} (got {error['input']!r})" if where else what

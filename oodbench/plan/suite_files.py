@@ -1,0 +1,89 @@
+"""Suite files: requests written down in TOML, with the words of the command line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oodbench.api.parameters import flatten
+from oodbench.errors import OODBenchError, UnknownName
+from oodbench.plan.requests import RunRequest
+
+SUITE_WORDS = ("title", "detector", "in", "out", "seed", "seeds", "preset", "precision", "set")
+
+
+def read_suite(path: Path) -> list[RunRequest]:
+    """Return the requests of a suite file: one, or one per ``[[run]]`` table, each on top of what precedes the tables.
+
+    Of a folder, its ``suite.toml`` is read. Raises OODBenchError, naming the file, where it cannot be understood.
+    """
+    path = path / "suite.toml" if path.is_dir() else path
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OODBenchError(f"suite {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OODBenchError(f"suite {path} is not TOML: {error}") from None
+    tables = table.pop("run", [])
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise OODBenchError(f"suite {path}: write runs as [[run]] tables")
+    try:
+        top = _request(table)
+        return [top.overridden_by(_request(each)) for each in tables] or [top]
+    except OODBenchError as error:
+        raise OODBenchError(f"suite {path}: {error}") from None
+
+
+def _request(table: Mapping[str, Any]) -> RunRequest:
+    for word in table:
+        if word not in SUITE_WORDS:
+            raise UnknownName("word", word, (*SUITE_WORDS, "run"))
+    return RunRequest(
+        detectors=_texts(table, "detector"),
+        in_datasets=_texts(table, "in"),
+        out_datasets=_texts(table, "out"),
+        seeds=_seeds(table),
+        preset=_text(table, "preset"),
+        sets=_sets(table),
+        precision=_text(table, "precision"),
+        title=_text(table, "title"),
+    )
+
+
+def _text(table: Mapping[str, Any], word: str) -> str:
+    value = table.get(word, "")
+    if not isinstance(value, str):
+        raise OODBenchError(f"{word} is one text, not {value!r}")
+    return value
+
+
+def _texts(table: Mapping[str, Any], word: str) -> tuple[str, ...]:
+    value = table.get(word, [])
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        raise OODBenchError(f"{word} is a name or a list of names, not {value!r}")
+    return tuple(values)
+
+
+def _seeds(table: Mapping[str, Any]) -> tuple[int, ...]:
+    """``seeds = 3`` means 0, 1, 2; ``seeds = [3, 5]`` and ``seed = 3`` mean exactly these."""
+    if {"seed", "seeds"} <= table.keys():
+        raise OODBenchError("give seed or seeds, not both")
+    count, one = table.get("seeds", []), table.get("seed", [])
+    values = list(range(count)) if type(count) is int else count or one
+    values = [values] if type(values) is int else values
+    if not isinstance(values, list) or not all(type(each) is int for each in values):
+        raise OODBenchError(f"seeds is a number or a list of numbers, not {values!r}")
+    if not values and table.keys() & {"seed", "seeds"}:
+        raise OODBenchError("seeds is empty: a run needs at least one")
+    return tuple(values)
+
+
+def _sets(table: Mapping[str, Any]) -> tuple[str, ...]:
+    values = table.get("set", {})
+    if not isinstance(values, dict):
+        raise OODBenchError(f"set is a table of parameters, not {values!r}")
+    return tuple(f"{path}={json.dumps(value, default=str)}" for path, value in flatten(values).items())

@@ -1,0 +1,101 @@
+"""Step 3: a fitted detector and a set of images → one score per image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from oodbench.api import Context, Detector, ImageSet, Scores
+from oodbench.errors import ScoreError
+from oodbench.runs.devices import (
+    device_name,
+    first_batch_size,
+    is_out_of_memory,
+    next_batch_size,
+    peak_memory,
+    reset_peak_memory,
+    smaller_batch_size,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
+    """Score every image of the set.
+
+    Returns scores float64 (n,). Raises ScoreError unless the detector gives one finite number per image.
+    """
+    import torch
+
+    start = time.perf_counter()
+    values = _values(detector, images, context)
+    seconds = time.perf_counter() - start
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise ScoreError(f"{detector.name} gave NaN or infinity for {bad:,} of {len(images):,} images of {images.name}")
+    return Scores(
+        dataset=images.name,
+        split=images.split,
+        fingerprint=images.fingerprint,
+        indices=images.indices,
+        labels=images.labels,
+        values=values.numpy(),
+        images_per_second=len(images) / seconds,
+        device=device_name(context.device),
+    )
+
+
+def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Tensor:
+    """All scores, float64 on the CPU. They stay on the device until the end: no batch waits for the one before.
+
+    They are put into one array: what is kept of every batch would keep the allocator from using its memory again.
+    """
+    import torch
+
+    context.progress.plan({f"scoring {images.name}": len(images)})
+    values = torch.empty(len(images), dtype=torch.float64, device=context.device)
+    left, size = len(images), first_batch_size(context.device)
+    with context.autocast():
+        while left:
+            try:
+                for done, fitting in _put_values(values, detector, images, context, len(images) - left, size):
+                    left, size = len(images) - done, fitting
+            except (RuntimeError, MemoryError) as error:
+                if min(size, left) == 1 or not is_out_of_memory(error):
+                    raise
+                size = smaller_batch_size(size, left)
+    return values.cpu()
+
+
+def _put_values(
+    values: torch.Tensor, detector: Detector, images: ImageSet, context: Context, done: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """Go on after the first ``done`` values; after each batch how many there are, and how large the next may be.
+
+    It ends after the first batch of all, which shows how large the others may be.
+    """
+    first = done == 0
+    for batch in images.batches(size, context.device, skip=done):
+        before = reset_peak_memory(context.device)
+        got = detector.score(batch)
+        _check_one_each(got, len(batch), detector, images)
+        values[done : done + len(batch)] = got.detach()  # no no_grad around it: a score may itself take gradients
+        done += len(batch)
+        context.progress.advance(f"scoring {images.name}", done / len(images), "", {})
+        if first:
+            size = next_batch_size(context.device, size, (peak_memory(context.device) - before) / len(batch))
+        yield done, size
+        if first:
+            return
+
+
+def _check_one_each(got: object, count: int, detector: Detector, images: ImageSet) -> None:
+    import torch
+
+    if not isinstance(got, torch.Tensor):
+        raise ScoreError(f"{detector.name} gave a {type(got).__name__} for images of {images.name}, not a tensor (b,)")
+    if got.shape != (count,):
+        gave = f"{len(got):,} scores" if got.ndim == 1 else f"scores of shape {tuple(got.shape)}"
+        raise ScoreError(f"{detector.name} gave {gave} for {count:,} images of {images.name}")

@@ -1,0 +1,127 @@
+"""Suite files: the words of the command line in TOML, and one clear line for what makes no sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from oodbench.errors import OODBenchError
+from oodbench.plan.requests import RunRequest
+from oodbench.plan.suite_files import read_suite
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+def params_of(task) -> dict:
+    return json.loads(task.run.params)
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "suite.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_suite_has_the_words_of_the_command_line(suite):
+    (read,) = read_suite(
+        suite("""
+            title = "Bars"
+            detector = ["mean-distance", "broken"]
+            in = "bars:0"
+            out = ["bars:1", "noise"]
+            seeds = 2
+            preset = "quick"
+            precision = "bfloat16"
+            [set]
+            power = 3
+            "broken.fault" = "few"
+            mean-distance.blur.steps = 4
+        """)
+    )
+    assert read == RunRequest(
+        detectors=("mean-distance", "broken"),
+        in_datasets=("bars:0",),
+        out_datasets=("bars:1", "noise"),
+        seeds=(0, 1),
+        preset="quick",
+        sets=("power=3", 'broken.fault="few"', "mean-distance.blur.steps=4"),
+        precision="bfloat16",
+        title="Bars",
+    )
+
+
+def test_run_tables_stand_on_the_words_before_them(suite, planned):
+    read = read_suite(
+        suite("""
+            detector = "mean-distance"
+            seeds = [3, 5]
+            set.power = 3
+            [[run]]
+            in = "bars:0"
+            out = "bars:1"
+            [[run]]
+            in = "bars:1"
+            out = "bars:0"
+            seed = 7
+            set.blur.steps = 2
+        """)
+    )
+    tasks = planned(*read)
+    assert [(task.run.in_dataset, task.out_datasets, task.run.seed) for task in tasks] == [
+        ("bars:0", ("bars:1",), 3),
+        ("bars:0", ("bars:1",), 5),
+        ("bars:1", ("bars:0",), 7),
+    ]
+    assert params_of(tasks[2]) == {"power": 3, "blur": {"strength": 0, "steps": 2}}
+
+
+def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
+    (read,) = read_suite(
+        suite("""
+            detector = ["mean-distance", "broken"]
+            in = "bars"
+            out = "noise"
+            seeds = 3
+            [set]
+            mean-distance.power = 3
+            broken.fault = "few"
+        """)
+    )
+    said = RunRequest(detectors=("mean-distance",), seeds=(9,), sets=("power=5",))
+    (task,) = planned(read.overridden_by(said))
+    assert (task.run.detector, task.run.seed, params_of(task)["power"]) == ("mean-distance", 9, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('detectors = "x"', "unknown word 'detectors'; did you mean detector?"),
+        ("detector = 3", "detector is a name or a list of names, not 3"),
+        ("in = [3]", "in is a name or a list of names, not [3]"),
+        ("preset = []", "preset is one text, not []"),
+        ("seeds = 0", "seeds is empty"),
+        ("seeds = true", "seeds is a number or a list of numbers, not True"),
+        ("seed = 1\nseeds = 2", "give seed or seeds, not both"),
+        ("set = 3", "set is a table of parameters, not 3"),
+        ("run = 3", "write runs as [[run]] tables"),
+        ('[[run]]\noutt = "x"', "unknown word 'outt'; did you mean out?"),
+        ("detector = ", "is not TOML"),
+    ],
+)
+def test_a_suite_that_makes_no_sense_is_refused(suite, text, message):
+    with pytest.raises(OODBenchError) as refusal:
+        read_suite(suite(text))
+    assert "suite.toml" in str(refusal.value)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_suite_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(OODBenchError, match=r"none.toml cannot be read: No such file"):
+        read_suite(tmp_path / "none.toml")
