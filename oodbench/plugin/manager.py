@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
+from typing import Any
 
 import pluggy
 
-from oodbench.errors import reason
+from oodbench.errors import OODBenchError, reason
 from oodbench.plugin import hookspecs
+from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
 BUILTIN = ("metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own")
+FIRST_PARTY = tuple(
+    f"oodbench-{name}"
+    for name in (
+        "ae", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "vae", "wae",
+    )
+)  # fmt: skip
+"""Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""
 
 
 @dataclass
@@ -23,6 +35,24 @@ class Plugins:
     manager: pluggy.PluginManager
     versions: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
+    loading_since: float = field(default_factory=time.time)
+
+    def source(self, name: str) -> Source:
+        """Return the source of a plugin's code: that which this process has loaded.
+
+        Raises OODBenchError where the code has changed since.
+        """
+        module: Any = self.manager.get_plugin(name)
+        source = _source_of(module.__name__, self.distributions[name])
+        if source.changed > self.loading_since:
+            raise OODBenchError(f"the code of plugin {name} has changed since it was loaded; run the command again")
+        return source
+
+
+@cache
+def _source_of(module: str, distribution: metadata.Distribution | None) -> Source:
+    return source_of(module, distribution)
 
 
 def load_plugins() -> Plugins:
@@ -30,28 +60,45 @@ def load_plugins() -> Plugins:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(manager)
-    for name in BUILTIN:
-        manager.register(importlib.import_module(f"oodbench.builtin.{name}"), name=f"builtin-{name}")
-        plugins.versions[f"builtin-{name}"] = metadata.version("oodbench")
+    core = metadata.distribution("oodbench")
+    for builtin in BUILTIN:
+        name = f"builtin-{builtin}"
+        manager.register(importlib.import_module(f"oodbench.builtin.{builtin}"), name=name)
+        plugins.versions[name], plugins.distributions[name] = core.version, core
     wanted = os.environ.get("OODBENCH_PLUGINS")
     names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
-    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+    for name, entry in _entries():
         if names is None or entry.name in names:
-            _load(plugins, entry)
+            _load(plugins, name, entry)
     missing = sorted((names or set()) - plugins.versions.keys() - plugins.failures.keys())
     plugins.failures.update(dict.fromkeys(missing, "named in OODBENCH_PLUGINS but not installed"))
     return plugins
 
 
-def _load(plugins: Plugins, entry: metadata.EntryPoint) -> None:
-    """A broken plugin must not end the program, and must be named: so not pluggy's own entry-point loader."""
+def _entries() -> Iterator[tuple[str, metadata.EntryPoint]]:
+    """The installed entry points, this repository's first, each with a name of its own."""
+    entries = [(_distribution_name(entry), entry) for entry in metadata.entry_points(group=GROUP)]
+    taken = set()
+    for distribution, entry in sorted(entries, key=lambda pair: (pair[0] not in FIRST_PARTY, pair[1].name, pair[0])):
+        name = f"{distribution}:{entry.name}" if entry.name in taken else entry.name
+        taken.add(name)
+        yield name, entry
+
+
+def _distribution_name(entry: metadata.EntryPoint) -> str:
+    return entry.dist.metadata["Name"] if entry.dist else ""
+
+
+def _load(plugins: Plugins, name: str, entry: metadata.EntryPoint) -> None:
+    """Load one plugin. Not by pluggy's own loader, as a broken plugin must not end the program, and must be named."""
     try:
         module = entry.load()
-        plugins.manager.register(module, name=entry.name)
+        plugins.manager.register(module, name=name)
         plugins.manager.check_pending()
     except (Exception, SystemExit) as error:
-        if plugins.manager.has_plugin(entry.name):
-            plugins.manager.unregister(name=entry.name)
-        plugins.failures[entry.name] = reason(error)
+        if plugins.manager.has_plugin(name):
+            plugins.manager.unregister(name=name)
+        plugins.failures[name] = reason(error)
     else:
-        plugins.versions[entry.name] = entry.dist.version if entry.dist else "unknown"
+        plugins.versions[name] = entry.dist.version if entry.dist else "unknown"
+        plugins.distributions[name] = entry.dist

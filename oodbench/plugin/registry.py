@@ -12,6 +12,7 @@ import click
 from oodbench.api import Dataset, Detector, Metric
 from oodbench.errors import UnknownName, reason
 from oodbench.plugin.manager import Plugins, load_plugins
+from oodbench.plugin.source import Source
 
 HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_datasets": ("data set", lambda offer: isinstance(offer, Dataset)),
@@ -57,8 +58,15 @@ class Registry:
         return self._get("metric", name)
 
     def version(self, kind: str, name: str) -> str:
-        """The version of the plugin that offers this."""
+        """Return the version of the plugin that offers this."""
         return self.plugins.versions[self.plugin_of[kind, name]]
+
+    def source(self, kind: str, name: str) -> Source:
+        """Return the source of the code that offers this.
+
+        Raises OODBenchError where the code has changed since it was loaded.
+        """
+        return self.plugins.source(self.plugin_of[kind, name])
 
     def _get(self, kind: str, name: str) -> Any:
         if name not in self.offers[kind]:
@@ -67,37 +75,51 @@ class Registry:
 
 
 def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS) -> Registry:
-    """Ask every plugin what it offers. One that fails, or offers a name that is taken, is named in ``failures``."""
+    """Collect what every plugin offers.
+
+    A hook that fails, and an offer that is invalid or whose name is taken, is left out, and the reason is in
+    ``failures``; all else of that plugin stays.
+    """
     plugins = plugins or load_plugins()
     registry = Registry(plugins, failures=dict(plugins.failures))
     for plugin in plugins.versions:
         for hook in hooks:
             kind, is_kind = HOOKS[hook]
             try:
-                offers = [offer for offers in _ask(plugins, hook, plugin) for offer in offers]
-                for offer in offers:
-                    _add(registry, plugin, kind, is_kind, offer)
+                offers = [offer for offers in _call_hook(plugins, hook, plugin) for offer in offers]
             except (Exception, SystemExit) as error:
-                registry.failures[plugin] = reason(error)
+                _record_failure(registry, plugin, error)
+                continue
+            for offer in offers:
+                try:
+                    _add(registry, plugin, kind, is_kind, offer)
+                except Exception as error:
+                    _record_failure(registry, plugin, error)
     return registry
 
 
+def _record_failure(registry: Registry, plugin: str, error: BaseException) -> None:
+    """Add the reason to those that the plugin has already: one must not hide another."""
+    reasons = filter(None, [registry.failures.get(plugin), reason(error)])
+    registry.failures[plugin] = "; ".join(reasons)
+
+
 def find_detector(name: str) -> tuple[type[Detector], str]:
-    """The detector of that name, with the version of the plugin that offers it, for one that builds on another.
+    """Return a detector by its name, with the version of its code, for a detector that builds on another.
 
     Raises UnknownName where no installed plugin offers it.
     """
     registry = load_registry()
-    return registry.detector(name), registry.version("detector", name)
+    return registry.detector(name), registry.source("detector", name).code_version
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of that name, for one that measures something beside runs. Raises UnknownName where there is none."""
+    """Return a metric by its name. Raises UnknownName where no installed plugin offers it."""
     return load_registry().metric(name)
 
 
-def _ask(plugins: Plugins, hook: str, plugin: str) -> list[list[Any]]:
-    """Call one hook of one plugin alone, so that an exception can be laid at its door."""
+def _call_hook(plugins: Plugins, hook: str, plugin: str) -> list[list[Any]]:
+    """Call one hook of one plugin alone, so that an exception is known to be its own."""
     manager = plugins.manager
     others = [other for name, other in manager.list_name_plugin() if other is not None and name != plugin]
     return manager.subset_hook_caller(hook, remove_plugins=others)()
@@ -111,6 +133,9 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
     if name in registry.offers[kind]:
         owner = registry.plugin_of[kind, name]
-        raise ValueError(f"{kind} {name!r} is already offered by plugin {owner}; OODBENCH_PLUGINS=… chooses plugins")
+        raise ValueError(
+            f"{kind} {name!r} is already offered by plugin {owner}, and is left out; rename it, or choose plugins with "
+            "OODBENCH_PLUGINS=…"
+        )
     registry.offers[kind][name] = offer
     registry.plugin_of[kind, name] = plugin

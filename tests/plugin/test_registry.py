@@ -36,7 +36,9 @@ def test_everything_is_found_by_name_and_with_its_version(toys):
 
 
 def test_a_detector_can_be_found_by_one_that_builds_on_it(toys):
-    assert find_detector("mean-distance") == (toys.MeanDistance, "1.2")
+    detector, version = find_detector("mean-distance")
+    assert detector is toys.MeanDistance
+    assert version.startswith("1.2+"), "local code has a fingerprint"
     with pytest.raises(UnknownName, match="unknown detector 'meandistance'; did you mean mean-distance"):
         find_detector("meandistance")
 
@@ -61,6 +63,39 @@ def test_a_name_that_is_taken_is_refused_with_both_plugins_named(install):
     registry = load_registry()
     assert registry.plugin_of["metric", "zero"] == "first"
     assert "metric 'zero' is already offered by plugin first" in registry.failures["second"]
+
+
+def test_only_the_clashing_offer_is_left_out(install):
+    install("first", "first_module", metrics(metric("zero")))
+    install("second", "second_module", metrics(f"{metric('zero')}, {metric('one')}"))
+    registry = load_registry()
+    assert registry.plugin_of["metric", "zero"] == "first"
+    assert registry.plugin_of["metric", "one"] == "second"
+
+
+def test_names_of_this_repository_s_plugins_are_theirs_whatever_the_order(install):
+    """The foreign plugin sorts first; the name would be its own if the order of loading decided."""
+    install("aaa", "aaa_module", metrics(metric("zero")))
+    install("ae", "ae_module", metrics(metric("zero")))
+    registry = load_registry()
+    assert registry.plugin_of["metric", "zero"] == "ae"
+    assert "metric 'zero' is already offered by plugin ae" in registry.failures["aaa"]
+
+
+def test_two_plugins_may_have_one_entry_point_name(install, tmp_path):
+    install("one", "one_module", metrics(metric("zero")))
+    site = install("two", "two_module", metrics(metric("one")))
+    (site / "oodbench_two-1.0.dist-info" / "entry_points.txt").write_text("[oodbench]\none = two_module\n")
+    registry = load_registry()
+    assert {"zero", "one"} <= registry.metrics.keys()
+    assert registry.plugin_of["metric", "one"] == "oodbench-two:one"
+
+
+def test_every_reason_is_named_where_two_hooks_fail(install):
+    source = METRICS.replace("[OFFERS]", "1 / 0") + "\n@hookimpl\ndef register_detectors():\n    return [3]\n"
+    install("bad", "bad_module", source)
+    reasons = load_registry().failures["bad"]
+    assert "ZeroDivisionError" in reasons and "3 is not a detector" in reasons
 
 
 def test_a_built_in_name_cannot_be_taken(install):

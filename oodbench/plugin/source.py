@@ -1,0 +1,199 @@
+"""Which code a plugin runs: its distribution, and a fingerprint of the source where that is not fixed by a release.
+
+A released distribution is identified by its name and version, as long as its files are those of its RECORD. Any other
+code (an editable or local installation, a module on the path, edited files) may change while name and version stay. So
+it also has a fingerprint: a hash of the syntax trees of the plugin's own modules, and of all other local modules that
+these import, ``oodbench.nn`` among them where oodbench itself is not a release. Comments, docstrings and layout do not
+count.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import csv
+import hashlib
+import importlib
+import importlib.util
+import json
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+LIBRARY = "oodbench.nn"
+"""The part of oodbench that detectors are made of. What else the core does has no say in what a detector computes."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a plugin's code comes from.
+
+    Args:
+        distribution: name of the distribution that has the plugin; empty where there is none.
+        version: of the distribution.
+        fingerprint: 16 hexadecimal digits; empty for a released distribution whose files are as released.
+        file: the plugin's module; None for code without a file.
+        changed: when the fingerprinted code was changed last, in seconds since the epoch; 0 for a release.
+    """
+
+    distribution: str
+    version: str
+    fingerprint: str
+    file: Path | None
+    changed: float = 0.0
+
+    @property
+    def code_version(self) -> str:
+        """The version, with the fingerprint behind it where there is one: ``0.1.1+5a85784f027a4875``."""
+        if not self.fingerprint:
+            return self.version
+        return f"{self.version}{'.' if '+' in self.version else '+'}{self.fingerprint}"
+
+
+def source_of(module: str, distribution: metadata.Distribution | None) -> Source:
+    """Return the source of a plugin, given the name of its (imported) module."""
+    package = module.partition(".")[0]
+    name = distribution.metadata["Name"] if distribution else ""
+    version = distribution.version if distribution else "unknown"
+    if distribution is not None and _is_released(distribution):
+        return Source(name, version, "", _origin(package))
+    fingerprint, changed = _fingerprint(package)
+    return Source(name, version, fingerprint, _origin(package), changed)
+
+
+# ----------------------------------------------------------------------------------------- releases
+
+
+def _is_released(distribution: metadata.Distribution) -> bool:
+    """Whether the distribution was installed from a package index and nobody has edited its files since."""
+    if distribution.read_text("direct_url.json"):  # a folder, a file or a repository
+        return False
+    record = distribution.read_text("RECORD")
+    if not record:
+        return False
+    for path, digest, _ in csv.reader(record.splitlines()):
+        if path.endswith(".py") and not _is_recorded(Path(str(distribution.locate_file(path))), digest):
+            return False
+    return True
+
+
+def _is_recorded(path: Path, digest: str) -> bool:
+    algorithm, _, expected = digest.partition("=")
+    if algorithm not in hashlib.algorithms_guaranteed:
+        return False
+    try:
+        found = hashlib.new(algorithm, path.read_bytes()).digest()
+    except OSError:
+        return False
+    return base64.urlsafe_b64encode(found).rstrip(b"=").decode() == expected
+
+
+# ------------------------------------------------------------------------------------- fingerprints
+
+
+def _fingerprint(package: str) -> tuple[str, float]:
+    """Hash the syntax trees of all modules of the package, and of the local modules that they import.
+
+    Returns the hash, and when the last of these files was changed.
+    """
+    pending, seen, changed = list(_modules_below(package)), dict[str, str](), 0.0
+    while pending:
+        module = pending.pop()
+        path = _origin(module)
+        if module in seen or path is None or path.suffix != ".py":
+            continue
+        seen[module] = _tree_hash(path)
+        changed = max(changed, path.stat().st_mtime)
+        pending += _local_imports(module, path, package)
+    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:16], changed
+
+
+def _modules_below(package: str) -> Iterator[str]:
+    origin = _origin(package)
+    yield package
+    if origin and origin.name == "__init__.py":
+        for path in sorted(origin.parent.rglob("*.py")):
+            parts = path.relative_to(origin.parent).with_suffix("").parts
+            yield ".".join([package, *(part for part in parts if part != "__init__")])
+
+
+def _is_local(module: str, package: str) -> bool:
+    """Whether the code of a module that the plugin imports may change while all names and versions stay."""
+    top = module.partition(".")[0]
+    if top == package:
+        return True
+    if top == "oodbench" and module != LIBRARY and not module.startswith(f"{LIBRARY}."):
+        return False
+    return top not in sys.stdlib_module_names and not _in_libraries(module)
+
+
+def _in_libraries(module: str) -> bool:
+    path = _origin(module)
+    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return path is None or any(path.is_relative_to(folder) for folder in folders)
+
+
+def _origin(module: str) -> Path | None:
+    """The file of a module; None where it has none or cannot be found."""
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file:
+        return Path(file)
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+
+
+def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:
+    """Every local module that the code of a module may import, wherever in it the import stands."""
+    own_package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if _is_local(alias.name, package):
+                    yield from _modules_below(LIBRARY) if alias.name == LIBRARY else [alias.name]
+        elif isinstance(node, ast.ImportFrom):
+            parents = own_package.split(".")
+            parents = parents[: len(parents) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            if _is_local(source, package):
+                yield from ([] if source == LIBRARY else [source])
+                yield from (_home(source, alias.name) for alias in node.names)
+
+
+def _home(source: str, name: str) -> str:
+    """The module that an imported name is, or in which it is defined where the package only passes it on."""
+    if _origin(f"{source}.{name}") is not None:
+        return f"{source}.{name}"
+    value = getattr(importlib.import_module(source), name, None) if source == LIBRARY else None
+    return getattr(value, "__module__", None) or source
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Parse a file, once per process: a process runs the code that it has loaded, whatever the file becomes."""
+    return ast.parse(path.read_bytes())
+
+
+@cache
+def _tree_hash(path: Path) -> str:
+    """Hash a module's syntax tree without docstrings."""
+    return hashlib.sha256(repr(_plain(_tree(path))).encode()).hexdigest()
+
+
+def _plain(node: object) -> object:
+    """A syntax tree as nested tuples without docstrings; empty fields are left out, as Python versions add some."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        fields["body"] = node.body[1:]
+    return type(node).__name__, [(name, _plain(value)) for name, value in fields.items()]
