@@ -31,7 +31,7 @@ from oodbench.nn.acceleration import MODES, VARIABLE
 from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
-from oodbench.runs.fitting import repeatable
+from oodbench.runs.isolation import isolated
 
 LIMIT = 400.0
 """Seconds after which no section begins."""
@@ -206,7 +206,7 @@ def parts(size: Size = FULL, peer: Path | None = None, seconds: float = LIMIT) -
     for title, section in SECTIONS.items():
         print(f"{title} …", file=sys.stderr, flush=True)
         try:
-            with repeatable(device):
+            with isolated(device, "a benchmark"):
                 text = section(size, device, peer) if time.monotonic() < until else "Not measured: out of time."
         except Exception as error:  # the others are worth having
             text = f"Not measured: {reason(error)}"

@@ -17,7 +17,7 @@ from benchmarks.update import ours
 from oodbench import ImageSet, Shape
 from oodbench.plan.settings import resolve
 from oodbench.runs.devices import find_device
-from oodbench.runs.fitting import repeatable
+from oodbench.runs.isolation import isolated
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
@@ -125,5 +125,5 @@ def _seconds(
 
 if __name__ == "__main__":
     chosen, device = TOY if "--dry-run" in sys.argv else FULL, find_device("auto")
-    with repeatable(device):
+    with isolated(device, "a benchmark"):
         print(streams(chosen, 1, device, lambda: (print("warm", flush=True), sys.stdin.readline())))

@@ -6,8 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run
-from oodbench.plan.tasks import images_hash, new_detector
+from oodbench.plan.tasks import images_hash, new_detector, title_of
 from oodbench.runs.devices import device_name, peak_memory, reset_peak_memory, wait_for
+from oodbench.runs.isolation import isolated
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def fit(
         context.checkpoint_seconds = float(os.environ["OODBENCH_CHECKPOINT_SECONDS"])
     reset_peak_memory(device)
     start = time.perf_counter()
-    with repeatable(device):
+    with isolated(device, title_of(run)):
         detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
     wait_for(device)
     seconds = time.perf_counter() - start
@@ -111,21 +111,3 @@ def _commit() -> str:
         return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
-
-
-@contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """Inside, a GPU uses algorithms that give the same numbers each time, where there are any; a CPU does anyway."""
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    deterministic: Any = torch.utils.deterministic
-    filled = deterministic.fill_uninitialized_memory
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        deterministic.fill_uninitialized_memory = filled

@@ -17,6 +17,7 @@ from oodbench.runs.devices import (
     reset_peak_memory,
     smaller_batch_size,
 )
+from oodbench.runs.isolation import isolated
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,8 @@ def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
     import torch
 
     start = time.perf_counter()
-    values = _values(detector, images, context)
+    with isolated(context.device, f"{detector.name} on {images.name}"):
+        values = _values(detector, images, context)
     seconds = time.perf_counter() - start
     bad = int((~torch.isfinite(values)).sum())
     if bad:

@@ -14,6 +14,7 @@ from oodbench.errors import reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
 from oodbench.runs.evaluation import update_results
+from oodbench.runs.isolation import isolated
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +136,10 @@ class FittedRun:
     def detector(self) -> Detector:
         if self.fitted is not None:
             return self.fitted
-        detector = new_detector(self.run, self.splits, self.runner.registry)
-        detector.load_state(self.runner.store.read_weights(self.key, self.runner.device))
+        weights = self.runner.store.read_weights(self.key, self.runner.device)
+        with isolated(self.runner.device, title_of(self.run)):
+            detector = new_detector(self.run, self.splits, self.runner.registry)
+            detector.load_state(weights)
         return detector
 
     def score(self, images: ImageSet, out: bool) -> None:
