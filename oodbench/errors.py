@@ -5,11 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from oodbench.text import LONGEST, shorten
+
+LONGEST_LINE = 900
+
 
 def reason(error: BaseException) -> str:
-    """An exception on one line: our own as it is, any other with its type."""
+    """Return an exception as one line: our own as it is, any other with its type."""
     text = str(error) if isinstance(error, OODBenchError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    return shorten(" ".join(text.split()), LONGEST_LINE)
 
 
 class OODBenchError(Exception):
@@ -21,9 +25,9 @@ class UnknownName(OODBenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        near = difflib.get_close_matches(name[:LONGEST], known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
-        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        super().__init__(f"unknown {kind} {shorten(repr(name))}; {hint}")
 
 
 class DataError(OODBenchError):

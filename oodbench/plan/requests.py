@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from oodbench.errors import OODBenchError
+from oodbench.text import shorten
+
+MOST_SEEDS = 1000
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -29,3 +34,10 @@ class RunRequest:
         dropped = set(self.detectors) - set(other.detectors) if other.detectors else set()
         kept = tuple(text for text in self.sets if text.partition(".")[0] not in dropped)
         return replace(self, **given | {"sets": kept + other.sets})
+
+
+def first_seeds(count: int) -> tuple[int, ...]:
+    """Return the seeds 0 to ``count`` - 1. Raises OODBenchError where these are more than anyone can run."""
+    if not 0 <= count <= MOST_SEEDS:
+        raise OODBenchError(f"seeds = {shorten(str(count))}: give a number of seeds from 1 to {MOST_SEEDS:,}")
+    return tuple(range(count))

@@ -11,6 +11,7 @@ import pydantic
 from oodbench.api import Detector, Params, Shape
 from oodbench.api.parameters import fields_by_path, merge, nest
 from oodbench.errors import OODBenchError, UnknownName
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
@@ -51,10 +52,10 @@ def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Regis
 
 
 def _value(text: str) -> Any:
-    """A JSON value, else the text itself."""
+    """A JSON value, else the text itself: also where it is JSON that Python does not read, too long or too nested."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -85,4 +86,4 @@ def _fault(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors: ``visible_chain.steps must be greater than or equal to 0 (got -3)``."""
     where = ".".join(map(str, error["loc"]))
     what = " ".join(error["msg"].split()).removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{where} {what} (got {error['input']!r})" if where else what
+    return f"{where} {what} (got {shorten(repr(error['input']))})" if where else what

@@ -10,7 +10,9 @@ from typing import Any
 
 from oodbench.api.parameters import flatten
 from oodbench.errors import OODBenchError, UnknownName
-from oodbench.plan.requests import RunRequest
+from oodbench.plan.requests import RunRequest, first_seeds
+from oodbench.reading import read_text
+from oodbench.text import shorten
 
 SUITE_WORDS = ("title", "detector", "in", "out", "seed", "seeds", "preset", "precision", "set")
 
@@ -21,12 +23,11 @@ def read_suite(path: Path) -> list[RunRequest]:
     Of a folder, its ``suite.toml`` is read. Raises OODBenchError, naming the file, where it cannot be understood.
     """
     path = path / "suite.toml" if path.is_dir() else path
+    text = read_text(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OODBenchError(f"suite {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OODBenchError(f"suite {path} is not TOML: {error}") from None
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # no TOML, no text, a number too long, nested too deep
+        raise OODBenchError(f"suite {path} is not TOML: {shorten(str(error))}") from None
     tables = table.pop("run", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise OODBenchError(f"suite {path}: write runs as [[run]] tables")
@@ -56,7 +57,7 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
 def _text(table: Mapping[str, Any], word: str) -> str:
     value = table.get(word, "")
     if not isinstance(value, str):
-        raise OODBenchError(f"{word} is one text, not {value!r}")
+        raise OODBenchError(f"{word} is one text, not {shorten(repr(value))}")
     return value
 
 
@@ -64,7 +65,7 @@ def _texts(table: Mapping[str, Any], word: str) -> tuple[str, ...]:
     value = table.get(word, [])
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
-        raise OODBenchError(f"{word} is a name or a list of names, not {value!r}")
+        raise OODBenchError(f"{word} is a name or a list of names, not {shorten(repr(value))}")
     return tuple(values)
 
 
@@ -73,10 +74,10 @@ def _seeds(table: Mapping[str, Any]) -> tuple[int, ...]:
     if {"seed", "seeds"} <= table.keys():
         raise OODBenchError("give seed or seeds, not both")
     count, one = table.get("seeds", []), table.get("seed", [])
-    values = list(range(count)) if type(count) is int else count or one
+    values = list(first_seeds(count)) if type(count) is int else count or one
     values = [values] if type(values) is int else values
     if not isinstance(values, list) or not all(type(each) is int for each in values):
-        raise OODBenchError(f"seeds is a number or a list of numbers, not {values!r}")
+        raise OODBenchError(f"seeds is a number or a list of numbers, not {shorten(repr(values))}")
     if not values and table.keys() & {"seed", "seeds"}:
         raise OODBenchError("seeds is empty: a run needs at least one")
     return tuple(values)
@@ -85,5 +86,5 @@ def _seeds(table: Mapping[str, Any]) -> tuple[int, ...]:
 def _sets(table: Mapping[str, Any]) -> tuple[str, ...]:
     values = table.get("set", {})
     if not isinstance(values, dict):
-        raise OODBenchError(f"set is a table of parameters, not {values!r}")
+        raise OODBenchError(f"set is a table of parameters, not {shorten(repr(values))}")
     return tuple(f"{path}={json.dumps(value, default=str)}" for path, value in flatten(values).items())

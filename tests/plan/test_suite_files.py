@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,31 @@ def test_a_suite_that_makes_no_sense_is_refused(suite, text, message):
 def test_a_suite_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(OODBenchError, match=r"none.toml cannot be read: No such file"):
         read_suite(tmp_path / "none.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(suite):
+    path = suite("")
+    path.write_text('detector = "mean-distance"\n', encoding="utf-8-sig")
+    assert read_suite(path)[0].detectors == ("mean-distance",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds = 1000000000", "give a number of seeds from 1 to 1,000"),
+        ("seeds = " + "9" * 5000, "is not TOML"),
+        ("set.x = " + "[" * 5000 + "]" * 5000, "is not TOML"),
+        (f"detector = {['x'] * 5000 + [1]}", "detector is a name or a list of names"),
+    ],
+)
+def test_what_is_too_much_is_refused_in_one_short_line(suite, text, message):
+    with pytest.raises(OODBenchError) as refusal:
+        read_suite(suite(text))
+    assert message in str(refusal.value)
+    assert len(str(refusal.value)) < 500
+
+
+def test_a_pipe_is_no_suite(tmp_path):
+    os.mkfifo(tmp_path / "suite.toml")
+    with pytest.raises(OODBenchError, match="suite.toml is no regular file"):
+        read_suite(tmp_path)

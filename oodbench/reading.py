@@ -1,0 +1,42 @@
+"""Reads files that people write or exchange: regular files only, and no more of them than makes sense."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from oodbench.errors import OODBenchError
+
+TEXT_BYTES = 2**20
+"""The most that a text file may have: suites, notes and tables of reported figures are far smaller."""
+
+
+def read_bytes(path: Path, longest: int = 2**31) -> bytes:
+    """Return the content of a regular file of at most ``longest`` bytes.
+
+    Raises OODBenchError where the file is missing, may not be read, is too long, or is a device, a pipe or a folder.
+    """
+    try:
+        # Not blocking, as opening a pipe that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OODBenchError(f"{path} is no regular file")
+            content = file.read(longest + 1)
+    except (OSError, ValueError) as error:
+        raise OODBenchError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > longest:
+        raise OODBenchError(f"{path} is too long: more than {longest:,} bytes")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a UTF-8 text file of at most 1 MiB, without a byte-order mark.
+
+    Raises OODBenchError as ``read_bytes`` does, and where the content is not UTF-8.
+    """
+    try:
+        return read_bytes(path, TEXT_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OODBenchError(f"{path} is no UTF-8 text (byte {error.start}): save it as UTF-8") from None
