@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+LEFT_BEHIND = re.compile(r"\..+\.(\d+)\.[0-9a-f]{32}")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -15,7 +18,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     The file is written beside its place, under a name that begins with a dot, and then moved there. Its permissions
     are those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex}")
     try:
         with open(beside, "xb") as file:
             write(file)
@@ -23,3 +26,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether a file of this name is one that ``write_atomically`` did not come to move, as its process was killed."""
+    return LEFT_BEHIND.fullmatch(name) is not None

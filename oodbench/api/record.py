@@ -27,10 +27,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Run:
-    """One detector with its parameters, one in-distribution data set and one seed.
+    """One detector with its code and parameters, one in-distribution data set and one seed.
 
-    params is canonical JSON. preset only says where the parameters came from, ``quick, latent_dim=8``: it is no part of
-    what a run is.
+    Args:
+        version: of the detector's code: ``0.1.1`` of a release, ``0.1.1+5a85784f027a4875`` of code that may change.
+        params: canonical JSON.
+        preset: where the parameters came from, as in ``quick, latent_dim=8``; no part of what a run is.
+        distribution: the package that has the code; empty in records made before 0.2.0.
     """
 
     detector: str
@@ -40,10 +43,13 @@ class Run:
     seed: int = 0
     precision: str = "float32"
     preset: str = field(default="paper", compare=False)
+    distribution: str = ""
 
     def key(self, fingerprint: str) -> str:
-        """Readable and content-addressed, from all that can change the scores; ``fingerprint`` is the in-data's."""
+        """Return a readable name with a hash of all that can change the scores; ``fingerprint`` is the in-data's."""
         identity = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
+        if self.distribution:
+            identity.append(self.distribution)
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         return f"{self.detector}-{file_name(self.in_dataset)}-s{self.seed}-{digest}"
 
@@ -74,6 +80,8 @@ class Scores:
     """Float64 (n,); higher is more out-of-distribution."""
     images_per_second: float
     device: str
+    fit_id: str = ""
+    """The fit that gave the scores; empty in records made before 0.2.0."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ class Provenance:
     created: str
     in_images: str = ""
     """Hash of the in-data's images, as in the run's key; empty in records of before there was one."""
+    plugin_commit: str = ""
+    """Commit of the repository that has the plugin's code, where it is in one."""
     notes: Sequence[str] = ()
     """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
 

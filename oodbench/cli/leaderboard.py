@@ -123,10 +123,10 @@ def _or_dash(mean: float | None, sd: float | None) -> str:
 def _write(path: Path, option: str, data: bytes) -> None:
     """Whole or not at all: what is replaced may be the only record."""
     from oodbench.errors import OODBenchError, StoreError
-    from oodbench.store.files import Files, line
+    from oodbench.store.files import Files, why
 
     try:
         Files(str(path.parent)).write(path.name, data)
     except StoreError as error:
-        raise OODBenchError(f"{option} {path} cannot be written: {line(error.__cause__ or error)}") from None
+        raise OODBenchError(f"{option} {path} cannot be written: {why(error.__cause__ or error)}") from None
     click.echo(f"Written to {path}", err=True)

@@ -26,7 +26,8 @@ from oodbench.leaderboard.reported import LiteratureResult, compare, read_report
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
 from oodbench.plan.tasks import plan
-from oodbench.store.store import RESULT_COLUMNS, RUN_COLUMNS, Store
+from oodbench.store.schema import IDENTITY_COLUMNS, LATER_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS
+from oodbench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +39,8 @@ MADE_BY = (
     "In this folder, `oodbench run suite.toml` makes them, and "
     "`oodbench leaderboard suite.toml --save results.parquet --output README.md` puts them here."
 )
-IDENTITY = ["detector", "plugin_version", "params", "in_dataset", "seed", "precision"]
+IDENTITY = list(IDENTITY_COLUMNS)
 COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS]
-LATER_COLUMNS = ("in_images", "out_images")
-"""What files do not have that were published before 2026-11-22."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def stored_results(suite: Suite, store: str, registry: Registry) -> tuple[pd.Dat
 
 def _identity(run: Run) -> tuple[str | int, ...]:
     """What makes a run, in the order of IDENTITY, but for the images, which need not be here."""
-    return run.detector, run.version, run.params, run.in_dataset, run.seed, run.precision
+    return run.detector, run.version, run.distribution, run.params, run.in_dataset, run.seed, run.precision
 
 
 def results_from_file(suite: Suite, path: Path) -> pd.DataFrame:

@@ -67,10 +67,13 @@ def _runs(request: RunRequest, registry: Registry, loader: Loader, split: str) -
         if shape is None:
             raise OODBenchError(f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images")
         params = resolve(detectors[name], preset, shape, values[name]).canonical()
-        version = registry.version("detector", name)
+        source = registry.source("detector", name)
         label = ", ".join([preset, *(f"{path}={value}" for path, value in values[name].items())])
         for seed in request.seeds or (0,):
-            yield Run(name, version, params, in_name, seed, request.precision or "float32", label)
+            yield Run(
+                name, source.code_version, params, in_name, seed, request.precision or "float32", label,
+                source.distribution,
+            )  # fmt: skip
 
 
 def _check_given(request: RunRequest) -> None:
@@ -114,6 +117,14 @@ def images_hash(splits: Mapping[str, ImageSet]) -> str:
 
 
 def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -> Detector:
-    """Return the run's detector, not yet fitted."""
-    detector = registry.detector(run.detector)
+    """Return the run's detector, not yet fitted.
+
+    Raises OODBenchError where the code that this process has is not the run's.
+    """
+    detector, source = registry.detector(run.detector), registry.source("detector", run.detector)
+    if (source.code_version, source.distribution) != (run.version, run.distribution):
+        raise OODBenchError(
+            f"{run.detector} is {source.distribution} {source.code_version} here, and the run is of "
+            f"{run.distribution} {run.version}: scores of one run come from one code; run it again with this code"
+        )
     return detector(detector.Params.model_validate_json(run.params), splits["train"].shape)

@@ -73,8 +73,9 @@ def fit(
     seconds = time.perf_counter() - start
     parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
     resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
+    versions: dict[str, Any] = dict(software(run, registry))
     provenance = Provenance(
-        **software(run, registry),
+        **versions,
         device=device_name(device),
         fit_seconds=seconds,
         peak_memory_mib=peak_memory(device) / 2**20,
@@ -97,17 +98,25 @@ def software(run: Run, registry: Registry) -> dict[str, str]:
         "plugin_version": run.version,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__)),
+        "plugin_commit": commit_of(registry.source("detector", run.detector).file),
     }
 
 
-def _commit() -> str:
-    """The commit of the checkout that oodbench runs from, ``-dirty`` if files were changed; empty if there is none."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
+def commit_of(file: Path | None) -> str:
+    """Return the commit of the repository that tracks the file, with ``-dirty`` if it was changed since.
+
+    Empty where there is none, as for an installed package, even if its environment lies inside a repository.
+    """
+    if file is None or not _git(file.parent, "ls-files", "--error-unmatch", file.name):
         return ""
-    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return _git(file.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; empty where it fails or is not there."""
     try:
-        return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip()
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

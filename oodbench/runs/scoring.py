@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
+def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = "") -> Scores:
     """Score every image of the set.
 
     Returns scores float64 (n,). Raises ScoreError unless the detector gives one finite number per image.
@@ -46,6 +46,7 @@ def score(detector: Detector, images: ImageSet, context: Context) -> Scores:
         values=values.numpy(),
         images_per_second=len(images) / seconds,
         device=device_name(context.device),
+        fit_id=fit_id,
     )
 
 

@@ -147,4 +147,5 @@ class FittedRun:
         name, store = images.name if out else None, self.runner.store
         if not store.has_scores(self.key, name, images.fingerprint, images.split):
             context = Context(self.runner.device, self.run.seed, self.run.precision, self.runner.progress)
-            store.write_scores(self.key, scoring.score(self.detector, images, context), out=out)
+            scores = scoring.score(self.detector, images, context, store.fit_id(self.key))
+            store.write_scores(self.key, scores, out=out)

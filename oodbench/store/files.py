@@ -2,63 +2,78 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import uuid
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import filelock
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
+from oodbench.atomic import is_left_behind, write_atomically
 from oodbench.errors import StoreError
+from oodbench.text import shorten
 
 T = TypeVar("T")
 DELETE = "delete it, and "
 REDO = "`oodbench run` with --force makes it again"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PROBE = ".probe"
 
 
 class Files:
     """The files below one address, each named by its path from there. What fails raises StoreError naming the file.
 
-    A file is written beside its place, under a name that begins with a dot, and then moved there.
+    On a local disk a file is written beside its place and then moved there; elsewhere one request writes it, which
+    object storage shows whole or not at all.
     """
 
     def __init__(self, address: str):
+        if not address or "::" in address:
+            raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
         try:
             self.fs, root = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # each file system has errors of its own
             raise StoreError(
-                f"the store {address} cannot be used: {line(error)}; choose another with --store"
+                f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
             ) from error
         self.address = address
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
 
     def where(self, path: str) -> str:
+        """Return the full path or address of a file."""
         return f"{self.root}/{path}"
 
     def check_writable(self) -> None:
-        """Write a small file and remove it again."""
-        probe = self.where(f".probe.{uuid.uuid4().hex}")
+        """Write a small file and remove it again; StoreError where that fails."""
         try:
-            self.fs.makedirs(self.root, exist_ok=True)
-            self.fs.pipe_file(probe, b"probe")
-            self.fs.rm_file(probe)
-        except OSError as error:
-            why = line(error)
-            raise StoreError(f"the store {self.address} is not writable: {why}; choose another with --store") from error
+            self.write(PROBE, b"probe")
+            self.remove(PROBE)
+        except StoreError as error:
+            cause = why(error.__cause__ or error)
+            raise StoreError(
+                f"the store {shorten(self.address)} is not writable: {cause}; choose another with --store"
+            ) from error
 
     @contextmanager
     def lock(self, path: str, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold a lock file; calls ``on_wait`` once if it must wait. On a local file system only: no lock elsewhere."""
+        """Hold a lock file; calls ``on_wait`` once if it must wait. On a local file system only: no lock elsewhere.
+
+        A folder that has nothing but the lock file at the end is removed with it.
+        """
         if not self.local:
             yield
             return
-        lock = filelock.FileLock(self.where(path))
+        lock = filelock.FileLock(self.where(path), mode=0o666 & ~_umask())  # as of any new file of the user
+        folder = Path(lock.lock_file).parent
         try:
-            self.fs.makedirs(os.path.dirname(lock.lock_file), exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
@@ -69,72 +84,104 @@ class Files:
         try:
             yield
         finally:
+            with suppress(OSError):
+                if [entry.name for entry in os.scandir(folder)] == [Path(path).name]:
+                    os.unlink(lock.lock_file)  # still held: who waits for it notices, and makes another
+                    folder.rmdir()
             lock.release()
 
+    def sweep(self, folder: str, older_than: float = 0.0) -> None:
+        """Remove what killed processes left half-written in a folder and below it, if it is older than these seconds.
+
+        For who holds the lock of the folder, or with an age at which nobody is still writing.
+        """
+        if not self.local:
+            return
+        for place in (Path(self.where(folder)), Path(self.where(folder), "scores")):
+            with suppress(OSError):
+                for entry in os.scandir(place):
+                    if is_left_behind(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
+                        os.unlink(entry.path)
+
     def write(self, path: str, data: bytes) -> None:
+        """Create or replace a file."""
         target = self.where(path)
-        folder, _, name = target.rpartition("/")
-        beside = f"{folder}/.{name}.{uuid.uuid4().hex}"
         try:
-            self.fs.makedirs(folder, exist_ok=True)
-            try:
-                self.fs.pipe_file(beside, data)
-                self._move(beside, target)
-            except BaseException:
-                with suppress(OSError):
-                    self.fs.rm_file(beside)
-                raise
-        except OSError as error:
+            if self.local:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(Path(target), lambda file: file.write(data))
+            else:
+                self.fs.pipe_file(target, data)
+        except Exception as error:
             raise self._unwritable(path, error) from error
 
-    def _move(self, source: str, target: str) -> None:
-        if self.local:
-            os.replace(source, target)  # atomic, unlike a move through fsspec
-        else:
-            self.fs.mv(source, target)
-
     def read(self, path: str, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
-        """What ``parse`` makes of the file's bytes; whatever it raises means that the file is damaged."""
+        """Return what ``parse`` makes of the file's bytes; whatever it raises means that the file is damaged."""
+        where = shorten(self.where(path))
         try:
             data = self.fs.cat_file(self.where(path))
         except FileNotFoundError as error:
-            raise StoreError(f"{self.where(path)} is missing; {remedy.removeprefix(DELETE)}") from error
-        except OSError as error:
-            raise StoreError(f"{self.where(path)} cannot be read: {line(error)}") from error
+            raise StoreError(f"{where} is missing; {remedy.removeprefix(DELETE)}") from error
+        except Exception as error:
+            raise StoreError(f"{where} cannot be read: {why(error)}") from error
         try:
             return parse(data)
         except Exception as error:  # each format has errors of its own
-            raise StoreError(f"{self.where(path)} is damaged ({line(error)}); {remedy}") from error
+            raise StoreError(f"{where} is damaged ({why(error)}); {remedy}") from error
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
+        target = self.where(path)
         try:
-            self.fs.rm(self.where(path), recursive=True)
+            if self.local:
+                shutil.rmtree(target) if os.path.isdir(target) else os.unlink(target)
+            else:  # one by one: a recursive removal takes [, ? and * in a name for a pattern
+                for found in self.fs.find(target) or [target]:
+                    self.fs.rm_file(found)
         except FileNotFoundError:
             pass
-        except OSError as error:
+        except Exception as error:
             raise self._unwritable(path, error) from error
 
     def exists(self, path: str) -> bool:
-        self.fs.invalidate_cache()  # other processes write here, too
-        return bool(self.fs.exists(self.where(path)))
+        """Whether there is such a file or folder."""
+        try:
+            if self.local:
+                os.stat(self.where(path))
+                return True
+            self.fs.invalidate_cache()  # other processes write here, too
+            return bool(self.fs.exists(self.where(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except Exception as error:
+            raise StoreError(f"{shorten(self.where(path))} cannot be read: {why(error)}") from error
 
     def names(self, folder: str = "", hidden: bool = False) -> list[str]:
-        """The names of what is in a folder, sorted; those that begin with a dot only if ``hidden``."""
-        self.fs.invalidate_cache()
+        """Return the names of what is in a folder, sorted; those that begin with a dot only if ``hidden``."""
         try:
+            self.fs.invalidate_cache()
             paths = self.fs.ls(self.where(folder), detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except Exception as error:
+            raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
         names = sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
         return [name for name in names if hidden or not name.startswith(".")]
 
-    def _unwritable(self, path: str, error: OSError) -> StoreError:
-        where, why = self.where(path), line(error)
-        return StoreError(f"{where} cannot be written: {why}; make room or choose another place with --store")
+    def _unwritable(self, path: str, error: BaseException) -> StoreError:
+        full = isinstance(error, OSError) and error.errno in FULL
+        remedy = "make room or choose another place" if full else "choose another place"
+        return StoreError(f"{shorten(self.where(path))} cannot be written: {why(error)}; {remedy} with --store")
 
 
-def line(error: BaseException) -> str:
-    """Why, on one line."""
+def _umask() -> int:
+    """What new files must not permit; to read it, it must be set."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def why(error: BaseException) -> str:
+    """Return the reason in an error on one line, without the name of its class where it has words."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return shorten(" ".join(text.split()) or type(error).__name__, 500)

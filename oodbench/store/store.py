@@ -1,33 +1,37 @@
-"""Step 4: runs, scores and results ↔ files; the only file that knows their names and columns.
+"""Runs, scores and results ↔ files: their names and what is in them.
 
-A store is a folder or any fsspec address, with one sub-folder a run::
+A store is a folder or any fsspec address, with one sub-folder per run::
 
-    <run key>/run.json              Run and Provenance; written last of the fit, so its presence means "fitted"
-              weights.safetensors   what was learnt
+    <run key>/run.json              Run, Provenance, and the SHA-256 of the two files below; written last of the fit, so
+                                    its presence means "fitted"
+              weights.safetensors   what was learned
               history.parquet       the training curve
               scores/in.parquet     the score of every image of the in-data's test split
-              scores/<out>.parquet  the same of each out-data set
-              scores/validation/…   the same of validation splits, for ``oodbench tune``; never a result
+              scores/<out>.parquet  the same for each out-data set
+              scores/validation/…   the same for validation splits, for ``oodbench tune``; never a result
               results.parquet       metrics of these scores
               checkpoint.pt         only while the fit is under way
               .lock                 held by the process that works on the run
     failures/<combination>.json     combinations that failed, with their error
     tunings/<tuning key>.json       what ``oodbench tune`` chose, and why
 
-Each file appears whole or not at all; names that begin with a dot are never read (see ``files``).
+Each file appears whole or not at all; names that begin with a dot are never read (see ``files``). What is read is
+checked (see ``records``).
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Provenance, Result, Run, Scores, file_name
 from oodbench.errors import StoreError
+from oodbench.store import records, schema
+from oodbench.store.checkpoints import StoreCheckpoints
 from oodbench.store.files import DELETE, Files
 
 if TYPE_CHECKING:
@@ -38,18 +42,8 @@ if TYPE_CHECKING:
 FAILURES = "failures"
 TUNINGS = "tunings"
 LOCK = ".lock"
-META = b"oodbench"
-"""Key of the Parquet schema's metadata that holds the scalar fields of Scores as JSON."""
-ARRAYS = {"index": ("indices", "int64"), "label": ("labels", "int64"), "score": ("values", "float64")}
-"""Column of a score file → field of Scores and its type."""
-SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device")
-KINDS = {"str": "string", "int": "int64", "float": "float64"}
-RESULT_COLUMNS = {field.name: KINDS[str(field.type)] for field in dataclasses.fields(Result)}
-RUN_COLUMNS = (
-    "preset", "precision", "plugin_version", "params", "device", "fit_seconds", "parameters", "notes", "n_train",
-    "in_images",
-)  # fmt: skip
-"""Facts of a run that ``read_results`` puts beside each of its results."""
+WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
+AN_HOUR = 3600.0
 
 
 class Store:
@@ -60,29 +54,34 @@ class Store:
         self.files = Files(address)
 
     def check_writable(self) -> None:
-        """StoreError if nothing can be written; the store's folder is made if there is none."""
+        """Raise StoreError if nothing can be written; the store's folder is made if there is none."""
         self.files.check_writable()
+        self.files.sweep("", older_than=AN_HOUR)
 
-    def claim(self, key: str, on_wait: Callable[[str], None] | None = None) -> AbstractContextManager[None]:
-        """Work on a run while no other process does; waits, after telling ``on_wait`` once, if one does already.
+    @contextmanager
+    def claim(self, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Work on a run while no other process does; waits if one does already, and calls ``on_wait`` once before.
 
-        The claim of a process that is killed vanishes with it. Only a local file system has such locks: elsewhere this
-        does nothing, and two processes on one store may fit the same run twice.
+        The claim of a process that is killed vanishes with it, and what it left half-written is removed. Only a local
+        file system has such locks: elsewhere this does nothing, and two processes may fit the same run twice.
         """
         waiting = f"waiting for another process that works on {key}"
-        return self.files.lock(f"{key}/{LOCK}", lambda: on_wait(waiting) if on_wait else None)
+        with self.files.lock(f"{key}/{LOCK}", lambda: on_wait(waiting) if on_wait else None):
+            self.files.sweep(key)
+            yield
 
     def where(self, key: str) -> str:
-        """The folder of a run."""
+        """Return the folder of a run."""
         return self.files.where(key)
 
     # ------------------------------------------------------------------------------------ fits
 
     def keys(self) -> list[str]:
-        """The finished runs, sorted."""
+        """Return the keys of the finished runs, sorted."""
         return [key for key in self.files.names() if self.is_fitted(key)]
 
     def is_fitted(self, key: str) -> bool:
+        """Whether the fit of a run is finished."""
         return self.files.exists(f"{key}/run.json")
 
     def write_fit(
@@ -90,43 +89,59 @@ class Store:
         key: str,
         run: Run,
         provenance: Provenance,
-        weights: dict[str, torch.Tensor],
-        history: list[dict[str, Any]],
+        weights: Mapping[str, torch.Tensor],
+        history: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Keep a finished fit. Its checkpoint goes, and what an earlier one left whose ``clear`` was cut short."""
-        import pandas
-        import pyarrow
+        """Store a finished fit, and remove its checkpoint and whatever an earlier fit left."""
         from safetensors.torch import save
 
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-        self.files.write(f"{key}/weights.safetensors", save(plain))
-        curve = pyarrow.Table.from_pandas(pandas.DataFrame(history), preserve_index=False)
-        self.files.write(f"{key}/history.parquet", _parquet(curve))
+        parts = {WEIGHTS: save(plain), HISTORY: _parquet(_history_table(history))}
+        for name, data in parts.items():
+            self.files.write(f"{key}/{name}", data)
         for stale in ("results.parquet", "scores"):
             self.files.remove(f"{key}/{stale}")
-        record = {"run": vars(run), "provenance": vars(provenance)}
-        self.files.write(f"{key}/run.json", _json(record))
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
+        self.files.write(f"{key}/run.json", records.run_json(run, provenance, hashes))
         self.files.remove(f"{key}/checkpoint.pt")
 
     def read_run(self, key: str) -> tuple[Run, Provenance]:
-        def parse(data: bytes) -> tuple[Run, Provenance]:
-            record = json.loads(data)
-            notes = tuple(record["provenance"].pop("notes"))
-            return Run(**record["run"]), Provenance(**record["provenance"], notes=notes)
+        """Return what was run, and where its numbers come from."""
+        run, provenance, _ = self._read_record(key)
+        return run, provenance
 
-        return self.files.read(f"{key}/run.json", parse)
+    def fit_id(self, key: str) -> str:
+        """Return the hash of the run's weights, which its scores name; empty for a run made before 0.2.0."""
+        return self._read_record(key)[2].get(WEIGHTS, "")[:16]
+
+    def _read_record(self, key: str) -> tuple[Run, Provenance, dict[str, str]]:
+        return self.files.read(f"{key}/run.json", lambda data: records.parse_run(data, key))
 
     def read_weights(self, key: str, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+        """Return what the detector learned: name → tensor on the device."""
         from safetensors.torch import load
 
-        weights = self.files.read(f"{key}/weights.safetensors", load)
+        weights = self._read_part(key, WEIGHTS, load)
         return {name: tensor.to(device) for name, tensor in weights.items()}
 
     def read_history(self, key: str) -> pandas.DataFrame:
-        """One row an epoch, as the detector wrote them; a value that an epoch lacks is NaN."""
-        return self.files.read(f"{key}/history.parquet", lambda data: _table(data).to_pandas())
+        """Return one row per epoch, as the detector wrote them; a value that an epoch lacks is NaN."""
+        history: pandas.DataFrame = self._read_part(key, HISTORY, lambda data: _table(data).to_pandas())
+        return history
+
+    def _read_part(self, key: str, name: str, parse: Callable[[bytes], Any]) -> Any:
+        """Read a file of the fit, whose hash must be that in ``run.json``; a run made before 0.2.0 has none."""
+        expected = self._read_record(key)[2].get(name)
+
+        def check_and_parse(data: bytes) -> Any:
+            if expected not in (None, hashlib.sha256(data).hexdigest()):
+                raise ValueError("its SHA-256 is not that in run.json")
+            return parse(data)
+
+        return self.files.read(f"{key}/{name}", check_and_parse)
 
     def checkpoints(self, key: str) -> StoreCheckpoints:
+        """Return where the state of the run's fit is kept while it is under way."""
         return StoreCheckpoints(self.files, f"{key}/checkpoint.pt")
 
     def clear(self, key: str) -> None:
@@ -138,53 +153,90 @@ class Store:
     # ------------------------------------------------------------------------ scores and results
 
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
-        """Keep the scores of an out-data set, or of the in-data. Results of older test scores are dropped."""
+        """Store the scores of an out-data set, or of the in-data. Results of older test scores are removed."""
         import pyarrow
 
+        path = self._scores_path(key, scores.dataset if out else None, scores.split)
         results = self._results(key) if scores.split == "test" else []
-        kept = [row for row in results if out and row["out_dataset"] != scores.dataset]
+        kept = [row for row in results if out and row.out_dataset != scores.dataset]
         if len(kept) < len(results):
             self._write_results(key, kept)
-        columns = {name: pyarrow.array(getattr(scores, of), kind) for name, (of, kind) in ARRAYS.items()}
-        facts = json.dumps({name: getattr(scores, name) for name in SCALARS})
-        table = pyarrow.table(columns).replace_schema_metadata({META: facts})
-        self.files.write(self._scores_path(key, scores.dataset if out else None, scores.split), _parquet(table))
+        arrays = {column: getattr(scores, field) for column, field in schema.SCORE_ARRAYS.items()}
+        facts = json.dumps({name: getattr(scores, name) for name in schema.SCORE_SCALARS})
+        table = pyarrow.table(arrays, schema=schema.scores_schema())
+        self.files.write(path, _parquet(table.replace_schema_metadata({schema.SCORE_METADATA: facts})))
 
     def read_scores(self, key: str, dataset: str | None, split: str = "test") -> Scores:
-        """The scores of an out-data set; of the in-data where ``dataset`` is None."""
-        return self._read_scores(self._scores_path(key, dataset, split))
+        """Return the scores of an out-data set; of the in-data where ``dataset`` is None.
+
+        Raises StoreError where they are not those of the run's fit, of this data set and of all its images.
+        """
+        run, provenance, parts = self._read_record(key)
+        path = self._scores_path(key, dataset, split)
+        remedy = f"{DELETE}`oodbench run` or `tune` scores these images again"
+        scores = self.files.read(path, _scores, remedy)
+        expected = (run.in_dataset if dataset is None else dataset, split)
+        count = provenance.images.get(split) if dataset is None else None
+        fault = ""
+        if (scores.dataset, scores.split) != expected:
+            fault = f"it has the scores of {scores.dataset}, {scores.split} split"
+        elif scores.fit_id != parts.get(WEIGHTS, "")[:16]:
+            fault = f"its scores are of fit {scores.fit_id or 'unknown'}, and run.json is of another fit"
+        elif count not in (None, len(scores.values)):
+            fault = f"it has {len(scores.values):,} scores of {count:,} images"
+        if fault:
+            raise StoreError(f"{self.files.where(path)} is not of this run ({fault}); {remedy}")
+        return scores
 
     def has_scores(self, key: str, dataset: str | None, fingerprint: str, split: str = "test") -> bool:
-        """Whether the scores of just these images are there; StoreError if the file is damaged."""
-        path = self._scores_path(key, dataset, split)
-        return self.files.exists(path) and self._read_scores(path).fingerprint == fingerprint
+        """Whether the scores of exactly these images are there; StoreError if the file is damaged."""
+        is_there = self.files.exists(self._scores_path(key, dataset, split))
+        return is_there and self.read_scores(key, dataset, split).fingerprint == fingerprint
 
     def out_datasets(self, key: str) -> list[str]:
-        """The out-data sets whose test splits have scores, sorted."""
+        """Return the out-data sets whose test splits have scores, sorted."""
         names = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
-        paths = [f"{key}/scores/{name}" for name in names if name != "in.parquet"]
-        return sorted(self._read_scores(path).dataset for path in paths)
+        found = {
+            name: self.files.read(f"{key}/scores/{name}", _scores).dataset for name in names if name != "in.parquet"
+        }
+        for name, dataset in found.items():
+            if f"{file_name(dataset)}.parquet" != name:
+                raise StoreError(f"{self.files.where(f'{key}/scores/{name}')} has the scores of {dataset}; delete it")
+        return sorted(found.values())
 
     def write_results(self, key: str, results: Iterable[Result]) -> None:
         """Add results to a run's; those of the same out-data set and metric are replaced."""
-        new = {(result.out_dataset, result.metric): vars(result) for result in results}
-        kept = [row for row in self._results(key) if (row["out_dataset"], row["metric"]) not in new]
+        new = {(result.out_dataset, result.metric): result for result in results}
+        kept = [row for row in self._results(key) if (row.out_dataset, row.metric) not in new]
         self._write_results(key, [*kept, *new.values()])
 
-    def read_results(self, keys: Sequence[str] | None = None) -> pandas.DataFrame:
-        """One row a result of these runs, or of all finished ones: the fields of Result, then RUN_COLUMNS."""
+    def read_results(
+        self,
+        keys: Sequence[str] | None = None,
+        on_damaged: Callable[[str, StoreError], None] | None = None,
+    ) -> pandas.DataFrame:
+        """Return one row per result of these runs, or of all finished ones: RESULT_COLUMNS, then RUN_COLUMNS.
+
+        A run that cannot be read raises StoreError; with ``on_damaged`` it is reported there and left out.
+        """
         import pandas
 
-        rows = []
+        rows: list[dict[str, Any]] = []
         for key in self.keys() if keys is None else keys:
-            run, provenance = self.read_run(key)
-            facts = {**vars(provenance), **vars(run)}
-            facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
-            rows += [{**row, **{name: facts[name] for name in RUN_COLUMNS}} for row in self._results(key)]
-        return pandas.DataFrame(rows, columns=[*RESULT_COLUMNS, *RUN_COLUMNS])
+            try:
+                rows += self._rows(key)
+            except StoreError as error:
+                if on_damaged is None:
+                    raise
+                on_damaged(key, error)
+        return pandas.DataFrame(rows, columns=[*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS])
 
-    def _read_scores(self, path: str) -> Scores:
-        return self.files.read(path, _scores, f"{DELETE}`oodbench run` or `tune` scores these images again")
+    def _rows(self, key: str) -> list[dict[str, Any]]:
+        run, provenance = self.read_run(key)
+        facts = {**vars(provenance), **vars(run)}
+        facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
+        chosen = {name: facts[name] for name in schema.RUN_COLUMNS}
+        return [{**vars(result), **chosen} for result in self._results(key)]
 
     def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
@@ -194,73 +246,49 @@ class Store:
         folder = f"{key}/scores" if split == "test" else f"{key}/scores/{split}"
         return f"{folder}/{'in' if dataset is None else file_name(dataset)}.parquet"
 
-    def _results(self, key: str) -> list[dict[str, Any]]:
+    def _results(self, key: str) -> list[Result]:
         path = f"{key}/results.parquet"
         if not self.files.exists(path):
             return []
         remedy = f"{DELETE}`oodbench evaluate` makes it again"
-        return self.files.read(path, lambda data: [vars(Result(**row)) for row in _table(data).to_pylist()], remedy)
+        return self.files.read(
+            path, lambda data: [records.parse_result(row, key) for row in _table(data).to_pylist()], remedy
+        )
 
-    def _write_results(self, key: str, rows: list[dict[str, Any]]) -> None:
+    def _write_results(self, key: str, results: Sequence[Result]) -> None:
         import pyarrow
 
-        schema = pyarrow.schema([pyarrow.field(name, kind) for name, kind in RESULT_COLUMNS.items()])
-        self.files.write(f"{key}/results.parquet", _parquet(pyarrow.Table.from_pylist(rows, schema)))
+        table = pyarrow.Table.from_pylist([vars(result) for result in results], schema.results_schema())
+        self.files.write(f"{key}/results.parquet", _parquet(table))
 
-    # --------------------------------------------------------------------------------- failures
+    # --------------------------------------------------------------------- failures and tunings
 
     def write_failure(self, run: Run, out_dataset: str | None, error: str, traceback: str) -> None:
         """Record that a combination failed; ``out_dataset`` is None where the fit itself did."""
         record = {**vars(run), "out_dataset": out_dataset, "error": error, "traceback": traceback}
-        self.files.write(_failure_path(run, out_dataset), _json(record))
+        self.files.write(_failure_path(run, out_dataset), records.to_json(record))
 
     def clear_failure(self, run: Run, out_dataset: str | None) -> None:
+        """Remove the record of an earlier failure, if there is one."""
         self.files.remove(_failure_path(run, out_dataset))
 
     def failures(self) -> list[dict[str, Any]]:
-        """What ``write_failure`` was given, one dict a combination, sorted by combination."""
+        """Return what ``write_failure`` was given, one dict per combination, sorted by combination."""
         names = [name for name in self.files.names(FAILURES) if name.endswith(".json")]
         return [self.files.read(f"{FAILURES}/{name}", json.loads, "delete it") for name in names]
 
-    # ---------------------------------------------------------------------------------- tunings
-
     def write_tuning(self, key: str, record: dict[str, Any]) -> None:
-        self.files.write(f"{TUNINGS}/{key}.json", _json(record))
+        """Store what ``oodbench tune`` chose, with its evidence."""
+        self.files.write(f"{TUNINGS}/{key}.json", records.to_json(record))
 
     def read_tuning(self, key: str) -> dict[str, Any] | None:
+        """Return what ``write_tuning`` was given; None where there is none."""
         path = f"{TUNINGS}/{key}.json"
         return self.files.read(path, json.loads, "delete it") if self.files.exists(path) else None
 
     def where_tuning(self, key: str) -> str:
+        """Return the file of a tuning."""
         return self.files.where(f"{TUNINGS}/{key}.json")
-
-
-class StoreCheckpoints:
-    """Where the state of one fit is kept: nested dicts and lists of tensors, strings and numbers."""
-
-    def __init__(self, files: Files, path: str):
-        self.files, self.path = files, path
-
-    def save(self, state: dict[str, Any]) -> None:
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        self.files.write(self.path, buffer.getvalue())
-
-    def load(self) -> dict[str, Any] | None:
-        """The last state, its tensors on the CPU; None where there is none or it cannot be read."""
-        import torch
-
-        if not self.files.exists(self.path):
-            return None
-
-        def parse(data: bytes) -> dict[str, Any]:
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-
-        with suppress(StoreError):
-            return self.files.read(self.path, parse)
-        return None
 
 
 def _failure_path(run: Run, out_dataset: str | None) -> str:
@@ -269,19 +297,27 @@ def _failure_path(run: Run, out_dataset: str | None) -> str:
     return f"{FAILURES}/{'.'.join(parts)}.json"
 
 
-def _json(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, indent=2, default=_plain).encode() + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    """Mappings and sequences of other kinds than JSON knows."""
-    return dict(value) if hasattr(value, "keys") else list(value)
-
-
 def _scores(data: bytes) -> Scores:
-    table = _table(data)
-    facts = json.loads(table.schema.metadata[META])
-    return Scores(**facts, **{of: table[name].to_numpy() for name, (of, _) in ARRAYS.items()})
+    table = _table(data).cast(schema.scores_schema())
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it lacks values")
+    columns = {name: table[name].to_numpy() for name in schema.SCORE_ARRAYS}
+    return records.parse_scores(_table(data).schema.metadata[schema.SCORE_METADATA], columns)
+
+
+def _history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
+    """One row per epoch. A column that mixes numbers with texts becomes texts: a curve is no reason to lose a fit."""
+    import pandas
+    import pyarrow
+
+    frame = pandas.DataFrame(list(history))
+    try:
+        return pyarrow.Table.from_pandas(frame, preserve_index=False)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+        for name in frame:
+            if not pandas.api.types.is_numeric_dtype(frame[name]):
+                frame[name] = frame[name].map(str)
+        return pyarrow.Table.from_pandas(frame, preserve_index=False)
 
 
 def _parquet(table: pyarrow.Table) -> bytes:

@@ -169,8 +169,8 @@ def test_reported_needs_a_suite_that_has_figures(stored):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("none.toml",), "suite none.toml cannot be read"),
-        ((".",), "suite suite.toml cannot be read"),
+        (("none.toml",), "none.toml cannot be read"),
+        ((".",), "suite.toml cannot be read"),
         (("suite", "--results", "none.parquet"), "none.parquet cannot be read"),
         (("suite", "--results", "suite/suite.toml"), "suite/suite.toml holds no results"),
         (("suite", "--save", "suite/suite.toml/x.parquet"), "--save suite/suite.toml/x.parquet cannot be written"),

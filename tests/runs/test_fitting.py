@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from oodbench.api import SPLITS, Detector, ImageSet, Progress, Run
+from oodbench.errors import OODBenchError
 from oodbench.plan.tasks import run_key
 from oodbench.plugin.registry import load_registry
 from oodbench.runs import fitting
@@ -80,14 +83,16 @@ def splits():
     return {split: image_set(n, "random", n) for split, n in zip(SPLITS, (12, 4, 6), strict=True)}
 
 
-def run_of(**said) -> Run:
-    return Run(**{"detector": "patient", "version": "1.2", "params": "{}", "in_dataset": "random"} | said)
+def run_of(registry) -> Run:
+    source = registry.source("detector", "patient")
+    return Run("patient", source.code_version, "{}", "random", distribution=source.distribution)
 
 
 def test_the_record_of_a_fit_says_where_its_numbers_come_from(registry, splits):
-    fitted = fitting.fit(run_of(), splits, registry, CPU, Progress(), Memory(), ["random: a note on the data"])
+    fitted = fitting.fit(run_of(registry), splits, registry, CPU, Progress(), Memory(), ["random: a note on the data"])
     record = fitted.provenance
-    assert (record.plugin, record.plugin_version, record.torch) == ("toys", "1.2", torch.__version__)
+    assert (record.plugin, record.torch) == ("toys", torch.__version__)
+    assert record.plugin_version.startswith("1.2+")
     assert dict(record.images) == {"train": 12, "validation": 4, "test": 6}
     assert record.parameters == 21  # the count of steps is no parameter
     assert re.fullmatch(r"cpu \(.+, \d+ threads?\)", record.device)
@@ -98,14 +103,36 @@ def test_the_record_of_a_fit_says_where_its_numbers_come_from(registry, splits):
 
 
 def test_a_fit_that_went_on_from_a_checkpoint_says_so(registry, splits):
-    fitted = fitting.fit(run_of(), splits, registry, CPU, Progress(), Memory({"epoch": 3}))
+    fitted = fitting.fit(run_of(registry), splits, registry, CPU, Progress(), Memory({"epoch": 3}))
     assert any("checkpoint" in note for note in fitted.provenance.notes)
 
 
-def test_the_key_depends_on_every_split(splits):
-    key = run_key(run_of(), splits)
+def test_the_key_depends_on_every_split(registry, splits):
+    key = run_key(run_of(registry), splits)
     for split in SPLITS:
-        assert run_key(run_of(), splits | {split: image_set(5, seed=99)}) != key
+        assert run_key(run_of(registry), splits | {split: image_set(5, seed=99)}) != key
     swapped = splits | {"train": splits["test"], "test": splits["train"]}
-    assert run_key(run_of(), swapped) != key
-    assert run_key(run_of(), dict(splits)) == key
+    assert run_key(run_of(registry), swapped) != key
+    assert run_key(run_of(registry), dict(splits)) == key
+
+
+def test_another_code_than_the_run_s_is_refused(registry, splits):
+    """As when a plugin was edited between the process that planned the run and the one that works on it."""
+    edited = replace(run_of(registry), version="1.2+0000000000000000")
+    with pytest.raises(OODBenchError, match="scores of one run come from one code"):
+        fitting.fit(edited, splits, registry, CPU, Progress(), Memory())
+
+
+def test_the_commit_is_that_of_the_repository_that_has_the_file(tmp_path):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path)]
+    (tmp_path / "plugin.py").write_text("x = 1\n")
+    assert fitting.commit_of(tmp_path / "plugin.py") == ""
+    for words in (["init", "-q"], ["add", "plugin.py"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    commit = fitting.commit_of(tmp_path / "plugin.py")
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    (tmp_path / "plugin.py").write_text("x = 2\n")
+    assert fitting.commit_of(tmp_path / "plugin.py") == f"{commit}-dirty"
+    (tmp_path / "installed.py").write_text("x = 1\n")
+    assert fitting.commit_of(tmp_path / "installed.py") == "", "it only lies in the repository"
+    assert fitting.commit_of(None) == ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -16,14 +17,16 @@ import pandas
 import pytest
 import torch
 from pyarrow import parquet
+from safetensors.torch import save
 
 import oodbench
 from oodbench.api import Provenance, Result, Run, Scores
 from oodbench.errors import StoreError
-from oodbench.store.store import RUN_COLUMNS, Store
+from oodbench.store.schema import RUN_COLUMNS
+from oodbench.store.store import Store
 
-KEY = "ae-mnist_0-8-s3-01234567"
 RUN = Run("ae", "0.2", '{"latent_dim": 8}', "mnist:0-8", seed=3, precision="bfloat16", preset="quick")
+KEY = RUN.key("c" * 16)
 PROVENANCE = Provenance(
     oodbench="0.1.0",
     plugin="ae",
@@ -35,7 +38,7 @@ PROVENANCE = Provenance(
     fit_seconds=1.25,
     peak_memory_mib=100.5,
     parameters=1234,
-    images={"train": 700, "validation": 80, "test": 100},
+    images={"train": 700, "validation": 3, "test": 3},
     created="2030-01-01T00:00:00+00:00",
     notes=("restarted once", "700 of 54,000 images"),
     in_images="c" * 16,
@@ -65,18 +68,25 @@ def local(folder):
     return Store(str(folder))
 
 
+PLAIN_WEIGHTS = {name: tensor.contiguous().clone() for name, tensor in WEIGHTS.items()}
+FIT_ID = hashlib.sha256(save(PLAIN_WEIGHTS)).hexdigest()[:16]
+
+
 def scores(dataset="mnist:9", values=(0.25, -1e-300, 1 / 3), fingerprint="a" * 16):
     values = np.asarray(values, dtype=np.float64)
     indices = np.arange(len(values)) * 7
-    return Scores(dataset, "test", fingerprint, indices, indices % 10, values, 123.5, "cpu")
+    return Scores(dataset, "test", fingerprint, indices, indices % 10, values, 123.5, "cpu", FIT_ID)
 
 
 def result(out_dataset="mnist:9", metric="auroc", value=0.25, key=KEY):
     return Result(key, "ae", "mnist:0-8", out_dataset, 3, metric, value, 3, 3)
 
 
-def fit(store, key=KEY, run=RUN, provenance=PROVENANCE):
+def fit(store, run=RUN, provenance=PROVENANCE):
+    """Write a finished fit; returns its key."""
+    key = run.key(provenance.in_images)
     store.write_fit(key, run, provenance, WEIGHTS, HISTORY)
+    return key
 
 
 def assert_same(left, right):
@@ -117,6 +127,7 @@ def test_a_detector_that_learns_nothing_can_be_kept(store):
 
 
 def test_scores_come_back_as_they_were(store):
+    fit(store)
     inside, outside = scores("mnist:0-8"), scores("mnist:9", np.random.default_rng(0).normal(size=1000))
     store.write_scores(KEY, inside, out=False)
     store.write_scores(KEY, outside, out=True)
@@ -129,17 +140,17 @@ def test_scores_come_back_as_they_were(store):
 def test_scores_of_the_validation_splits_are_kept_apart(store):
     fit(store)
     for dataset, out in (("mnist:0-8", False), ("mnist:9", True)):
-        store.write_scores(KEY, scores(dataset, [1]), out=out)
+        store.write_scores(KEY, scores(dataset, [1, 2, 3]), out=out)
     store.write_results(KEY, [result()])
     validation = replace(scores("mnist:9", [2, 3]), split="validation")
     assert not store.has_scores(KEY, "mnist:9", "a" * 16, "validation")
     store.write_scores(KEY, validation, out=True)
-    store.write_scores(KEY, replace(scores("mnist:0-8", [4]), split="validation"), out=False)
+    store.write_scores(KEY, replace(scores("mnist:0-8", [4, 5, 6]), split="validation"), out=False)
     store.write_scores(KEY, replace(scores("noise", [5]), split="validation"), out=True)
     assert store.has_scores(KEY, "mnist:9", "a" * 16, "validation")
     assert_same(store.read_scores(KEY, "mnist:9", "validation"), validation)
-    assert store.read_scores(KEY, None, "validation").values == [4]
-    assert [store.read_scores(KEY, name).values for name in (None, "mnist:9")] == [[1], [1]]
+    assert store.read_scores(KEY, None, "validation").values.tolist() == [4, 5, 6]
+    assert [store.read_scores(KEY, name).values.tolist() for name in (None, "mnist:9")] == [[1, 2, 3], [1, 2, 3]]
     assert store.out_datasets(KEY) == ["mnist:9"]
     assert len(store.read_results()) == 1
 
@@ -154,15 +165,17 @@ def test_a_tuning_comes_back_as_it_was(store):
 
 
 def test_the_in_data_can_be_an_out_data_set_too(store):
-    store.write_scores(KEY, scores("mnist", [1]), out=False)
-    store.write_scores(KEY, scores("mnist", [2]), out=True)
-    assert store.read_scores(KEY, None).values == [1]
-    assert store.read_scores(KEY, "mnist").values == [2]
+    fit(store)
+    store.write_scores(KEY, scores("mnist:0-8", [1, 2, 3]), out=False)
+    store.write_scores(KEY, scores("mnist:0-8", [2]), out=True)
+    assert store.read_scores(KEY, None).values.tolist() == [1, 2, 3]
+    assert store.read_scores(KEY, "mnist:0-8").values == [2]
     with pytest.raises(StoreError, match="'in'"):
         store.write_scores(KEY, scores("in", [3]), out=True)
 
 
 def test_scores_of_other_images_do_not_count(store):
+    fit(store)
     assert not store.has_scores(KEY, "mnist:9", "a" * 16)
     store.write_scores(KEY, scores(fingerprint="a" * 16), out=True)
     assert store.has_scores(KEY, "mnist:9", "a" * 16)
@@ -204,17 +217,18 @@ def test_a_result_is_read_with_the_facts_of_its_run(store):
         "notes": "restarted once; 700 of 54,000 images",
         "n_train": 700,
         "in_images": "c" * 16,
+        "distribution": "",
     }
 
 
 def test_results_of_finished_runs_only_or_of_those_asked_for(store):
     assert list(store.read_results().columns) == [*vars(result()), *RUN_COLUMNS]
-    for key in ("a-s0", "b-s0"):
-        fit(store, key)
+    first, second = (fit(store, replace(RUN, detector=name)) for name in ("a", "b"))
+    for key in (first, second):
         store.write_results(key, [result(key=key)])
     store.write_results("unfinished", [result(key="unfinished")])
-    assert list(store.read_results().run) == ["a-s0", "b-s0"]
-    assert list(store.read_results(["b-s0"]).run) == ["b-s0"]
+    assert list(store.read_results().run) == [first, second]
+    assert list(store.read_results([second]).run) == [second]
     with pytest.raises(StoreError, match="unfinished"):
         store.read_results(["unfinished"])
 
@@ -276,16 +290,16 @@ def test_a_checkpoint_comes_back_until_the_fit_is_finished(store):
 
 
 def test_clear_removes_all_of_one_run(store):
-    for key in (KEY, "other"):
-        fit(store, key)
+    other = fit(store, replace(RUN, detector="other"))
+    for key in (fit(store), other):
         store.write_scores(key, scores(), out=True)
         store.write_results(key, [result(key=key)])
         store.checkpoints(key).save({"epoch": 1})
     store.clear(KEY)
-    assert store.keys() == ["other"]
+    assert store.keys() == [other]
     assert store.checkpoints(KEY).load() is None
     assert not store.has_scores(KEY, "mnist:9", "a" * 16)
-    assert store.has_scores("other", "mnist:9", "a" * 16)
+    assert store.has_scores(other, "mnist:9", "a" * 16)
     store.clear("never was")
 
 
@@ -293,6 +307,7 @@ def test_clear_removes_all_of_one_run(store):
 
 
 def test_a_crash_before_the_move_leaves_the_old_file(local, folder, monkeypatch):
+    fit(local)
     local.write_scores(KEY, scores(values=[1]), out=True)
 
     def crash(*paths):
@@ -351,7 +366,7 @@ def test_the_layout(local, folder):
 
 def test_a_clear_that_broke_off_leaves_no_finished_run(local, monkeypatch):
     fit(local)
-    remove, removed = os.remove, []
+    remove, removed = os.unlink, []
 
     def crash_at_the_second(path):
         if removed:
@@ -360,7 +375,7 @@ def test_a_clear_that_broke_off_leaves_no_finished_run(local, monkeypatch):
         remove(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "remove", crash_at_the_second)
+        patch.setattr(os, "unlink", crash_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             local.clear(KEY)
     assert local.keys() == []
@@ -413,6 +428,7 @@ def test_a_truncated_file_is_named_with_what_to_do_and_redone(full, folder, name
 
 def test_flipped_bits_in_the_scores_are_noticed(local, folder):
     """The pages carry checksums: no wrong score is read from a file that looks whole."""
+    fit(local)
     local.write_scores(KEY, scores(values=np.random.default_rng(0).normal(size=500)), out=True)
     path = folder / KEY / "scores" / "mnist_9.parquet"
     whole = path.read_bytes()
@@ -486,6 +502,7 @@ def test_a_writable_place_passes_and_is_left_empty(store):
 
 def test_a_full_disk_is_one_line_that_names_the_file_and_keeps_the_old_one(local, folder):
     """The limit on file sizes stands in for the full disk: both are an OSError while writing."""
+    fit(local)
     local.write_scores(KEY, scores(values=[1]), out=True)
     many = scores(values=np.random.default_rng(0).normal(size=5000))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -535,7 +552,7 @@ def test_a_second_process_waits_and_then_finds_what_the_first_made(local, holder
         holder.stdin.flush()
 
     with local.claim(KEY, on_wait):
-        assert [row["value"] for row in local._results(KEY)] == [0.75]
+        assert [row.value for row in local._results(KEY)] == [0.75]
     assert said == [f"waiting for another process that works on {KEY}"]
 
 
@@ -564,3 +581,164 @@ def test_a_claim_ends_with_an_error_too(store):
         1 / 0  # noqa: B018
     with store.claim(KEY, pytest.fail):
         pass
+
+
+# ---------------------------------------------------------------------- nothing that is read is believed
+
+
+def edited(folder, change):
+    """Write the run's record again after ``change(record)``."""
+    path = folder / KEY / "run.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(full, folder):
+    path = folder / KEY / "weights.safetensors"
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        with pytest.raises(
+            StoreError, match=r"weights\.safetensors is damaged \(its SHA-256 is not that in run\.json\)"
+        ):
+            full.read_weights(KEY)
+
+
+def test_scores_of_another_fit_are_refused_and_named(full, folder, tmp_path):
+    """As when two stores with the same run, fitted twice, are copied over each other."""
+    other = Store(str(tmp_path / "other"))
+    weights = {name: tensor * 1.0000001 for name, tensor in WEIGHTS.items()}
+    other.write_fit(KEY, RUN, PROVENANCE, weights, HISTORY)
+    other.write_scores(KEY, replace(scores("noise"), fit_id=other.fit_id(KEY)), out=True)
+    noise = folder / KEY / "scores" / "noise.parquet"
+    noise.write_bytes((tmp_path / "other" / KEY / "scores" / "noise.parquet").read_bytes())
+    with pytest.raises(
+        StoreError, match=r"noise\.parquet is not of this run \(its scores are of fit .* of another fit"
+    ):
+        full.read_scores(KEY, "noise")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["run"].update(seed=None),
+        lambda record: record["run"].update(seed=-1),
+        lambda record: record["run"].update(detector="vae"),
+        lambda record: record["run"].update(params="{"),
+        lambda record: record["run"].update(version="9"),
+        lambda record: record["provenance"].update(fit_seconds=float("nan")),
+        lambda record: record["provenance"].update(images={"train": -3}),
+        lambda record: record["provenance"].update(notes=[3]),
+        lambda record: record.update(parts={"weights.safetensors": "abc"}),
+    ],
+)
+def test_a_record_that_cannot_be_is_damaged(full, folder, change):
+    edited(folder, change)
+    with pytest.raises(StoreError, match=r"run\.json is damaged"):
+        full.read_run(KEY)
+
+
+def test_what_a_newer_version_wrote_beside_is_left_alone(full, folder):
+    edited(folder, lambda record: record["run"].update(colour="red"))
+    edited(folder, lambda record: record.update(future={"x": 1}))
+    assert full.read_run(KEY) == (RUN, PROVENANCE)
+
+
+def test_a_damaged_run_hides_no_other(full, folder):
+    other = fit(full, replace(RUN, detector="other"))
+    full.write_results(other, [result(key=other)])
+    (folder / KEY / "run.json").write_text("{")
+    damaged = {}
+    results = full.read_results(on_damaged=damaged.__setitem__)
+    assert list(results.run) == [other]
+    assert list(damaged) == [KEY] and "run.json is damaged" in str(damaged[KEY])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": np.ones(2), "indices": np.arange(2), "labels": np.zeros(2, int)}, "2 scores of 3 images"),
+        ({"dataset": "noise"}, "it has the scores of noise"),
+        ({"split": "validation"}, "validation split"),
+        ({"indices": np.array([1, 1, 2])}, "more than one score of an image"),
+        ({"values": np.array([1, np.nan, 2])}, "scores that are not finite"),
+    ],
+)
+def test_scores_that_cannot_be_the_run_s_are_refused(full, folder, change, message, tmp_path):
+    other = Store(str(tmp_path / "other"))
+    fit(other)
+    other.write_scores(KEY, replace(scores("mnist:0-8"), **change), out=False)
+    (written,) = (tmp_path / "other" / KEY / "scores").rglob("*.parquet")
+    (folder / KEY / "scores" / "in.parquet").write_bytes(written.read_bytes())
+    with pytest.raises(StoreError, match=message):
+        full.read_scores(KEY, None)
+
+
+def test_scores_whose_file_has_another_name_are_refused(full, folder):
+    scored = folder / KEY / "scores"
+    (scored / "evil.parquet").write_bytes((scored / "mnist_9.parquet").read_bytes())
+    with pytest.raises(StoreError, match=r"evil\.parquet has the scores of mnist:9; delete it"):
+        full.out_datasets(KEY)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_result_that_is_no_number_is_damaged(full, value):
+    full.write_results(KEY, [result(metric="odd", value=value)])
+    with pytest.raises(StoreError, match=r"results\.parquet is damaged"):
+        full.read_results()
+
+
+def test_a_history_of_mixed_types_does_not_lose_the_fit(store):
+    store.write_fit(KEY, RUN, PROVENANCE, WEIGHTS, [{"phase": "a", "rate": 0.1}, {"phase": "b", "rate": "auto"}])
+    assert list(store.read_history(KEY).rate) == ["0.1", "auto"]
+
+
+# --------------------------------------------------------------------------- shared with others
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_claim(local, folder):
+    fit(local)
+    local.write_scores(KEY, scores(), out=True)
+    left = [f"{KEY}/.checkpoint.pt.99.{'0' * 32}", f"{KEY}/scores/.noise.parquet.99.{'f' * 32}"]
+    for name in left:
+        (folder / name).write_bytes(b"half a fi")
+    with local.claim(KEY):
+        pass
+    assert not any((folder / name).exists() for name in left)
+
+
+def test_a_claim_without_a_fit_leaves_no_folder(local, folder):
+    with local.claim(KEY):
+        pass
+    assert not (folder / KEY).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_files_and_locks_have_the_permissions_that_the_umask_leaves(local, folder):
+    before = os.umask(0o002)
+    try:
+        with local.claim(KEY):
+            fit(local)
+            modes = {(folder / KEY / name).stat().st_mode & 0o777 for name in (".lock", "run.json")}
+    finally:
+        os.umask(before)
+    assert modes == {0o664}
+
+
+@pytest.mark.parametrize("address", ["", "simplecache::memory://x", "a::b"])
+def test_what_is_no_place_for_a_store_is_refused(address):
+    with pytest.raises(StoreError, match="is no folder and no address"):
+        Store(address)
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "who?", "star*"])
+def test_names_are_no_patterns(name):
+    store = Store(f"memory://{uuid.uuid4().hex}/{name}")
+    neighbour = Store(store.address.replace(name, "abc"))
+    for each in (store, neighbour):
+        fit(each)
+        each.write_scores(KEY, scores(), out=True)
+    store.clear(KEY)
+    assert store.keys() == []
+    assert neighbour.keys() == [KEY]

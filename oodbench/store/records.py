@@ -1,0 +1,144 @@
+"""Records as files have them → Run, Provenance, Result, Scores, checked: nothing that is read is believed as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import pydantic
+
+from oodbench.api import Provenance, Result, Run, Scores
+from oodbench.store import schema
+
+T = TypeVar("T")
+
+Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
+Text = Annotated[str, pydantic.Field(strict=True, max_length=100_000)]
+Name = Annotated[str, pydantic.Field(strict=True, min_length=1, max_length=4096)]
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+Hash = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})$")]
+
+
+class _Record(pydantic.BaseModel):
+    """Fields that are not known are left out: a newer oodbench may have written them."""
+
+    model_config = pydantic.ConfigDict(extra="ignore")
+
+
+class _Run(_Record):
+    detector: Name
+    version: Name
+    params: Text
+    in_dataset: Name
+    seed: Count = 0
+    precision: Name = "float32"
+    preset: Text = "paper"
+    distribution: Text = ""
+
+
+class _Provenance(_Record):
+    oodbench: Text
+    plugin: Text
+    plugin_version: Text
+    torch: Text
+    python: Text
+    commit: Text
+    device: Text
+    fit_seconds: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+    peak_memory_mib: float
+    parameters: Count
+    images: dict[str, Count]
+    created: Text
+    in_images: Text = ""
+    notes: tuple[Text, ...] = ()
+    plugin_commit: Text = ""
+
+
+class _File(_Record):
+    run: _Run
+    provenance: _Provenance
+    parts: dict[str, Hash] = {}
+
+
+class _Result(_Record):
+    run: Name
+    detector: Name
+    in_dataset: Name
+    out_dataset: Name
+    seed: Count
+    metric: Name
+    value: Finite
+    n_in: Annotated[int, pydantic.Field(gt=0, strict=True)]
+    n_out: Annotated[int, pydantic.Field(gt=0, strict=True)]
+    out_images: Text = ""
+
+
+class _ScoreFacts(_Record):
+    dataset: Name
+    split: Name
+    fingerprint: Name
+    images_per_second: float
+    device: Text
+    fit_id: Text = ""
+
+
+def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
+    """Return the run, its provenance and the SHA-256 of its parts from a ``run.json``.
+
+    Raises ValueError where a field is missing, of another type or out of range, or the record is not of the run that
+    the key names.
+    """
+    record = _validated(_File, json.loads(data))
+    json.loads(record.run.params)
+    run = Run(**record.run.model_dump())
+    provenance = Provenance(**record.provenance.model_dump())
+    if provenance.in_images and run.key(provenance.in_images) != key:
+        raise ValueError(f"it is the record of {run.key(provenance.in_images)}")
+    return run, provenance, record.parts
+
+
+def parse_result(row: Mapping[str, Any], key: str) -> Result:
+    """Return one row of a ``results.parquet``. Raises ValueError as ``parse_run`` does."""
+    result = Result(**_validated(_Result, row).model_dump())
+    if result.run != key:
+        raise ValueError(f"it has a result of {result.run}")
+    return result
+
+
+def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
+    """Return the scores of a file from its metadata and columns. Raises ValueError as ``parse_run`` does."""
+    values = _validated(_ScoreFacts, json.loads(facts))
+    arrays: dict[str, Any] = {field: columns[name] for name, field in schema.SCORE_ARRAYS.items()}
+    if len(np.unique(arrays["indices"])) != len(arrays["indices"]):
+        raise ValueError("it has more than one score of an image")
+    if not np.isfinite(arrays["values"]).all():
+        raise ValueError("it has scores that are not finite")
+    return Scores(**values.model_dump(), **arrays)
+
+
+def _validated(model: type[T], values: Any) -> T:
+    try:
+        return model.model_validate(values)  # type: ignore[attr-defined]
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def run_json(run: Run, provenance: Provenance, parts: Mapping[str, str]) -> bytes:
+    """Return the content of a ``run.json``."""
+    facts = {**_plain(provenance), "images": dict(provenance.images), "notes": list(provenance.notes)}
+    record = {"run": _plain(run), "provenance": facts, "parts": dict(parts)}
+    return to_json(record)
+
+
+def to_json(record: Mapping[str, Any]) -> bytes:
+    """Return a record as JSON that a person can read."""
+    return json.dumps(record, indent=2).encode() + b"\n"
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -1,0 +1,52 @@
+"""The columns of the Parquet files that oodbench writes: results, and scores.
+
+The tables are plain facts; whoever reads or writes columns takes their names from here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow
+
+RESULT_COLUMNS = (
+    "run", "detector", "in_dataset", "out_dataset", "seed", "metric", "value", "n_in", "n_out", "out_images",
+)  # fmt: skip
+"""The fields of Result, one row per run, out-data set and metric."""
+
+RUN_COLUMNS = (
+    "preset", "precision", "plugin_version", "params", "device", "fit_seconds", "parameters", "notes", "n_train",
+    "in_images", "distribution",
+)  # fmt: skip
+"""Facts of a run, which stand beside each of its results."""
+
+LATER_COLUMNS = ("in_images", "out_images", "distribution")
+"""Text columns that older files do not have; empty there."""
+
+IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_dataset", "seed", "precision")
+"""What identifies a run, but for its images."""
+
+SCORE_ARRAYS = {"index": "indices", "label": "labels", "score": "values"}
+"""Column of a score file → field of Scores."""
+
+SCORE_SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device", "fit_id")
+"""Fields of Scores that are JSON in the file's metadata."""
+
+SCORE_METADATA = b"oodbench"
+"""Key of the Parquet schema's metadata that holds the scalars."""
+
+
+def results_schema() -> pyarrow.Schema:
+    """Return the schema of a run's ``results.parquet``."""
+    import pyarrow as pa
+
+    numbers = {"seed": pa.int64(), "value": pa.float64(), "n_in": pa.int64(), "n_out": pa.int64()}
+    return pa.schema([(name, numbers.get(name, pa.string())) for name in RESULT_COLUMNS])
+
+
+def scores_schema() -> pyarrow.Schema:
+    """Return the schema of a score file, without its metadata."""
+    import pyarrow as pa
+
+    return pa.schema([("index", pa.int64()), ("label", pa.int64()), ("score", pa.float64())])
