@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from oodbench.api import Progress
@@ -84,7 +85,9 @@ def test_several_runs_at_once_give_what_they_give_one_after_the_other(data, tmp_
         outcomes.append(run(*words, options=options, progress=heard))
     at_once, in_turn = outcomes
     assert at_once.keys == in_turn.keys and len(at_once.keys) == 2
-    assert at_once.results.drop(columns="fit_seconds").equals(in_turn.results.drop(columns="fit_seconds"))
+    pd.testing.assert_frame_equal(
+        at_once.results.drop(columns="fit_seconds"), in_turn.results.drop(columns="fit_seconds")
+    )
     assert at_once.failures == in_turn.failures and len(at_once.failures) == 1
     for key in at_once.keys:
         for out in (None, "bars:0", "white", "small"):
