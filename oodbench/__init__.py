@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from oodbench.api import (
         SCORE_CONVENTION,
         Checkpoints,
@@ -67,6 +69,7 @@ __all__ = [
     "StoreError",
     "Stream",
     "UnknownName",
+    "__version__",
     "find_detector",
     "find_metric",
     "hookimpl",
@@ -77,6 +80,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("oodbench")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'oodbench' has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULE_OF[name]), name)

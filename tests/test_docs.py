@@ -1,4 +1,4 @@
-"""Every `oodbench` command in the README is run, in order, in one folder; only made shorter where it fits something."""
+"""Every command and every Python block of the README is run, in order, in one folder; only made shorter where it fits."""
 
 from __future__ import annotations
 
@@ -66,3 +66,19 @@ def test_command(line, folder):
         assert done.returncode == 0, done.stderr
     if "--output" in line:
         assert (folder / shlex.split(line)[-1]).stat().st_size > 1000
+
+
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("block", PYTHON.findall(README.read_text(encoding="utf-8")))
+def test_python(block, tmp_path):
+    """As it stands, but for a fit of one epoch."""
+    assert 'preset="quick")' in block
+    shorter = block.replace('preset="quick")', 'preset="quick", sets=("training.epochs=1", "width=0.1"))')
+    environment = os.environ | {"OODBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", shorter], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mnist5k:1" in done.stdout and done.stdout.splitlines()[-1].isdecimal()

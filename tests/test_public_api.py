@@ -12,7 +12,8 @@ import oodbench
 PROMISED = {
     "SCORE_CONVENTION", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "FitError", "ImageSet", "Metric",
     "OODBenchError", "Params", "Progress", "Provenance", "Result", "Run", "ScoreError", "Scores", "Shape", "StoreError",
-    "Stream", "UnknownName", "find_detector", "find_metric", "hookimpl", "param", "resolve", "shape_text",
+    "Stream", "UnknownName", "__version__", "find_detector", "find_metric", "hookimpl", "param", "resolve",
+    "shape_text",
 }  # fmt: skip
 
 
