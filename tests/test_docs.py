@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README is run, in order, in one folder; only made shorter where it fits."""
+"""Every command and every Python block of the README is run, in order, in one folder; some only made shorter."""
 
 from __future__ import annotations
 
