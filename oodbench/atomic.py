@@ -28,6 +28,20 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that the user has named: what a link points to is replaced, not the link.
+
+    A regular file appears whole or not at all. Anything else that is there, such as ``/dev/stdout``, a device or a
+    pipe, is written to as it is. Raises OSError.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        with open(target, "wb") as file:
+            file.write(data)
+    else:
+        write_atomically(target, lambda file: file.write(data))
+
+
 def is_left_behind(name: str) -> bool:
     """Whether a file of this name is one that ``write_atomically`` did not come to move, as its process was killed."""
     return LEFT_BEHIND.fullmatch(name) is not None

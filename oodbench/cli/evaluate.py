@@ -29,7 +29,7 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     chosen = chosen_metrics(registry, metrics)
 
     from oodbench.api import SCORE_CONVENTION
-    from oodbench.leaderboard import tables
+    from oodbench.leaderboard.terminal import summary
     from oodbench.runs import pipeline
 
     outcome = pipeline.recompute_store(store, chosen)
@@ -37,6 +37,6 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(records(results))
     elif len(results):
-        click.echo(tables.summary(results, chosen))
+        click.echo(summary(results, chosen))
         click.echo(f"\n{SCORE_CONVENTION}")
     end(outcome.failures)

@@ -66,7 +66,7 @@ def command(
         raise OODBenchError(f"there is nothing to save to {save}: {published or store} has none of these results")
     page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
     if save:
-        _write(save, "--save", suites.as_file(results))
+        _write(save, "--save", suites.results_file(results))
     if reported:
         _print_reported(opened, results, chosen, as_json)
         return
@@ -83,7 +83,9 @@ def _results(suite: Suite, published: Path | None, store: str, registry: Registr
 
     if published:
         return suites.results_from_file(suite, published)
-    results, missing = suites.stored_results(suite, store, registry)
+    results, missing = suites.stored_results(
+        suite, store, registry, lambda key, error: click.echo(f"Left out: {error}", err=True)
+    )
     if missing:
         click.echo(
             f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True
@@ -122,11 +124,11 @@ def _or_dash(mean: float | None, sd: float | None) -> str:
 
 def _write(path: Path, option: str, data: bytes) -> None:
     """Whole or not at all: what is replaced may be the only record."""
-    from oodbench.errors import OODBenchError, StoreError
-    from oodbench.store.files import Files, why
+    from oodbench.atomic import write_output
+    from oodbench.errors import OODBenchError
 
     try:
-        Files(str(path.parent)).write(path.name, data)
-    except StoreError as error:
-        raise OODBenchError(f"{option} {path} cannot be written: {why(error.__cause__ or error)}") from None
+        write_output(path, data)
+    except OSError as error:
+        raise OODBenchError(f"{option} {path} cannot be written: {error.strerror}") from None
     click.echo(f"Written to {path}", err=True)

@@ -65,11 +65,11 @@ def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str
 
 def _print(outcome: Outcome, store: str, registry: Registry) -> None:
     from oodbench.api import SCORE_CONVENTION
-    from oodbench.leaderboard import tables
+    from oodbench.leaderboard.terminal import summary
     from oodbench.store.store import Store
 
     if len(outcome.results):
-        click.echo(tables.summary(outcome.results, registry.metrics.values()))
+        click.echo(summary(outcome.results, registry.metrics.values()))
         click.echo(f"\n{SCORE_CONVENTION}")
     if outcome.keys:
         click.echo("Scores, weights, history and results:")

@@ -76,12 +76,12 @@ def command(
 
 def _print(tuned: Tuned, registry: Registry) -> None:
     from oodbench.api import SCORE_CONVENTION
-    from oodbench.leaderboard import tables
+    from oodbench.leaderboard.terminal import summary
 
     print_table(_row(point, point is tuned.chosen) for point in tuned.points)
     click.echo(f"\n{_how_chosen(tuned)}\nThe choice and its evidence: {tuned.where}")
     if len(tuned.results):
-        click.echo(f"\n{tables.summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
+        click.echo(f"\n{summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
     elif tuned.chosen and not tuned.record["outs"]:
         click.echo("No test split was scored, as no --out was named.")
 

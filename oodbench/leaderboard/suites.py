@@ -10,7 +10,7 @@ README.md         the page, generated from the others, so that anyone can verify
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,14 @@ import numpy as np
 
 from oodbench.api import Run
 from oodbench.data.loading import Loader
-from oodbench.errors import OODBenchError
+from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
-from oodbench.leaderboard import tables
+from oodbench.leaderboard import markdown, tables
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
 from oodbench.plan.tasks import plan
+from oodbench.reading import read_bytes, read_text
 from oodbench.store.schema import IDENTITY_COLUMNS, LATER_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS
 from oodbench.store.store import Store
 
@@ -45,43 +46,50 @@ COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS]
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite's folder says. ``words`` are empty for no suite: all results are meant. ``reported`` is None where
-    there is no such file.
+    """What a suite's folder has beside results.
+
+    Args:
+        requests: what to run; empty for no suite, where all results are meant.
+        reported: figures of others; None where there is no such file.
+        notes: Markdown that opens the page.
     """
 
-    words: Sequence[RunRequest] = ()
+    requests: Sequence[RunRequest] = ()
     reported: Sequence[LiteratureResult] | None = None
     notes: str = ""
 
     @property
     def title(self) -> str:
-        return next((words.title for words in self.words if words.title), "")
+        """The heading of the page; empty where the suite has none."""
+        return next((request.title for request in self.requests if request.title), "")
 
 
 def open_suite(path: Path) -> Suite:
-    """The suite of this file, or in this folder, with what lies beside the file."""
+    """Return the suite in this file, or in this folder, with what lies beside the file."""
     folder = path if path.is_dir() else path.parent
     reported, notes = folder / "reported.toml", folder / "notes.md"
     return Suite(
         read_suite(path),
         read_reported(reported) if reported.exists() else None,
-        _read(notes).decode().strip() if notes.exists() else "",
+        read_text(notes).strip() if notes.exists() else "",
     )
 
 
 # ---------------------------------------------------------------------------------------- results
 
 
-def stored_results(suite: Suite, store: str, registry: Registry) -> tuple[pd.DataFrame, int]:
-    """The results of the suite that a store has, and how many of the suite's runs have none.
+def stored_results(
+    suite: Suite, store: str, registry: Registry, on_damaged: Callable[[str, StoreError], None] | None = None
+) -> tuple[pd.DataFrame, int]:
+    """Return the results of the suite that a store has, and how many of the suite's runs have none.
 
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
-    set are. The data need not be there.
+    set are. The data need not be there. A run that cannot be read is reported to ``on_damaged``, and left out.
     """
-    results = Store(store).read_results()
-    if not suite.words:
+    results = Store(store).read_results(on_damaged=on_damaged)
+    if not suite.requests:
         return results, 0
-    tasks = plan(suite.words, registry, Loader(registry, data_folder(), cache_folder()))
+    tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
     out_datasets_by_run = {_identity(task.run): task.out_datasets for task in tasks}
     identities = results[IDENTITY].itertuples(index=False, name=None)
     pairs = zip(identities, results["out_dataset"], strict=True)
@@ -95,21 +103,23 @@ def _identity(run: Run) -> tuple[str | int, ...]:
 
 
 def results_from_file(suite: Suite, path: Path) -> pd.DataFrame:
-    """The results of the suite in a file that ``as_file`` made.
+    """Return the results of the suite in a file that ``results_file`` made.
 
     They are recognised by the suite's names and seeds alone: what was published stays a record of what was run then,
     also when a preset or a plugin's version has changed since.
     """
     results = load_results(path)
-    if not suite.words:
+    if not suite.requests:
         return results
     rows = zip(*(results[name] for name in ("detector", "in_dataset", "out_dataset", "seed")), strict=True)
-    return _only(results, [any(_names(words, *row) for words in suite.words) for row in rows])
+    return _only(results, [any(_names(request, *row) for request in suite.requests) for row in rows])
 
 
-def _names(words: RunRequest, detector: str, in_dataset: str, out_dataset: str, seed: int) -> bool:
-    named = detector in words.detectors and in_dataset in words.in_datasets and out_dataset in words.out_datasets
-    return named and seed in (words.seeds or (0,))
+def _names(request: RunRequest, detector: str, in_dataset: str, out_dataset: str, seed: int) -> bool:
+    is_named = (
+        detector in request.detectors and in_dataset in request.in_datasets and out_dataset in request.out_datasets
+    )
+    return is_named and seed in (request.seeds or (0,))
 
 
 def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
@@ -119,10 +129,10 @@ def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
 
 
 def load_results(path: Path) -> pd.DataFrame:
-    """Rows as ``Store.read_results`` gives them, from a file that ``as_file`` made."""
+    """Return rows as ``Store.read_results`` gives them, from a file that ``results_file`` made."""
     import pandas as pd
 
-    data = io.BytesIO(_read(path))
+    data = io.BytesIO(read_bytes(path))
     try:
         results = pd.read_parquet(data)
         known = dict.fromkeys(LATER_COLUMNS, "") | {name: results[name] for name in results}
@@ -132,39 +142,32 @@ def load_results(path: Path) -> pd.DataFrame:
         raise OODBenchError(f"{path} holds no results ({why}); `oodbench leaderboard --save` writes them") from None
 
 
-def as_file(results: pd.DataFrame) -> bytes:
-    """The results that a page shows, as the Parquet file beside it: small, and enough to verify the page."""
+def results_file(results: pd.DataFrame) -> bytes:
+    """Return the results that a page shows as the Parquet file beside it: small, and enough to render the page."""
     file = io.BytesIO()
     results[COLUMNS].to_parquet(file, index=False, compression="zstd")
     return file.getvalue()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise OODBenchError(f"{path} cannot be read: {error.strerror}") from None
 
 
 # ------------------------------------------------------------------------------------------ views
 
 
 def page(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric], title: str = "") -> str:
-    """The suite's page in Markdown. Raises OODBenchError where neither we nor others have any results."""
+    """Return the suite's page in Markdown. Raises OODBenchError where neither we nor others have any results."""
     to_do = "" if len(results) else f"There are no results of ours here yet. {MADE_BY}"
     introduction = "\n\n".join(filter(None, [suite.notes, to_do]))
-    return tables.render(results, metrics, title or suite.title, suite.reported, introduction)
+    return markdown.render(results, metrics, title or suite.title, suite.reported, introduction)
 
 
 def records(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
-    """Our cells as ``tables.records`` gives them; none where only reported figures are there."""
+    """Return our cells as ``tables.records`` gives them; none where only reported figures are there."""
     if results.empty and suite.reported is not None:
         return []
     return tables.records(results, metrics)
 
 
 def comparison(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
-    """Every reported figure of these metrics beside ours (see ``reported.compare``)."""
+    """Return every reported figure of these metrics beside ours (see ``reported.compare``)."""
     metrics = list(metrics)
     names = {metric.name for metric in metrics}
     figures = [figure for figure in suite.reported or () if figure.metric in names]

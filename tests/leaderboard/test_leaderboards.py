@@ -26,7 +26,7 @@ def registry() -> Registry:
 
 def planned(suite: Suite, registry: Registry, tmp_path: Path) -> dict[tuple[str, str, str], str]:
     """(detector, preset, in-data set) of the suite's runs, with their out-data sets."""
-    tasks = plan(suite.words, registry, Loader(registry, tmp_path, tmp_path))
+    tasks = plan(suite.requests, registry, Loader(registry, tmp_path, tmp_path))
     return {(task.run.detector, task.run.preset, task.run.in_dataset): " ".join(task.out_datasets) for task in tasks}
 
 

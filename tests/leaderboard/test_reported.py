@@ -9,8 +9,9 @@ import pytest
 
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
+from oodbench.leaderboard.markdown import render
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
-from oodbench.leaderboard.tables import records, render
+from oodbench.leaderboard.tables import records
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
 FPR = Metric("fpr95_in", lambda in_scores, out_scores: 0.0, False, "share of out-images accepted")

@@ -8,7 +8,9 @@ import pytest
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard.tables import records, render, summary, table
+from oodbench.leaderboard.markdown import render, table
+from oodbench.leaderboard.tables import records
+from oodbench.leaderboard.terminal import summary
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
 FPR = Metric("fpr95_in", lambda in_scores, out_scores: 0.0, False, "share of out-images accepted")

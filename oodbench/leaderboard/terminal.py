@@ -1,0 +1,30 @@
+"""Results as a plain-text table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from oodbench.api import Metric
+from oodbench.leaderboard.markdown import arrow
+from oodbench.leaderboard.tables import records, value_text
+from oodbench.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
+    """Return in-data set, out-data set and detector (rows) by metrics, as plain text for the terminal."""
+    import pandas as pd
+
+    metrics = list(metrics)
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for record in records(results, metrics):
+        seeds = ", ".join(map(str, record["seeds"]))
+        row = rows.setdefault((record["in_dataset"], record["out_dataset"], record["label"], seeds), {})
+        row[record["metric"]] = value_text(record["mean"], record["sd"])
+    named = [dict(zip(("in", "out", "detector", "seeds"), names, strict=True)) | row for names, row in rows.items()]
+    arrows = {metric.name: f"{metric.name} {arrow(metric)}" for metric in metrics}
+    frame = pd.DataFrame(named).rename(columns=arrows).fillna("–")
+    return printable(frame.to_markdown(tablefmt="simple", index=False, disable_numparse=True))
