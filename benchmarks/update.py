@@ -97,7 +97,7 @@ def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precis
     with context.global_seed("weights"):
         detector.model = detector.build().to(device)
     phase = detector.phase(context, worst=1.0)
-    return lambda images, generator: phase.update(images, generator)
+    return lambda images, generator: phase.train_step(images, generator)
 
 
 def work(width: float, images: torch.Tensor, steps: tuple[int, int]) -> Work:

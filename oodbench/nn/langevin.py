@@ -17,7 +17,7 @@ Anneal = Literal["supplement", "code", "none"]
 
 
 class Chain(NamedTuple):
-    """Where a chain ended, and what it met on the way (scalars on the device)."""
+    """Where a chain ended, and measurements on the way (scalars on the device)."""
 
     end: torch.Tensor
     first_energy: torch.Tensor

@@ -91,7 +91,7 @@ def fit_likelihood(
     """Lower the bits per dimension of the training images; the scheduler makes one step an update."""
     context.progress.plan({"training": 3.0 * params.epochs * len(train_set)})
 
-    def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def train_step(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         with context.autocast():
             loss = model.bits_per_dim(images, generator).mean()
         optimizer.zero_grad()
@@ -106,11 +106,11 @@ def fit_likelihood(
         epochs=params.epochs,
         batch_size=params.batch_size,
         model=model,
-        update=update,
-        parts={"optimizer": optimizer, "scheduler": scheduler},
+        train_step=train_step,
+        checkpointed={"optimizer": optimizer, "scheduler": scheduler},
         validate=lambda: {"validation_loss": mean_bits(model, validation, context)},
         keep=params.keep,
-        trouble=_trouble,
+        check_divergence=_check_divergence,
     )
     outcome = train(phase, train_set, context)
     if outcome["trouble"] and not outcome["epochs"]:
@@ -131,7 +131,7 @@ def _clip(model: nn.Module, params: LikelihoodParams) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), params.clip_norm)
 
 
-def _trouble(values: Mapping[str, float]) -> str | None:
+def _check_divergence(values: Mapping[str, float]) -> str | None:
     if all(math.isfinite(value) for value in values.values()):
         return None
     return "the likelihood is no longer finite; lower training.learning_rate"

@@ -186,19 +186,19 @@ class UpsampledConvolution(_Layer):
 
     def __init__(self, layer: nn.ConvTranspose2d):
         super().__init__(layer)
-        self.lines: dict[int, torch.Tensor] = {}
+        self.matrices: dict[int, torch.Tensor] = {}
 
     @cached_property
     def mixing(self) -> torch.Tensor:
         return self.layer.weight.permute(0, 3, 2, 1).flatten(1).contiguous()  # (i, k_x·k_y·o)
 
-    def line(self, n: int) -> torch.Tensor:
-        if n not in self.lines:
-            self.lines[n] = upsampling(n, self.layer.kernel_size[0], self.mixing)
-        return self.lines[n]
+    def upsampling_matrix(self, n: int) -> torch.Tensor:
+        if n not in self.matrices:
+            self.matrices[n] = upsampling(n, self.layer.kernel_size[0], self.mixing)
+        return self.matrices[n]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        down, across = self.line(x.shape[2]), self.line(x.shape[3])
+        down, across = self.upsampling_matrix(x.shape[2]), self.upsampling_matrix(x.shape[3])
         return _Upsampled.apply(x.to(self.mixing.dtype), self.mixing, down, across, self.layer.bias)
 
 
@@ -250,7 +250,7 @@ def empty_images(like: torch.Tensor, channels: int, height: int, width: int) -> 
 
 
 def parts_of(x: torch.Tensor, numbers: int) -> Iterator[slice]:
-    """All of x (b, …) on a GPU; on a CPU as many rows at a time as give PART_BYTES of so many numbers each."""
+    """All of x (b, …) on a GPU; on a CPU as many rows at a time as give PART_BYTES of ``numbers`` values each."""
     n = max(1, PART_BYTES // (numbers * x.element_size())) if x.device.type == "cpu" else len(x)
     return (slice(start, start + n) for start in range(0, len(x), n))
 

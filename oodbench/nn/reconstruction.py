@@ -81,7 +81,7 @@ def fit_reconstruction(
             model = build().to(context.device)
         slower = params.model_copy(update={"learning_rate": params.learning_rate / 2**attempt})
         phase = _phase(phase_name, model, loss, slower, validation, context)
-        phase.label = name
+        phase.display_name = name
         outcome = train(phase, train_set, context)
         if not (outcome["trouble"] if may_be_constant else collapsed(outcome, context.history, phase_name)):
             return model
@@ -132,7 +132,7 @@ def _phase(
 ) -> Phase:
     optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate)
 
-    def update(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def train_step(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         batch = augment(batch, generator, params).contiguous(memory_format=torch.channels_last)
         with context.autocast():
             terms = dict(loss(model, batch, generator))
@@ -150,16 +150,16 @@ def _phase(
         epochs=params.epochs,
         batch_size=params.batch_size,
         model=model,
-        update=update,
-        parts={"optimizer": optimizer},
+        train_step=train_step,
+        checkpointed={"optimizer": optimizer},
         validate=lambda: _validate(model, loss, validation, context),
         keep=params.keep,
         patience=params.patience,
-        trouble=_trouble,
+        check_divergence=_check_divergence,
     )
 
 
-def _trouble(values: Mapping[str, float]) -> str | None:
+def _check_divergence(values: Mapping[str, float]) -> str | None:
     if not abs(values["loss"]) < float("inf"):
         return "the loss is no longer finite; lower learning_rate"
     if values.get("code_spread") == 0:

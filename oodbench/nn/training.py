@@ -35,27 +35,29 @@ class Stateful(Protocol):
 class Phase:
     """What to do with each batch, and when to stop.
 
-    name: of the phase in the history, in the record and for its random numbers; ``label`` is what progress calls it.
-    update: one optimiser step on float32 images (b, C, H, W), with a generator for its noise; returns scalar tensors
-        on the device (their means over an epoch are the history), so that nothing waits for the device.
-    validate: after each epoch; its ``validation_loss`` is what ``keep="best"`` and ``patience`` go by.
+    name: of the phase in the history, in the record and for its random numbers; progress shows ``display_name``
+        instead where it is given.
+    train_step: one optimiser step on float32 images (b, C, H, W), with a generator for its noise; returns scalar
+        tensors on the device (their means over an epoch are the history), so that nothing waits for the device.
+    checkpointed: what a checkpoint holds besides the model: optimiser, scheduler, buffer.
+    validate: called after each epoch; its ``validation_loss`` is what ``keep="best"`` and ``patience`` go by.
     keep: the weights that the phase ends with: of the ``best`` validation loss or the ``last``.
-    patience: stop after so many epochs, in total, without a better validation loss; 0 for never.
-    trouble: a reason to stop, seen from the means so far this epoch (with what ``validate`` gave, at its end); the last
-        good weights are put back.
+    patience: stop after this number of epochs, in total, without a better validation loss; 0 for never.
+    check_divergence: gives a reason to stop, or None, from the means so far this epoch (at its end with what
+        ``validate`` returned); the last good weights are put back.
     """
 
     name: str
     epochs: int
     batch_size: int
     model: nn.Module
-    update: Callable[[torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
-    parts: Mapping[str, Stateful] = field(default_factory=dict)
+    train_step: Callable[[torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
+    checkpointed: Mapping[str, Stateful] = field(default_factory=dict)
     validate: Callable[[], Values] = dict
     keep: Literal["best", "last"] = "last"
     patience: int = 0
-    trouble: Callable[[Values], str | None] = lambda values: None
-    label: str = ""
+    check_divergence: Callable[[Values], str | None] = lambda values: None
+    display_name: str = ""
 
 
 def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
@@ -83,8 +85,8 @@ class _Loop:
     def __init__(self, phase: Phase, context: Context):
         self.phase, self.context = phase, context
         self.generator = context.generator(phase.name)
-        self.epoch = self.step = self.strikes = 0
-        self.best, self.best_epoch, self.stopped, self.trouble = math.inf, 0, "", False
+        self.epoch = self.step = self.epochs_without_improvement = 0
+        self.best, self.best_epoch, self.stopped, self.diverged = math.inf, 0, "", False
         self.kept = weights_of(phase.model)
         self.totals: dict[str, torch.Tensor] = {}
         self.seen, self.seconds = 0, 0.0
@@ -98,11 +100,11 @@ class _Loop:
         for step, batch in enumerate(images.batches(phase.batch_size, context.device, order)):
             if step < self.step:
                 continue  # done before the interruption
-            self._add(phase.update(batch, self.generator), len(batch))
+            self._add(phase.train_step(batch, self.generator), len(batch))
             self.step, self.seconds = step + 1, time.monotonic() - started
             self._report(steps)
             if self._time_to_save() and self.step < steps:
-                if self._in_trouble(self._means()):
+                if self._has_diverged(self._means()):
                     return
                 self._save()
         means = self._means()  # waits for a GPU, whose work is this epoch's
@@ -122,30 +124,31 @@ class _Loop:
             self.reported_at = time.monotonic()
             share = (self.epoch + self.step / steps) / self.phase.epochs
             epoch = f"{self.epoch + 1}/{self.phase.epochs}"
-            self.context.progress.advance(self.phase.label or self.phase.name, share, epoch, self._means())
+            self.context.progress.advance(self.phase.display_name or self.phase.name, share, epoch, self._means())
 
-    def _in_trouble(self, values: Values) -> bool:
-        reason = self.phase.trouble(values)
-        self.trouble = reason is not None
-        if self.trouble:
+    def _has_diverged(self, values: Values) -> bool:
+        reason = self.phase.check_divergence(values)
+        self.diverged = reason is not None
+        if self.diverged:
             self.stopped = f"{self.phase.name} stopped in epoch {self.epoch + 1} of {self.phase.epochs}: {reason}"
-        return self.trouble
+        return self.diverged
 
     def _end_epoch(self, row: Values) -> None:
         self.context.history.append({"phase": self.phase.name, "epoch": self.epoch + 1, **row, "seconds": self.seconds})
-        if self._in_trouble(row):
+        if self._has_diverged(row):
             return
         if row.get("validation_loss", math.inf) < self.best:
             self.best, self.best_epoch = row["validation_loss"], self.epoch + 1
         else:
-            self.strikes += 1
+            self.epochs_without_improvement += 1
         if self.phase.keep == "last" or self.best_epoch == self.epoch + 1:
             self.kept = weights_of(self.phase.model)
         self.epoch, self.step, self.totals, self.seen, self.seconds = self.epoch + 1, 0, {}, 0, 0.0
         if self.context.on_epoch_end:
             self.context.on_epoch_end(self.phase.name, self.epoch)
-        if self.phase.patience and self.strikes >= self.phase.patience:
-            self.stopped = f"{self.phase.name} stopped after epoch {self.epoch}: {self.strikes} without a better loss"
+        if self.phase.patience and self.epochs_without_improvement >= self.phase.patience:
+            without = f"{self.epochs_without_improvement} without a better loss"
+            self.stopped = f"{self.phase.name} stopped after epoch {self.epoch}: {without}"
         if self._time_to_save():
             self._save()
 
@@ -156,11 +159,11 @@ class _Loop:
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
-            "trouble": self.trouble,
+            "trouble": self.diverged,
         }
         if self.stopped:
             context.note(self.stopped)
-        context.progress.advance(phase.label or phase.name, 1.0, f"{self.epoch}/{phase.epochs}", {})
+        context.progress.advance(phase.display_name or phase.name, 1.0, f"{self.epoch}/{phase.epochs}", {})
         self._save()
 
     # -------------------------------------------------------------------------- interruption
@@ -194,7 +197,7 @@ class _Loop:
             "outcomes": context.phase_results,
             "history": context.history,
             "notes": context.notes,
-            "counts": [self.epoch, self.step, self.strikes, self.best_epoch, self.seen],
+            "counts": [self.epoch, self.step, self.epochs_without_improvement, self.best_epoch, self.seen],
             "best": self.best,
             "seconds": self.seconds,
             "stopped": self.stopped,
@@ -202,15 +205,15 @@ class _Loop:
             "kept": self.kept,
             "generator": self.generator.get_state(),
             "model": phase.model.state_dict(),
-            "parts": {name: part.state_dict() for name, part in phase.parts.items()},
+            "parts": {name: part.state_dict() for name, part in phase.checkpointed.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.step, self.strikes, self.best_epoch, self.seen = state["counts"]
+        self.epoch, self.step, self.epochs_without_improvement, self.best_epoch, self.seen = state["counts"]
         self.best, self.seconds, self.stopped = state["best"], state["seconds"], state.get("stopped", "")
         self.totals = {name: total.to(self.context.device) for name, total in state["totals"].items()}
         self.kept = state["kept"]
         self.generator.set_state(state["generator"].cpu())
         self.phase.model.load_state_dict(state["model"])
-        for name, part in self.phase.parts.items():
+        for name, part in self.phase.checkpointed.items():
             part.load_state_dict(state["parts"][name])

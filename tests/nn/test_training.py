@@ -43,7 +43,7 @@ def noisy_phase(name: str, epochs: int, kill_after: int | None = None, **setting
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     calls = 0
 
-    def update(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def train_step(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         nonlocal calls
         calls += 1
         if kill_after is not None and calls > kill_after:
@@ -55,7 +55,7 @@ def noisy_phase(name: str, epochs: int, kill_after: int | None = None, **setting
         optimizer.step()
         return {"loss": loss}
 
-    return Phase(name, epochs, 8, model, update, parts={"optimizer": optimizer}, **settings)
+    return Phase(name, epochs, 8, model, train_step, checkpointed={"optimizer": optimizer}, **settings)
 
 
 def context(checkpoints=None) -> Context:
@@ -65,14 +65,14 @@ def context(checkpoints=None) -> Context:
 def test_history_holds_means_over_the_epoch(images):
     seen = []
     phase = noisy_phase("a", 2)
-    plain = phase.update
+    plain = phase.train_step
 
-    def update(batch, generator):
+    def train_step(batch, generator):
         values = plain(batch, generator)
         seen.append((len(batch), values["loss"].item()))
         return values
 
-    phase.update = update
+    phase.train_step = train_step
     surroundings = context()
     train(phase, images, surroundings)
     assert [row["epoch"] for row in surroundings.history] == [1, 2]
@@ -206,7 +206,7 @@ def test_patience_counts_all_epochs_without_a_better_loss(images):
 
 def test_trouble_puts_the_last_good_weights_back_and_is_recorded(images):
     epochs = iter([None, None, "it ran away"])
-    phase = noisy_phase("a", 5, trouble=lambda values: next(epochs))
+    phase = noisy_phase("a", 5, check_divergence=lambda values: next(epochs))
     surroundings = Context(torch.device("cpu"))
     kept = weights_per_epoch(phase, surroundings)
     outcome = train(phase, images, surroundings)

@@ -170,12 +170,12 @@ class Together(Working):
     def phase(self, model, context):
         phase = super().phase(model, context)
 
-        def update(batch, generator):
+        def train_step(batch, generator):
             with torch.no_grad():
                 model.encode.weight -= self.params.weight * model.encode.weight.abs() ** self.params.power
-            return phase.update(batch, generator)
+            return phase.train_step(batch, generator)
 
-        return dataclasses.replace(phase, update=update)
+        return dataclasses.replace(phase, train_step=train_step)
 
 
 def test_a_parameter_may_matter_only_together_with_another():

@@ -74,7 +74,7 @@ class EBAE(ReconstructionDetector):
         buffer = ReplayBuffer(params.buffer.size, (params.latent_dim,), context.device)
         chains = fast_chains(model, params, context)
 
-        def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        def train_step(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             images = augment(images, generator, params.pretraining).contiguous(memory_format=torch.channels_last)
             with context.autocast():
                 negatives, sampling = draw_negatives(chains, buffer, len(images), params, generator)
@@ -90,9 +90,9 @@ class EBAE(ReconstructionDetector):
             epochs=params.epochs,
             batch_size=params.batch_size,
             model=model,
-            update=update,
-            parts={"optimizer": optimizer, "buffer": buffer},
-            trouble=lambda values: diverged(values, params, worst),
+            train_step=train_step,
+            checkpointed={"optimizer": optimizer, "buffer": buffer},
+            check_divergence=lambda values: diverged(values, params, worst),
         )
 
     def _cost(self, images: ImageSet) -> float:
@@ -102,11 +102,11 @@ class EBAE(ReconstructionDetector):
 
 
 class Negatives(NamedTuple):
-    """Samples of the model (n, C, H, W), the codes (n, D_z) where their latent chains ended; what the chains met."""
+    """Samples of the model (n, C, H, W), the codes (n, D_z) where their latent chains ended, and measurements."""
 
     images: torch.Tensor
     codes: torch.Tensor
-    met: dict[str, torch.Tensor]
+    diagnostics: dict[str, torch.Tensor]
 
 
 def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Chains[Negatives]:
@@ -128,11 +128,11 @@ def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Cha
 def draw_negatives(
     chains: Chains[Negatives], buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """n samples of the model (n, C, H, W), whose codes the buffer keeps; and what the chains met."""
+    """n samples of the model (n, C, H, W), whose codes the buffer keeps; and measurements of the chains."""
     negatives = chains(chain_start(buffer, n, params, generator), generator)
     if len(buffer.samples):
         buffer.push(negatives.codes)
-    return negatives.images, negatives.met
+    return negatives.images, negatives.diagnostics
 
 
 def run_chains(
@@ -169,7 +169,7 @@ def run_chains(
         generator,
         gradient_of=gradient_of,
     )
-    return Negatives(sample.end, on_manifold.end, _met(start, on_manifold, decoded, sample))
+    return Negatives(sample.end, on_manifold.end, _diagnostics(start, on_manifold, decoded, sample))
 
 
 def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator) -> torch.Tensor:
@@ -230,7 +230,7 @@ def mean_image_error(images: ImageSet, device: torch.device) -> float:
     return (mean_square - mean.square()).mean().item()
 
 
-def _met(start: torch.Tensor, latent: Chain, decoded: torch.Tensor, sample: Chain) -> dict[str, torch.Tensor]:
+def _diagnostics(start: torch.Tensor, latent: Chain, decoded: torch.Tensor, sample: Chain) -> dict[str, torch.Tensor]:
     return {
         "energy_chain_start": latent.first_energy,
         "energy_after_latent_chain": sample.first_energy,

@@ -77,12 +77,14 @@ def test_negatives_carry_no_graph_and_leave_no_gradient(model):
     params = EBAEParams(latent_dim=3)
     model = model.float()
     buffer = ReplayBuffer(10, (3,))
-    negatives, met = draw_negatives(chains_on(model, params), buffer, 2, params, torch.Generator().manual_seed(0))
+    negatives, diagnostics = draw_negatives(
+        chains_on(model, params), buffer, 2, params, torch.Generator().manual_seed(0)
+    )
     assert not negatives.requires_grad
     assert negatives.min() >= 0 and negatives.max() <= 1
     assert all(parameter.grad is None for parameter in model.parameters())
     assert len(buffer) == 2
-    assert met["energy_after_latent_chain"] <= met["energy_chain_start"]
+    assert diagnostics["energy_after_latent_chain"] <= diagnostics["energy_chain_start"]
 
 
 def test_no_latent_chain_and_no_buffer_decode_random_points(model):
@@ -90,7 +92,9 @@ def test_no_latent_chain_and_no_buffer_decode_random_points(model):
     params = EBAEParams(latent_dim=3, latent_chain={"steps": 0}, buffer={"size": 0}, visible_chain={"steps": 0})
     buffer = ReplayBuffer(0, (3,))
     model = model.float()
-    negatives, met = draw_negatives(chains_on(model, params), buffer, 4, params, torch.Generator().manual_seed(0))
+    negatives, diagnostics = draw_negatives(
+        chains_on(model, params), buffer, 4, params, torch.Generator().manual_seed(0)
+    )
     z = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(negatives, model.decode(z))
-    assert met["energy_chain_start"].isnan()
+    assert diagnostics["energy_chain_start"].isnan()

@@ -68,10 +68,10 @@ class IGEBM(Detector):
         # Half precision halves the checkpoints, and its error, 2⁻¹² at most, is far below one step's noise.
         buffer = ReplayBuffer(params.buffer.size, self.shape, context.device, torch.float16)
 
-        def update(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        def train_step(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             images = images.contiguous(memory_format=torch.channels_last)
             with frozen(model), context.autocast():
-                negatives, met = draw_negatives(model, buffer, images.shape, params, generator)
+                negatives, diagnostics = draw_negatives(model, buffer, images.shape, params, generator)
             with context.autocast():
                 terms = loss_terms(model, images, negatives, params.alpha)
             optimizer.zero_grad()
@@ -79,24 +79,24 @@ class IGEBM(Detector):
             if params.clip_parameters:
                 clip_parameter_gradients(optimizer)
             optimizer.step()
-            return {**terms, **met}
+            return {**terms, **diagnostics}
 
         return Phase(
             name="igebm",
             epochs=params.epochs,
             batch_size=params.batch_size,
             model=model,
-            update=update,
-            parts={"optimizer": optimizer, "buffer": buffer},
+            train_step=train_step,
+            checkpointed={"optimizer": optimizer, "buffer": buffer},
             validate=lambda: {"validation_energy": mean_energy(model, validation, context)},
-            trouble=lambda values: diverged(values, params.max_energy),
+            check_divergence=lambda values: diverged(values, params.max_energy),
         )
 
 
 def draw_negatives(
     energy: Energy, buffer: ReplayBuffer, shape: torch.Size, params: IGEBMParams, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Samples of the model (b, C, H, W), which the buffer keeps; and what the chains met."""
+    """Samples of the model (b, C, H, W), which the buffer keeps; and measurements of the chains."""
     start = chain_start(buffer, shape, params, generator).contiguous(memory_format=torch.channels_last)
     chain = params.chain
     sample = visible_chain(

@@ -33,7 +33,7 @@ def far_from_half(x: torch.Tensor) -> torch.Tensor:
 def test_the_chain_is_the_formula():
     """Uniform noise, then x - λ clip(∇E) + σ ε kept in [0, 1], with fresh noise at each step."""
     params = IGEBMParams(chain=ChainParams(steps=3, step_size=10, noise_std=0.3))
-    samples, met = draw_negatives(far_from_half, kept(), torch.Size((4, *SHAPE)), params, generator(3))
+    samples, diagnostics = draw_negatives(far_from_half, kept(), torch.Size((4, *SHAPE)), params, generator(3))
     source = generator(3)
     x = start = torch.rand(4, *SHAPE, generator=source)
     shares = []
@@ -43,11 +43,11 @@ def test_the_chain_is_the_formula():
         moved = x - 10 * slope.clamp(-0.01, 0.01) + 0.3 * torch.randn(4, *SHAPE, generator=source)
         x = moved.clamp(0, 1)
     torch.testing.assert_close(samples, x)
-    torch.testing.assert_close(met["clip_fraction"], torch.stack(shares).mean())
-    assert 0 < met["clip_fraction"] < 1, "the clip must bind on some and not on others here"
-    torch.testing.assert_close(met["energy_chain_start"], far_from_half(start).mean())
+    torch.testing.assert_close(diagnostics["clip_fraction"], torch.stack(shares).mean())
+    assert 0 < diagnostics["clip_fraction"] < 1, "the clip must bind on some and not on others here"
+    torch.testing.assert_close(diagnostics["energy_chain_start"], far_from_half(start).mean())
     distances = [(a - b).square().sum().sqrt() for a, b in zip(x, start, strict=True)]
-    torch.testing.assert_close(met["visible_displacement"], torch.stack(distances).mean())
+    torch.testing.assert_close(diagnostics["visible_displacement"], torch.stack(distances).mean())
 
 
 def test_the_buffer_keeps_ends_of_chains_and_they_go_on():

@@ -167,10 +167,10 @@ def test_cpu_and_gpu_agree_and_an_update_waits_for_nothing(sets):
     on_gpu.load_state({name: tensor.cuda() for name, tensor in detector.state().items()})
     torch.testing.assert_close(on_gpu.score(images.cuda()).cpu(), detector.score(images), rtol=1e-3, atol=1e-4)
     surroundings = Context(torch.device("cuda"))
-    update = on_gpu.phase(sets[1], surroundings).update
-    update(images.cuda(), surroundings.generator("warm up"))
+    train_step = on_gpu.phase(sets[1], surroundings).train_step
+    train_step(images.cuda(), surroundings.generator("warm up"))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        update(images.cuda(), surroundings.generator("watched"))
+        train_step(images.cuda(), surroundings.generator("watched"))
     finally:
         torch.cuda.set_sync_debug_mode("default")

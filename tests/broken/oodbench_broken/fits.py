@@ -102,7 +102,7 @@ class ForgetsItsOptimiser(Working):
     """Resumes with the weights, but with Adam's averages at nought."""
 
     def phase(self, model, context):
-        return dataclasses.replace(super().phase(model, context), parts={})
+        return dataclasses.replace(super().phase(model, context), checkpointed={})
 
 
 class UnsavedScale(Working):

@@ -49,7 +49,7 @@ class Working(Detector):
     def phase(self, model: LinearAutoencoder, context: Context) -> Phase:
         optimizer = torch.optim.Adam(model.parameters(), lr=self.params.learning_rate)
 
-        def update(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        def train_step(batch: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             with context.autocast():
                 loss = (batch - model(batch)).square().mean()
             optimizer.zero_grad()
@@ -58,7 +58,9 @@ class Working(Detector):
             return {"loss": loss}
 
         params = self.params
-        return Phase("training", params.epochs, params.batch_size, model, update, parts={"optimizer": optimizer})
+        return Phase(
+            "training", params.epochs, params.batch_size, model, train_step, checkpointed={"optimizer": optimizer}
+        )
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
