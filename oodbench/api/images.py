@@ -6,7 +6,6 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,21 +25,25 @@ Shape = tuple[int, int, int]
 
 
 def shape_text(shape: Shape) -> str:
+    """``(1, 28, 28)`` → ``1×28×28``."""
     return "×".join(map(str, shape))
 
 
 def chunk_rows(shape: Shape) -> int:
-    """How many images of the shape are read, decoded or written at once: about 16 MiB."""
+    """Return how many images of the shape are read, decoded or written at once: about 16 MiB."""
     return max(1, CHUNK_BYTES // max(1, int(np.prod(shape))))
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A stack of images of one split of one data set.
+    """The images of one split of one data set.
 
-    images: uint8 (n, C, H, W), in memory or memory-mapped.
-    labels: int64 (n,), the classes of the source.
-    indices: int64 (n,), where each image stands in its source, so that a score can be traced to its image.
+    Args:
+        images: uint8 (n, C, H, W), in memory or memory-mapped.
+        labels: int64 (n,), the classes in the source.
+        indices: int64 (n,), the position of each image in its source, so that a score can be traced to its image.
+
+    Raises DataError where the arrays do not have these types or differ in length.
     """
 
     name: str
@@ -48,7 +51,9 @@ class ImageSet:
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
-    _on_device: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    # Not arguments, so that dataclasses.replace cannot copy what belongs to other images.
+    _fingerprint: str = field(default="", init=False, repr=False)
+    _on_device: dict[str, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -65,13 +70,19 @@ class ImageSet:
     def shape(self) -> Shape:
         return tuple(self.images.shape[1:])
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
-        return fingerprint(self.shape, self.chunks(), self.labels)
+        """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits; computed once."""
+        if not self._fingerprint:
+            self.remember_fingerprint(fingerprint(self.shape, self.chunks(), self.labels))
+        return self._fingerprint
+
+    def remember_fingerprint(self, fingerprint: str) -> None:
+        """Take the fingerprint from a record of these images instead of computing it."""
+        object.__setattr__(self, "_fingerprint", fingerprint)
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """The images in order, some at a time; of mapped ones those that were passed do not stay in memory."""
+        """Yield the images in order, about 16 MiB at a time; mapped images do not stay in memory."""
         rows = chunk_rows(self.shape)
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
@@ -79,7 +90,7 @@ class ImageSet:
             release(self.images, start, stop)
 
     def select_classes(self, classes: Sequence[int]) -> ImageSet:
-        """The images of these classes."""
+        """Return only the images of these classes."""
         chosen = np.flatnonzero(np.isin(self.labels, classes))
         return ImageSet(self.name, self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
 
@@ -90,9 +101,11 @@ class ImageSet:
         generator: torch.Generator | None = None,
         skip: int = 0,
     ) -> Iterator[torch.Tensor]:
-        """Float32 batches (b, C, H, W) in [0, 1] on the device; in random order if a generator is given.
+        """Yield float32 batches (b, C, H, W) in [0, 1] on the device.
 
-        ``skip`` leaves out so many images at the beginning.
+        Args:
+            generator: draws a random order; without one the images come in their order.
+            skip: leave out this number of images at the beginning.
         """
         import torch
 
@@ -126,9 +139,10 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """What an ImageSet has, but the images come some at a time, as they may be more than the memory holds.
+    """An image set whose images come in chunks, as there may be more than memory holds.
 
-    chunks: uint8 (any number, C, H, W), in order; they can be gone through once.
+    Args:
+        chunks: uint8 (any number, C, H, W), in order; can be iterated once.
     """
 
     name: str
@@ -139,13 +153,13 @@ class Stream:
     chunks: Iterable[np.ndarray]
 
     def to_memory(self) -> ImageSet:
-        """All of it in memory."""
+        """Return the image set, with all images in memory."""
         images = np.concatenate([np.empty((0, *self.shape), np.uint8), *self.chunks])
         return ImageSet(self.name, self.split, images, self.labels, self.indices)
 
 
 def fingerprint(shape: Shape, chunks: Iterable[np.ndarray], labels: np.ndarray) -> str:
-    """Hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
+    """Return a hash of the images' shape and bytes and of the labels: 16 hexadecimal digits."""
     digest = hashlib.sha256(repr((len(labels), *map(int, shape))).encode())
     for chunk in chunks:
         digest.update(chunk.tobytes())
@@ -157,18 +171,19 @@ def fingerprint(shape: Shape, chunks: Iterable[np.ndarray], labels: np.ndarray) 
 class Dataset:
     """A data set that can be named after ``--in`` and ``--out``.
 
-    load: ``load(split, root, shape)`` gives one split, read from the folder ``root``; ``shape`` is heeded only by a
-        data set whose own shape is None. It raises DataError where a file is missing or damaged.
-    shape: of its images; None where it is made in whatever shape is asked for.
-    sizes: images a split, as published. A split that is not named does not exist.
-    required_files: ``files(root)`` are the paths that ``load`` reads; empty for one that needs none.
-    version: raised when the same files or seed begin to give other images.
-    stream: what ``load`` gives, some at a time, of a data set that may be larger than memory.
-    from_path: of a kind that is named with a path, as in ``folder:PATH``: ``from_path(path)`` gives the data set at
-        that path. The kind itself has no images.
-    checksums: the published MD5s: path below the root → MD5.
-    download_instructions: ``download_instructions(root)`` says which files to put where, for a data set that must be
-        fetched by hand.
+    Args:
+        load: ``load(split, root, shape)`` gives one split, read from the folder ``root``; ``shape`` matters only to a
+            data set whose own shape is None. Raises DataError where a file is missing or damaged.
+        shape: of its images; None for images that are made in whatever shape is requested.
+        sizes: images per split, as published. A split that is not named does not exist.
+        required_files: ``required_files(root)`` are the paths that ``load`` reads; empty if it needs none.
+        version: raised when the same files or seed begin to give other images.
+        stream: what ``load`` gives, in chunks, for a data set that may be larger than memory.
+        from_path: of a kind that is named with a path, as in ``folder:PATH``: ``from_path(path)`` gives the data set
+            at that path. The kind itself has no images.
+        checksums: gives the published MD5 of each file: path below the root → MD5. None if none are published.
+        download_instructions: ``download_instructions(root)`` says which files to put where, for a data set that must
+            be fetched by hand.
     """
 
     name: str
@@ -183,5 +198,5 @@ class Dataset:
     version: int = 1
     stream: Callable[[str, Path, Shape | None], Stream] | None = None
     from_path: Callable[[str], Dataset] | None = None
-    checksums: Callable[[], Mapping[str, str]] = dict
+    checksums: Callable[[], Mapping[str, str]] | None = None
     download_instructions: Callable[[Path], str] | None = None

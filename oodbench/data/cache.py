@@ -24,7 +24,7 @@ def load(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
         if list(images.shape) != record["shape"]:
             return None
         image_set = ImageSet(name, split, images, labels, indices)
-        image_set.__dict__["fingerprint"] = record["fingerprint"]
+        image_set.remember_fingerprint(record["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
         return None
     return image_set

@@ -131,7 +131,7 @@ class Loader:
         whole = self._whole(dataset, split, shape)
         chosen = ImageSet(name, split, whole.images, whole.labels, whole.indices)
         if classes is None or set(classes) == set(dataset.classes):
-            chosen.__dict__["fingerprint"] = whole.fingerprint
+            chosen.remember_fingerprint(whole.fingerprint)
         else:
             chosen = chosen.select_classes(classes)
         if not len(chosen):
