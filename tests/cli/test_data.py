@@ -114,7 +114,7 @@ def test_what_cannot_be_had_is_one_line_and_the_others_go_on(mnist):
 
 def test_an_option_before_the_word_is_refused_and_not_passed_over(mnist):
     done = CliRunner().invoke(main, ["data", "--json", "prepare", "mnist"])
-    assert done.exit_code == 2 and "put options behind the word prepare" in done.stderr
+    assert done.exit_code == 2 and "put options after the word prepare" in done.stderr
 
 
 def test_failures_are_in_the_json_too(data):
@@ -141,7 +141,7 @@ def test_a_file_of_another_checksum_is_named(mnist):
     path = mnist / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-1])
     done = invoke("--verify", code=1)
-    assert done.stderr.splitlines() == [f"{path} is not as published: delete it and fetch it again"]
+    assert done.stderr.splitlines() == [f"{path} differs from the published file: delete it and fetch it again"]
     assert "1 of 4 files damaged" in done.stdout
 
 
