@@ -1,0 +1,110 @@
+"""All that is known of one detector, data set or metric, ready to be printed or written as JSON."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from oodbench.api import Detector, Shape
+from oodbench.api.parameters import fields_by_path, get_path
+from oodbench.errors import OODBenchError, UnknownName
+from oodbench.folders import data_folder
+from oodbench.plugin.catalogue import shapes_text
+from oodbench.plugin.registry import Registry
+
+BOUND_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -> dict[str, Any]:
+    """Return what is known of the detector, data set or metric of this name.
+
+    Args:
+        data_dir: folder of the data sets' files; None for the user's data folder.
+
+    Raises UnknownName if no plugin offers the name.
+    """
+    if name in registry.detectors:
+        return _identity("detector", name, registry) | describe_detector(registry.detectors[name])
+    if name in registry.datasets:
+        return _identity("data set", name, registry) | _describe_dataset(name, registry, data_dir or data_folder())
+    if name in registry.metrics:
+        metric = registry.metrics[name]
+        better = "higher" if metric.higher_is_better else "lower"
+        return _identity("metric", name, registry) | {"better": better, "summary": metric.summary}
+    known = [*registry.detectors, *registry.datasets, *registry.metrics]
+    raise UnknownName("detector, data set or metric", name, known)
+
+
+def describe_detector(detector: type[Detector]) -> dict[str, Any]:
+    """Return a detector's summary, paper, shapes and presets, and each parameter with its values and bounds."""
+    shapes = detector.shapes or ((1, 28, 28),)
+    fields = fields_by_path(detector.Params)
+    return {
+        "summary": detector.summary,
+        "paper": detector.paper,
+        "shapes": shapes_text(detector.shapes),
+        "presets": list(detector.presets),
+        "parameters": [_describe_parameter(path, info, detector, shapes) for path, info in fields.items()],
+    }
+
+
+def _identity(kind: str, name: str, registry: Registry) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "plugin": f"{registry.plugin_of[kind, name]} {registry.version(kind, name)}"}
+
+
+def _describe_dataset(name: str, registry: Registry, root: Path) -> dict[str, Any]:
+    dataset = registry.datasets[name]
+    return {
+        "summary": dataset.summary,
+        "shape": shapes_text(dataset.shape and (dataset.shape,)),
+        "sizes": dict(dataset.sizes),
+        "classes": list(dataset.classes),
+        "files": [str(path) for path in dataset.required_files(root)],
+        "source": dataset.source,
+        "licence": dataset.licence,
+    }
+
+
+def _describe_parameter(
+    path: str, info: FieldInfo, detector: type[Detector], shapes: tuple[Shape, ...]
+) -> dict[str, Any]:
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    # of the whole: a group's default may differ from the defaults of its fields
+    default = get_path(detector.Params().model_dump(mode="json"), path)
+    return {
+        "name": path,
+        "default": default,
+        "presets": _preset_values(path, default, detector, shapes),
+        "bounds": _bounds(info),
+        "unit": extra.get("unit", ""),
+        "meaning": info.description or "",
+        "source": extra.get("source", ""),
+    }
+
+
+def _preset_values(path: str, default: Any, detector: type[Detector], shapes: tuple[Shape, ...]) -> dict[str, Any]:
+    """Return preset → its value where that is not the default; ``preset shape`` → value if it depends on the shape."""
+    values: dict[str, Any] = {}
+    for preset in detector.presets:
+        found: dict[str, Any] = {}
+        for shape in shapes:
+            with suppress(OODBenchError):  # a preset may be for some shapes only
+                found[shapes_text((shape,))] = get_path(detector.preset(preset, shape), path, default)
+        differing = {shape: value for shape, value in found.items() if value != default}
+        if len(set(map(repr, found.values()))) == 1 and differing:
+            values[preset] = next(iter(differing.values()))
+        else:
+            values |= {f"{preset} {shape}": value for shape, value in differing.items()}
+    return values
+
+
+def _bounds(info: FieldInfo) -> str:
+    """``int, ≥ 1``, or the choices of a Literal."""
+    if get_origin(info.annotation) is Literal:
+        return " or ".join(map(str, get_args(info.annotation)))
+    rules = [(sign, getattr(rule, name, None)) for rule in info.metadata for name, sign in BOUND_SIGNS.items()]
+    limits = [f"{sign} {limit}" for sign, limit in rules if limit is not None]
+    return ", ".join([getattr(info.annotation, "__name__", str(info.annotation)), *limits])
