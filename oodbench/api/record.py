@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +18,17 @@ PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,64})?")
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of (in scores (n,), out scores (m,)), float64; the out-data set is the positive class."""
+    """A function of (in scores (n,), out scores (m,)), float64; the out-data set is the positive class.
+
+    Args:
+        bounds: the least and the greatest value that it can have; any other is refused as damaged.
+    """
 
     name: str
     compute: Callable[[np.ndarray, np.ndarray], float]
     higher_is_better: bool
     summary: str
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,17 @@ import numpy as np
 from oodbench.api import Metric
 from oodbench.plugin.hookspecs import hookimpl
 
+SHARE = (0.0, 1.0)
+
 
 @hookimpl
 def register_metrics() -> list[Metric]:
     return [
-        Metric("auroc", auroc, True, "area under the ROC curve"),
-        Metric("aupr_out", aupr_out, True, "average precision, out-images positive"),
-        Metric("aupr_in", aupr_in, True, "average precision, in-images positive, scores negated"),
-        Metric("fpr95_out", fpr95_out, False, "share of in-images flagged when 95 % of out-images are"),
-        Metric("fpr95_in", fpr95_in, False, "share of out-images accepted when 95 % of in-images are"),
+        Metric("auroc", auroc, True, "area under the ROC curve", SHARE),
+        Metric("aupr_out", aupr_out, True, "average precision, out-images positive", SHARE),
+        Metric("aupr_in", aupr_in, True, "average precision, in-images positive, scores negated", SHARE),
+        Metric("fpr95_out", fpr95_out, False, "share of in-images flagged when 95 % of out-images are", SHARE),
+        Metric("fpr95_in", fpr95_in, False, "share of out-images accepted when 95 % of in-images are", SHARE),
     ]
 
 

@@ -31,7 +31,7 @@ MARKUP = re.compile(r"[\\`*|<>\[\]~]|(?<![^\W_])_|_(?![^\W_])|^#", re.MULTILINE)
 
 def escape(text: str) -> str:
     """Return text from outside so that Markdown shows it as it is: no markup, no HTML, no link, on one line."""
-    line = " ".join(printable(text).split())
+    line = printable(" ".join(text.split()))
     return MARKUP.sub(lambda match: {"<": "&lt;", ">": "&gt;"}.get(match[0], f"\\{match[0]}"), line)
 
 

@@ -14,31 +14,42 @@ from oodbench.errors import ScoreError, reason
 if TYPE_CHECKING:
     from oodbench.store.store import Store
 
+ROUNDING = 1e-9
+
 
 def compute_metrics(
     run_key: str, run: Run, in_scores: Scores, out_scores: Scores, metrics: Iterable[Metric]
-) -> list[Result]:
+) -> tuple[list[Result], list[ScoreError]]:
     """Apply each metric to a run's scores of its in-data's test split and of one out-data set.
 
-    Raises ScoreError where scores are missing, not finite or not one per image, or a metric gives no finite number.
+    Returns the results, and an error for each metric that failed or gave no number within its bounds: it does not stop
+    the others. Raises ScoreError where scores are missing, not finite or not one per image.
     """
     _check(run, in_scores)
     _check(run, out_scores)
-    return [
-        Result(
-            run=run_key,
-            detector=run.detector,
-            in_dataset=run.in_dataset,
-            out_dataset=out_scores.dataset,
-            seed=run.seed,
-            metric=metric.name,
-            value=_value(metric, run, in_scores, out_scores),
-            n_in=len(in_scores.values),
-            n_out=len(out_scores.values),
-            out_images=out_scores.fingerprint,
+    results: list[Result] = []
+    errors: list[ScoreError] = []
+    for metric in metrics:
+        try:
+            value = _value(metric, run, in_scores, out_scores)
+        except ScoreError as error:
+            errors.append(error)
+            continue
+        results.append(
+            Result(
+                run=run_key,
+                detector=run.detector,
+                in_dataset=run.in_dataset,
+                out_dataset=out_scores.dataset,
+                seed=run.seed,
+                metric=metric.name,
+                value=value,
+                n_in=len(in_scores.values),
+                n_out=len(out_scores.values),
+                out_images=out_scores.fingerprint,
+            )
         )
-        for metric in metrics
-    ]
+    return results, errors
 
 
 def update_results(
@@ -46,7 +57,7 @@ def update_results(
 ) -> dict[str, Exception]:
     """Compute every metric from a run's stored scores of these out-data sets, and store the results.
 
-    Returns the out-data sets for which that failed, each with its error.
+    What fails does not stop the rest. Returns the out-data sets for which something failed, each with its error.
     """
     if not out_datasets:
         return {}
@@ -56,9 +67,13 @@ def update_results(
     failed: dict[str, Exception] = {}
     for name in out_datasets:
         try:
-            results += compute_metrics(key, run, in_scores, store.read_scores(key, name), metrics)
+            found, errors = compute_metrics(key, run, in_scores, store.read_scores(key, name), metrics)
         except Exception as error:
             failed[name] = error
+            continue
+        results += found
+        if errors:
+            failed[name] = ScoreError("; ".join(map(str, errors)))
     store.write_results(key, results)
     return failed
 
@@ -78,8 +93,9 @@ def _value(metric: Metric, run: Run, in_scores: Scores, out_scores: Scores) -> f
     where = f"{run.detector} on {out_scores.dataset}: the metric {metric.name}"
     try:
         value = float(metric.compute(in_scores.values, out_scores.values))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ScoreError(f"{where} failed: {reason(error)}") from error
-    if not math.isfinite(value):
-        raise ScoreError(f"{where} gave {value}")
+    low, high = metric.bounds
+    if not math.isfinite(value) or not low - ROUNDING <= value <= high + ROUNDING:
+        raise ScoreError(f"{where} gave {value}, which is no number from {low} to {high}")
     return value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run
+from oodbench.errors import OODBenchError
 from oodbench.plan.tasks import images_hash, new_detector, title_of
 from oodbench.runs.devices import device_name, peak_memory, reset_peak_memory, wait_for
 from oodbench.runs.isolation import isolated
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import torch
@@ -63,8 +67,7 @@ def fit(
     """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
     watched = ResumeAwareCheckpoints(checkpoints)
     context = Context(device, run.seed, run.precision, progress, watched)
-    if "OODBENCH_CHECKPOINT_SECONDS" in os.environ:  # so that a test need not wait for one
-        context.checkpoint_seconds = float(os.environ["OODBENCH_CHECKPOINT_SECONDS"])
+    context.checkpoint_seconds = checkpoint_seconds(context.checkpoint_seconds)
     reset_peak_memory(device)
     start = time.perf_counter()
     with isolated(device, title_of(run)):
@@ -86,6 +89,20 @@ def fit(
         notes=[*notes, *context.notes, *resumed],
     )
     return FitResult(detector, provenance, context.history)
+
+
+def checkpoint_seconds(default: float) -> float:
+    """Return the time between checkpoints: ``OODBENCH_CHECKPOINT_SECONDS`` if it is set, else the default.
+
+    Raises OODBenchError where the variable is no number from 0.
+    """
+    text = os.environ.get("OODBENCH_CHECKPOINT_SECONDS", "")
+    if not text:
+        return default
+    with suppress(ValueError):
+        if math.isfinite(float(text)) and float(text) >= 0:
+            return float(text)
+    raise OODBenchError(f"OODBENCH_CHECKPOINT_SECONDS is {shorten(repr(text))}: give a number of seconds from 0")
 
 
 def software(run: Run, registry: Registry) -> dict[str, str]:

@@ -25,6 +25,7 @@ from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import assign_devices, find_device
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.executors import local
+from oodbench.runs.fitting import checkpoint_seconds
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
 from oodbench.store.store import Store
 
@@ -86,7 +87,7 @@ def execute(
     """Do what ``run`` does, for tasks that are already planned. Only tasks of the split ``test`` have results."""
     device, store = find_device(options.device), Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
-    store.check_writable()
+    checkpoint_seconds(0.0)  # refuses a bad value before anything is run
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
     jobs = min(options.jobs, len(tasks))
     if jobs > 1:

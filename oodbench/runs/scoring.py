@@ -99,6 +99,8 @@ def _check_one_each(got: object, count: int, detector: Detector, images: ImageSe
 
     if not isinstance(got, torch.Tensor):
         raise ScoreError(f"{detector.name} gave a {type(got).__name__} for images of {images.name}, not a tensor (b,)")
+    if got.is_complex():
+        raise ScoreError(f"{detector.name} gave complex scores for images of {images.name}; a score is one real number")
     if got.shape != (count,):
         gave = f"{len(got):,} scores" if got.ndim == 1 else f"scores of shape {tuple(got.shape)}"
         raise ScoreError(f"{detector.name} gave {gave} for {count:,} images of {images.name}")

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Progress, Run
-from oodbench.errors import reason
+from oodbench.errors import OODBenchError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
 from oodbench.runs.evaluation import update_results
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from oodbench.data.loading import Loader
     from oodbench.plugin.registry import Registry
     from oodbench.store.store import Store
+
+
+class UnwritableStore(StoreError):
+    """Nothing can be written to the store, so that no run can go on."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class TaskRunner:
         with self._recording(run, None, outcome):
             splits = {split: self.loader.load(run.in_dataset, split) for split in SPLITS}
             key = run_key(run, splits)
+            if not self.force and self._is_finished(key, task, splits[task.split]):
+                self.progress.message(f"{title}: finished already")
+                outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
+                return outcome
+            self.check_writable()
             with self.store.claim(key, on_wait=self.progress.message):
                 if self.force:
                     self.store.clear(key)
@@ -70,14 +79,45 @@ class TaskRunner:
             outcome.key = key
         return outcome
 
+    def check_writable(self) -> None:
+        """Raise StoreError, and end the command, where nothing can be written: then no failure can be recorded either.
+
+        Only who has something to write needs to: finished runs can be shown from anyone's store.
+        """
+        try:
+            self.store.check_writable()
+        except StoreError as error:
+            raise UnwritableStore(str(error)) from error
+
+    def _is_finished(self, key: str, task: Task, in_images: ImageSet) -> bool:
+        """Whether the store has all that the task asks for. What cannot be read is not finished."""
+        store, split = self.store, task.split
+        if not store.is_fitted(key):
+            return False
+        try:
+            sets = {name: self.loader.load(name, split, in_images.shape) for name in task.out_datasets}
+            is_scored = store.has_scores(key, None, in_images.fingerprint, split) and all(
+                store.has_scores(key, name, images.fingerprint, split) for name, images in sets.items()
+            )
+            return is_scored and (split != "test" or not self._without_results(key, task.out_datasets))
+        except OODBenchError:
+            return False
+
+    def _without_results(self, key: str, out_datasets: Sequence[str]) -> list[str]:
+        """The out-data sets that lack a result of some metric."""
+        results = self.store.read_results([key])
+        done = set(zip(results["out_dataset"], results["metric"], strict=True))
+        return [name for name in out_datasets if not done >= {(name, metric) for metric in self.registry.metrics}]
+
     def _fit(self, run: Run, key: str, splits: Mapping[str, ImageSet], title: str) -> Detector | None:
         """Fit and store the run; None where the store has the fit already."""
         if self.store.is_fitted(key):
             self.progress.message(f"{title}: fitted already")
             return None
-        self.progress.message(f"{title}: fitting to {len(splits['train']):,} images")
         notes = self.loader.notes(run.in_dataset)
         checkpoints = self.store.checkpoints(key)
+        begins = "fitting from its last checkpoint" if self.store.has_checkpoint(key) else "fitting"
+        self.progress.message(f"{title}: {begins} to {len(splits['train']):,} images")
         result = fitting.fit(run, splits, self.registry, self.device, self.progress, checkpoints, notes)
         self.store.write_fit(key, run, result.provenance, result.detector.state(), result.history)
         return result.detector
@@ -94,10 +134,7 @@ class TaskRunner:
         return scored
 
     def _evaluate(self, run: Run, key: str, out_datasets: Sequence[str], outcome: TaskOutcome) -> None:
-        metrics = list(self.registry.metrics.values())
-        results = self.store.read_results([key])
-        done = set(zip(results["out_dataset"], results["metric"], strict=True))
-        missing = [name for name in out_datasets if not done >= {(name, metric.name) for metric in metrics}]
+        missing, metrics = self._without_results(key, out_datasets), list(self.registry.metrics.values())
         for name, error in update_results(self.store, key, missing, metrics).items():
             self._fail(run, name, error, outcome)
 
@@ -106,6 +143,8 @@ class TaskRunner:
         """Record what fails inside, and go on; what succeeds removes an earlier record of its failure."""
         try:
             yield
+        except UnwritableStore:
+            raise
         except Exception as error:
             self._fail(run, out_dataset, error, outcome)
         else:

@@ -37,6 +37,7 @@ from oodbench.runs.evaluation import compute_metrics
 from oodbench.runs.pipeline import ExecutionOptions, execute
 from oodbench.runs.task_runner import Failure
 from oodbench.store.store import Store
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,9 +124,9 @@ def read_grid(texts: Sequence[str], request: RunRequest) -> dict[str, list[str]]
     axes: dict[str, list[str]] = {}
     for text in texts:
         name, _, values = text.partition("=")
-        axis = [value.strip() for value in values.split(",")]
+        axis = [value.strip() for value in _split(values)]
         if not all(axis):
-            raise OODBenchError(f"--grid {text}: write it as name=2,4,8")
+            raise OODBenchError(f"--grid {shorten(text)}: write it as name=2,4,8")
         for detector in request.detectors:
             name = name.strip().removeprefix(f"{detector}.")
         if name in axes:
@@ -134,6 +135,18 @@ def read_grid(texts: Sequence[str], request: RunRequest) -> dict[str, list[str]]
     if not axes:
         raise OODBenchError("name at least one --grid, as in --grid latent_dim=2,4,8")
     return axes
+
+
+def _split(values: str) -> list[str]:
+    """Split at the commas that are not inside brackets: ``[1,2],[3,4]`` are two values."""
+    parts, depth = [""], 0
+    for character in values:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 class _Search:
@@ -185,8 +198,8 @@ class _Search:
             inside = self.store.read_scores(key, None, "validation")
             outside = self.store.read_scores(key, self.val_out.name, "validation")
             if outside.fingerprint == self.val_out.fingerprint:
-                (result,) = compute_metrics(key, run, inside, outside, [self.registry.metric(METRIC)])
-                return result.value
+                results, _ = compute_metrics(key, run, inside, outside, [self.registry.metric(METRIC)])
+                return results[0].value if results else None
         return None
 
     def test_tasks(self, chosen: Point) -> list[Task]:

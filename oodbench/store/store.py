@@ -22,7 +22,6 @@ checked (see ``records``).
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,13 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Provenance, Result, Run, Scores, file_name
 from oodbench.errors import StoreError
-from oodbench.store import records, schema
+from oodbench.store import parquet, records, schema
 from oodbench.store.checkpoints import StoreCheckpoints
 from oodbench.store.files import DELETE, Files
 
 if TYPE_CHECKING:
     import pandas
-    import pyarrow
     import torch
 
 FAILURES = "failures"
@@ -96,7 +94,7 @@ class Store:
         from safetensors.torch import save
 
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-        parts = {WEIGHTS: save(plain), HISTORY: _parquet(_history_table(history))}
+        parts = {WEIGHTS: save(plain), HISTORY: parquet.to_bytes(parquet.history_table(history))}
         for name, data in parts.items():
             self.files.write(f"{key}/{name}", data)
         for stale in ("results.parquet", "scores"):
@@ -126,7 +124,7 @@ class Store:
 
     def read_history(self, key: str) -> pandas.DataFrame:
         """Return one row per epoch, as the detector wrote them; a value that an epoch lacks is NaN."""
-        history: pandas.DataFrame = self._read_part(key, HISTORY, lambda data: _table(data).to_pandas())
+        history: pandas.DataFrame = self._read_part(key, HISTORY, lambda data: parquet.read_table(data).to_pandas())
         return history
 
     def _read_part(self, key: str, name: str, parse: Callable[[bytes], Any]) -> Any:
@@ -143,6 +141,10 @@ class Store:
     def checkpoints(self, key: str) -> StoreCheckpoints:
         """Return where the state of the run's fit is kept while it is under way."""
         return StoreCheckpoints(self.files, f"{key}/checkpoint.pt")
+
+    def has_checkpoint(self, key: str) -> bool:
+        """Whether an unfinished fit of the run can go on."""
+        return self.files.exists(f"{key}/checkpoint.pt")
 
     def clear(self, key: str) -> None:
         """Remove all of a run but its lock; what makes it count as finished goes first. For ``--force``."""
@@ -164,7 +166,7 @@ class Store:
         arrays = {column: getattr(scores, field) for column, field in schema.SCORE_ARRAYS.items()}
         facts = json.dumps({name: getattr(scores, name) for name in schema.SCORE_SCALARS})
         table = pyarrow.table(arrays, schema=schema.scores_schema())
-        self.files.write(path, _parquet(table.replace_schema_metadata({schema.SCORE_METADATA: facts})))
+        self.files.write(path, parquet.to_bytes(table.replace_schema_metadata({schema.SCORE_METADATA: facts})))
 
     def read_scores(self, key: str, dataset: str | None, split: str = "test") -> Scores:
         """Return the scores of an out-data set; of the in-data where ``dataset`` is None.
@@ -174,7 +176,7 @@ class Store:
         run, provenance, parts = self._read_record(key)
         path = self._scores_path(key, dataset, split)
         remedy = f"{DELETE}`oodbench run` or `tune` scores these images again"
-        scores = self.files.read(path, _scores, remedy)
+        scores = self.files.read(path, parquet.parse_scores, remedy)
         expected = (run.in_dataset if dataset is None else dataset, split)
         count = provenance.images.get(split) if dataset is None else None
         fault = ""
@@ -196,12 +198,11 @@ class Store:
     def out_datasets(self, key: str) -> list[str]:
         """Return the out-data sets whose test splits have scores, sorted."""
         names = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
-        found = {
-            name: self.files.read(f"{key}/scores/{name}", _scores).dataset for name in names if name != "in.parquet"
-        }
-        for name, dataset in found.items():
-            if f"{file_name(dataset)}.parquet" != name:
-                raise StoreError(f"{self.files.where(f'{key}/scores/{name}')} has the scores of {dataset}; delete it")
+        paths = [f"{key}/scores/{name}" for name in names if name != "in.parquet"]
+        found = {path: self.files.read(path, parquet.parse_scores).dataset for path in paths}
+        for path, dataset in found.items():
+            if self._scores_path(key, dataset, "test") != path:
+                raise StoreError(f"{self.files.where(path)} has the scores of {dataset}; delete it")
         return sorted(found.values())
 
     def write_results(self, key: str, results: Iterable[Result]) -> None:
@@ -252,14 +253,14 @@ class Store:
             return []
         remedy = f"{DELETE}`oodbench evaluate` makes it again"
         return self.files.read(
-            path, lambda data: [records.parse_result(row, key) for row in _table(data).to_pylist()], remedy
+            path, lambda data: [records.parse_result(row, key) for row in parquet.read_table(data).to_pylist()], remedy
         )
 
     def _write_results(self, key: str, results: Sequence[Result]) -> None:
         import pyarrow
 
         table = pyarrow.Table.from_pylist([vars(result) for result in results], schema.results_schema())
-        self.files.write(f"{key}/results.parquet", _parquet(table))
+        self.files.write(f"{key}/results.parquet", parquet.to_bytes(table))
 
     # --------------------------------------------------------------------- failures and tunings
 
@@ -295,40 +296,3 @@ def _failure_path(run: Run, out_dataset: str | None) -> str:
     """Without the data's fingerprint: what failed may be the data."""
     parts = [run.key(fingerprint=""), *([file_name(out_dataset)] if out_dataset else [])]
     return f"{FAILURES}/{'.'.join(parts)}.json"
-
-
-def _scores(data: bytes) -> Scores:
-    table = _table(data).cast(schema.scores_schema())
-    if any(column.null_count for column in table.columns):
-        raise ValueError("it lacks values")
-    columns = {name: table[name].to_numpy() for name in schema.SCORE_ARRAYS}
-    return records.parse_scores(_table(data).schema.metadata[schema.SCORE_METADATA], columns)
-
-
-def _history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
-    """One row per epoch. A column that mixes numbers with texts becomes texts: a curve is no reason to lose a fit."""
-    import pandas
-    import pyarrow
-
-    frame = pandas.DataFrame(list(history))
-    try:
-        return pyarrow.Table.from_pandas(frame, preserve_index=False)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-        for name in frame:
-            if not pandas.api.types.is_numeric_dtype(frame[name]):
-                frame[name] = frame[name].map(str)
-        return pyarrow.Table.from_pandas(frame, preserve_index=False)
-
-
-def _parquet(table: pyarrow.Table) -> bytes:
-    from pyarrow import parquet
-
-    sink = io.BytesIO()
-    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue()
-
-
-def _table(data: bytes) -> pyarrow.Table:
-    from pyarrow import BufferReader, parquet
-
-    return parquet.ParquetFile(BufferReader(data), page_checksum_verification=True).read()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,15 +21,16 @@ def scores(dataset, values, images=None):
 
 
 def test_one_result_a_metric_with_all_that_identifies_it():
-    results = compute_metrics(
+    results, errors = compute_metrics(
         "ae-1", RUN, scores("mnist:0-8", [0, 1, 2]), scores("mnist:9", [1.5, 5]), register_metrics()
     )
+    assert errors == []
     assert [result.metric for result in results] == ["auroc", "aupr_out", "aupr_in", "fpr95_out", "fpr95_in"]
     assert results[0] == Result("ae-1", "ae", "mnist:0-8", "mnist:9", 3, "auroc", 5 / 6, 3, 2, "f" * 16)
 
 
 def test_an_auroc_below_one_half_stays_below_one_half():
-    (result,) = compute_metrics("k", RUN, scores("a", [5, 6]), scores("b", [1, 2]), register_metrics()[:1])
+    (result,), _ = compute_metrics("k", RUN, scores("a", [5, 6]), scores("b", [1, 2]), register_metrics()[:1])
     assert result.value == 0
 
 
@@ -52,7 +55,19 @@ def test_other_than_one_score_an_image_is_refused(bad):
         compute_metrics("k", RUN, scores("mnist", [0]), bad, register_metrics())
 
 
-def test_a_metric_that_gives_nan_is_named():
-    broken = Metric("broken", lambda in_scores, out_scores: float("nan"), True, "")
-    with pytest.raises(ScoreError, match="metric broken gave nan"):
-        compute_metrics("k", RUN, scores("a", [0]), scores("b", [1]), [broken])
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda in_scores, out_scores: float("nan"), "the metric broken gave nan"),
+        (lambda in_scores, out_scores: 7.0, "the metric broken gave 7.0, which is no number from 0.0 to 1.0"),
+        (lambda in_scores, out_scores: 1 / 0, "the metric broken failed: ZeroDivisionError"),
+        (lambda in_scores, out_scores: sys.exit(3), "the metric broken failed: SystemExit"),
+    ],
+)
+def test_a_metric_that_fails_is_named_and_the_others_stay(compute, message):
+    broken = Metric("broken", compute, True, "", bounds=(0.0, 1.0))
+    metrics = [*register_metrics()[:1], broken, *register_metrics()[1:]]
+    results, errors = compute_metrics("k", RUN, scores("a", [0]), scores("b", [1]), metrics)
+    assert [result.metric for result in results] == ["auroc", "aupr_out", "aupr_in", "fpr95_out", "fpr95_in"]
+    (error,) = errors
+    assert f"ae on b: {message}" in str(error)

@@ -184,7 +184,7 @@ def test_progress_hears_of_every_run(execute):
     assert heard.texts == [
         "[1/2] mean-distance on bars:0, seed 0: fitting to 20 images",
         "[2/2] mean-distance on bars:0, seed 1: fitting to 20 images",
-        "[1/1] mean-distance on bars:0, seed 1: fitted already",
+        "[1/1] mean-distance on bars:0, seed 1: finished already",
     ]
 
 
@@ -215,7 +215,7 @@ def test_two_processes_on_one_store_fit_each_run_once(toys, store):
     assert [process.returncode for process in processes] == [0, 0]
     assert ends[0][0] == ends[1][0]
     assert sum(stderr.count("fitting to") for _, stderr in ends) == 3
-    assert sum(stderr.count("fitted already") for _, stderr in ends) == 3
+    assert sum(stderr.count(f"{done} already") for _, stderr in ends for done in ("fitted", "finished")) == 3
 
 
 @pytest.mark.parametrize("out_datasets", [(), ("white",)])

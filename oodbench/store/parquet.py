@@ -1,0 +1,57 @@
+"""Tables ↔ Parquet files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oodbench.api import Scores
+from oodbench.store import records, schema
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def parse_scores(data: bytes) -> Scores:
+    """Return the scores in a file's bytes. Raises ValueError where something about them cannot be."""
+    read = read_table(data)
+    table = read.cast(schema.scores_schema())
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it lacks values")
+    columns = {name: table[name].to_numpy() for name in schema.SCORE_ARRAYS}
+    return records.parse_scores(read.schema.metadata[schema.SCORE_METADATA], columns)
+
+
+def history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
+    """Return a training curve, one row per epoch.
+
+    A column that mixes numbers with texts becomes texts: a curve is no reason to lose a fit.
+    """
+    import pandas
+    import pyarrow
+
+    frame = pandas.DataFrame(list(history))
+    try:
+        return pyarrow.Table.from_pandas(frame, preserve_index=False)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+        for name in frame:
+            if not pandas.api.types.is_numeric_dtype(frame[name]):
+                frame[name] = frame[name].map(str)
+        return pyarrow.Table.from_pandas(frame, preserve_index=False)
+
+
+def to_bytes(table: pyarrow.Table) -> bytes:
+    """Return a table as a Parquet file, compressed, each page with a checksum."""
+    from pyarrow import parquet
+
+    sink = io.BytesIO()
+    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def read_table(data: bytes) -> pyarrow.Table:
+    """Return the table in a Parquet file's bytes; pyarrow raises where a page's checksum is wrong."""
+    from pyarrow import BufferReader, parquet
+
+    return parquet.ParquetFile(BufferReader(data), page_checksum_verification=True).read()
