@@ -92,7 +92,7 @@ def test_files_that_are_missing_are_said(tmp_path, monkeypatch):
         (["working", "--set", "latent_dim"], "write it as name=value"),
         (["working", "--shape", "28x28"], "write channels, height and width as in 1x28x28"),
         (["auroc", "--shape", "1x28x28"], "--shape and --set are for detectors"),
-        (["folder"], "folder has images with a path alone, as in folder:PATH; there is nothing to check"),
+        (["folder"], "folder has images only with a path, as in folder:PATH; there is nothing to check"),
     ],
 )
 def test_bad_words_are_refused_in_one_line(words, message):

@@ -1,0 +1,85 @@
+"""From a name to its checks and the cases to run them on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oodbench.api import Detector, Shape, shape_text
+from oodbench.errors import OODBenchError, UnknownName
+from oodbench.folders import data_folder
+from oodbench.plan.settings import values_by_detector
+from oodbench.plugin.registry import Registry
+from oodbench.testing.case import DetectorCase
+from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
+from oodbench.testing.detectors import DETECTOR_CHECKS
+from oodbench.testing.metrics import METRIC_CHECKS, MetricCase
+
+GREY_AND_COLOUR = ((1, 28, 28), (3, 32, 32))
+
+Check = Callable[[Any], None]
+Cases = Mapping[str, Any]
+"""Shape as text → the case; a data set or metric has one case, under the empty text."""
+
+
+class SelectionError(OODBenchError):
+    """An option that does not fit what is checked, or a shape that cannot be read."""
+
+
+def find_checks(
+    name: str,
+    registry: Registry,
+    shapes: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    data_dir: Path | None = None,
+) -> tuple[Sequence[Check], Cases]:
+    """Return the checks for the detector, data set or metric of this name, and the cases to run them on.
+
+    Args:
+        shapes: shapes to check a detector with, as in ``1x28x28``; by default all it takes, else grey and colour.
+        sets: parameters of a detector as ``name=value``.
+        data_dir: folder of the data sets' files; None for the user's data folder.
+
+    Raises OODBenchError if the name, a shape or a parameter is invalid.
+    """
+    if name in registry.detectors:
+        return DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
+    if shapes or sets:
+        raise SelectionError("--shape and --set are for detectors")
+    if name in registry.datasets and registry.datasets[name].from_path:
+        raise SelectionError(f"{name} has images only with a path, as in {name}:PATH; there is nothing to check")
+    if name in registry.datasets:
+        return DATASET_CHECKS, {"": DatasetCase(registry.datasets[name], data_dir or data_folder())}
+    if name in registry.metrics:
+        return METRIC_CHECKS, {"": MetricCase(registry.metrics[name])}
+    known = [*registry.detectors, *registry.datasets, *registry.metrics]
+    raise UnknownName("detector, data set or metric", name, known)
+
+
+def choose_checks(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
+    """Return the checks of these names, in their own order; all if there are no names. Raises UnknownName."""
+    by_name = {check.__name__: check for check in checks}
+    for name in names:
+        if name not in by_name:
+            raise UnknownName("check", name, by_name)
+    return [check for name, check in by_name.items() if name in names or not names]
+
+
+def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequence[str], sets: Sequence[str]) -> Cases:
+    values = values_by_detector(sets, {detector.name: detector}, registry)[detector.name]
+    cases = {}
+    for shape in [parse_shape(text) for text in shapes] or detector.shapes or GREY_AND_COLOUR:
+        case = DetectorCase(detector, shape, values)
+        case.params()  # an invalid shape or value is an error of the request, not a failed check
+        cases[shape_text(shape)] = case
+    return cases
+
+
+def parse_shape(text: str) -> Shape:
+    """``1x28x28`` → ``(1, 28, 28)``. Raises SelectionError."""
+    if not re.fullmatch(r"[1-9]\d*([x×][1-9]\d*){2}", text):
+        raise SelectionError(f"--shape {text}: write channels, height and width as in 1x28x28")
+    channels, height, width = map(int, re.split("[x×]", text))
+    return channels, height, width
