@@ -22,7 +22,7 @@ def test_plain_names_stay_as_they_are(text):
         ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"),
         ("[click](javascript:alert(1))", "\\[click\\](javascript:alert(1))"),
         ("[^1]: not a footnote", "\\[^1\\]: not a footnote"),
-        ("two\nlines | and\r\n# a heading", "two lines \\\\| and # a heading"),
+        ("two\nlines | and\r\n# a heading", "two lines \\| and # a heading"),
         ("# a heading", "\\# a heading"),
         ("**bold** and `code`", "\\*\\*bold\\*\\* and \\`code\\`"),
         ("_emphasis_", "\\_emphasis\\_"),

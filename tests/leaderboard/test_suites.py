@@ -123,7 +123,7 @@ def test_published_results_stay_a_record_when_a_preset_changes(stored):
 def test_the_saved_results_do_not_depend_on_the_store_s_order(stored, monkeypatch):
     oodbench("leaderboard", "suite", "--save", "one.parquet")
     read = Store.read_results
-    monkeypatch.setattr(Store, "read_results", lambda self: read(self).iloc[::-1])
+    monkeypatch.setattr(Store, "read_results", lambda self, **how: read(self, **how).iloc[::-1])
     oodbench("leaderboard", "suite", "--save", "other.parquet")
     assert (stored / "one.parquet").read_bytes() == (stored / "other.parquet").read_bytes()
 
