@@ -1,4 +1,9 @@
-"""The command line: one file a command, imported only when that command is asked for, so that ``--help`` is quick."""
+"""The command line: one file per command, imported only when that command is run, so that ``--help`` is quick.
+
+A command parses its options, calls one function of another wing, and prints what it returns, as a table or as JSON.
+Here belong options, messages, tables for the terminal, progress bars and shell completion. What a notebook would want
+too does not belong here: it is a function of the wing it is about. Nothing imports this wing but ``__main__``.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +30,13 @@ COMMANDS = {
     "leaderboard": "Print the results of a store as ranked tables in Markdown.",
     "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
 }
-"""Command → help. Each is the object ``command`` of the module of that name in this folder."""
+"""Command → help. Each command is the object ``command`` of the module of its name in this folder."""
 
 INTERRUPTED = 130
 
 
 class Commands(click.Group):
-    """Looks commands up by name, and turns every exception into one line."""
+    """The command group: imports a command when it is run, and turns every exception into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         # Not list(): that name is the module of `oodbench list` as soon as it is imported.
@@ -89,22 +94,23 @@ def main() -> None:
 
 
 def find_plugins() -> Registry:
-    """The registry; what could not be loaded is named on stderr, and the rest works."""
-    from oodbench.plugin import catalogue
+    """Return the registry and save its catalogue; plugins that could not be loaded are named on stderr."""
+    from oodbench.plugin import catalogue_cache
     from oodbench.plugin.registry import HOOKS
 
-    stamp = catalogue.cache_key()
+    key = catalogue_cache.cache_key()
     registry = _load(HOOKS)
-    catalogue.save(registry, stamp)
+    catalogue_cache.save(registry, key)
     return registry
 
 
 def commands_of_plugins() -> dict[str, str]:
-    """Command → help. Where the cache does not know, plugins are asked for these alone: the rest is slow to load."""
-    from oodbench.plugin.catalogue import describe, load
+    """Return command → help. If no catalogue is saved, only the hook for commands is called: the others are slow."""
+    from oodbench.plugin.catalogue import describe
+    from oodbench.plugin.catalogue_cache import load
 
-    kept = load()
-    rows = (describe(_load(["register_commands"])) if kept is None else kept)["commands"]
+    saved = load()
+    rows = (describe(_load(["register_commands"])) if saved is None else saved)["commands"]
     return {row["name"]: row["summary"] for row in rows}
 
 
@@ -119,7 +125,7 @@ def _load(hooks: Iterable[str]) -> Registry:
 
 
 def _refuse_core_names(registry: Registry) -> None:
-    """No plugin replaces what `oodbench run` and the like do."""
+    """Remove a plugin's command that has the name of a core command, and report the plugin."""
     for name in registry.commands.keys() & COMMANDS.keys():
         del registry.commands[name]
         plugin = registry.plugin_of.pop(("command", name))

@@ -1,4 +1,4 @@
-"""What a shell may complete. All of it is from the catalogue that any command leaves: nothing is loaded for a key."""
+"""Shell completion of names, from the saved catalogue alone: no plugin is loaded while a user types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def detectors(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def in_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Those that something can be fitted to."""
+    """Data sets with a train split, so that a detector can be fitted to them."""
     return _items([row for row in _rows("datasets") if row["train"]], incomplete)
 
 
@@ -31,7 +31,7 @@ def anything(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 def presets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Of the detectors named so far on the line; of all if none is."""
+    """Presets of the detectors named so far on the command line; of all detectors if none is."""
     chosen = ctx.params.get("detectors") or ()
     rows = [row for row in _rows("detectors") if row["name"] in chosen or not chosen]
     names = dict.fromkeys(name for row in rows for name in row["presets"].split(", "))
@@ -43,11 +43,11 @@ def precisions(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
-    """None where no command has left a catalogue since the plugins changed."""
-    from oodbench.plugin.catalogue import load
+    """Return the saved rows; an empty list if no catalogue was saved since the plugins changed."""
+    from oodbench.plugin.catalogue_cache import load
 
-    kept = load()
-    return [] if kept is None else kept[kind]
+    saved = load()
+    return [] if saved is None else saved[kind]
 
 
 def _items(rows: list[dict[str, Any]], incomplete: str) -> list[CompletionItem]:

@@ -6,7 +6,7 @@ import click
 
 from oodbench.cli import find_plugins
 from oodbench.cli.options import json_option, print_json, print_table
-from oodbench.plugin.catalogue import catalogue
+from oodbench.plugin.catalogue_cache import current_catalogue
 
 
 @click.command("list")
@@ -14,7 +14,7 @@ from oodbench.plugin.catalogue import catalogue
 @json_option
 def command(kind: str, as_json: bool) -> None:
     """List detectors, data sets, metrics or plugins."""
-    rows = catalogue(find_plugins)[kind]
+    rows = current_catalogue(find_plugins)[kind]
     if as_json:
         print_json(rows)
     else:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from oodbench.plugin import catalogue
+from oodbench.plugin import catalogue_cache
+from oodbench.plugin.catalogue import Catalogue, describe
 from oodbench.plugin.registry import load_registry
 
 METRIC = """
@@ -26,11 +27,11 @@ def source(name: str, summary: str = "always 0") -> str:
     return METRIC.replace("NAME", name).replace("SUMMARY", summary)
 
 
-def keep() -> catalogue.Catalogue:
-    stamp = catalogue.cache_key()
+def keep() -> Catalogue:
+    key = catalogue_cache.cache_key()
     registry = load_registry()
-    catalogue.save(registry, stamp)
-    return catalogue.describe(registry)
+    catalogue_cache.save(registry, key)
+    return describe(registry)
 
 
 def not_needed():
@@ -45,8 +46,8 @@ def zero(install) -> Path:
 
 def test_what_is_kept_is_what_is_offered(zero, toys):
     offered = keep()
-    assert catalogue.load() == offered
-    assert catalogue.catalogue(not_needed) == offered
+    assert catalogue_cache.load() == offered
+    assert catalogue_cache.current_catalogue(not_needed) == offered
     assert [row["name"] for row in offered["detectors"]] == ["broken", "mean-distance"]
     assert [row for row in offered["metrics"] if row["plugin"] == "zero"] == [
         {"name": "zero", "better": "higher", "plugin": "zero", "version": "1.0", "summary": "always 0"}
@@ -54,20 +55,20 @@ def test_what_is_kept_is_what_is_offered(zero, toys):
 
 
 def test_where_nothing_is_kept_the_plugins_are_asked(zero):
-    assert catalogue.load() is None
-    assert "zero" in [row["name"] for row in catalogue.catalogue(load_registry)["metrics"]]
+    assert catalogue_cache.load() is None
+    assert "zero" in [row["name"] for row in catalogue_cache.current_catalogue(load_registry)["metrics"]]
 
 
 def test_a_plugin_whose_source_changes_is_asked_again(zero):
     keep()
     zero.write_text(source("zero", "always nought"))
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
 
 
 def test_so_is_one_of_the_same_size_that_was_touched(zero):
     keep()
     os.utime(zero, ns=(1, 1))
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
 
 
 def test_any_file_of_a_package_counts(install):
@@ -76,12 +77,12 @@ def test_any_file_of_a_package_counts(install):
     (site / "pack" / "__init__.py").write_text(source("packed"))
     (site / "pack" / "deep" / "presets.toml").write_text("a = 1")
     keep()
-    assert catalogue.load() is not None
+    assert catalogue_cache.load() is not None
     (site / "pack" / "__pycache__").mkdir(exist_ok=True)
     (site / "pack" / "__pycache__" / "other.pyc").write_text("")
-    assert catalogue.load() is not None
+    assert catalogue_cache.load() is not None
     (site / "pack" / "deep" / "presets.toml").write_text("a = 12")
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
     sys.modules.pop("pack", None)
 
 
@@ -90,33 +91,33 @@ def test_another_version_or_a_new_plugin_is_seen(zero, install):
     (info,) = zero.parent.glob("*.dist-info")
     metadata = (info / "METADATA").read_text()
     (info / "METADATA").write_text(metadata.replace("1.0", "1.1"))
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
     (info / "METADATA").write_text(metadata)
-    assert catalogue.load() is not None
+    assert catalogue_cache.load() is not None
     install("one", "one_module", source("one"))
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
 
 
 def test_each_choice_of_plugins_has_its_own(zero, install, monkeypatch):
     install("one", "one_module", source("one"))
     both = keep()
     monkeypatch.setenv("OODBENCH_PLUGINS", "zero")
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
     assert keep() != both
     monkeypatch.setenv("OODBENCH_PLUGINS", "zero,one")
-    assert catalogue.load() == both
+    assert catalogue_cache.load() == both
 
 
 def test_a_change_of_the_core_is_seen(zero, monkeypatch):
     keep()
-    monkeypatch.setattr(catalogue, "_files_of", lambda package: [("oodbench/api.py", 1, 1)])
-    assert catalogue.load() is None
+    monkeypatch.setattr(catalogue_cache, "_files_of", lambda package: [("oodbench/api.py", 1, 1)])
+    assert catalogue_cache.load() is None
 
 
 def test_a_failure_is_never_kept(zero, install):
     install("sick", "sick_module", "import nothing_of_this_name")
     keep()
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
 
 
 @pytest.mark.parametrize(
@@ -132,22 +133,22 @@ def test_a_damaged_one_is_made_again(zero, damage):
     offered = keep()
     (path,) = Path(os.environ["OODBENCH_CACHE"], "plugins").iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
     keep()
-    assert catalogue.load() == offered
+    assert catalogue_cache.load() == offered
 
 
 def test_a_cache_that_cannot_be_written_is_no_matter(zero, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OODBENCH_CACHE", str(tmp_path / "file"))
     keep()
-    assert catalogue.load() is None
+    assert catalogue_cache.load() is None
 
 
 def test_what_cannot_be_described_stops_nothing(toys, monkeypatch):
     monkeypatch.setattr(toys.MeanDistance, "presets", None)
-    catalogue.save(load_registry(), catalogue.cache_key())
-    assert catalogue.load() is None
+    catalogue_cache.save(load_registry(), catalogue_cache.cache_key())
+    assert catalogue_cache.load() is None
 
 
 # --------------------------------------------------------------------------- with nothing heavy loaded

@@ -1,0 +1,103 @@
+"""The catalogue saved in the cache folder: names are then listed and completed without loading a plugin."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oodbench.atomic import write_atomically
+from oodbench.folders import cache_folder
+from oodbench.plugin.catalogue import Catalogue, describe
+
+if TYPE_CHECKING:
+    from oodbench.plugin.registry import Registry
+
+
+def current_catalogue(load_registry: Callable[[], Registry]) -> Catalogue:
+    """Return the saved catalogue if it is current, else describe the registry that ``load_registry`` returns."""
+    saved = load()
+    return describe(load_registry()) if saved is None else saved
+
+
+def load() -> Catalogue | None:
+    """Return the saved catalogue; None if there is none, it is damaged, or a plugin or the core has changed since."""
+    try:
+        check, _, body = _path().read_text(encoding="utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return json.loads(body) if check == _check(cache_key(), body) else None
+
+
+def save(registry: Registry, key: str) -> None:
+    """Save the catalogue of the registry. Nothing is saved if a plugin failed, so that the failure is reported again.
+
+    Never raises: an error only means that the plugins are loaded next time.
+
+    Args:
+        key: what ``cache_key`` returned before the plugins were loaded.
+    """
+    with suppress(Exception):
+        if not registry.failures:
+            body = json.dumps(describe(registry), default=str)
+            _write(_path(), f"{_check(key, body)}\n{body}".encode())
+
+
+def _write(path: Path, text: bytes) -> None:
+    if path.exists() and path.read_bytes() == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(text))
+
+
+def cache_key() -> str:
+    """Return a text that changes with the version, the entry point or any file of a plugin or of the core."""
+    from importlib import metadata
+
+    chosen = os.environ.get("OODBENCH_PLUGINS")
+    names = None if chosen is None else {name.strip() for name in chosen.split(",")}
+    entries = [entry for entry in metadata.entry_points(group="oodbench") if names is None or entry.name in names]
+    facts = [(entry.name, entry.value, entry.dist.version if entry.dist else "") for entry in entries]
+    packages = sorted({"oodbench", *(entry.value.partition(":")[0].partition(".")[0] for entry in entries)})
+    files = [file for package in packages for file in _files_of(package)]
+    return json.dumps([metadata.version("oodbench"), sys.version, chosen, sorted(facts), files])
+
+
+def _files_of(package: str) -> list[tuple[str, int, int]]:
+    """Return path, size and modification time of each file of a package or single module, without importing it."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return []
+    folders = spec.submodule_search_locations
+    paths = [path for folder in folders for path in _walk(folder)] if folders else [str(spec.origin)]
+    files = []
+    for path in sorted(paths):
+        with suppress(OSError):
+            status = os.stat(path)
+            files.append((path, status.st_size, status.st_mtime_ns))
+    return files
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield from (os.path.join(root, name) for name in names)
+
+
+def _path() -> Path:
+    """Return the file for this Python environment and this value of OODBENCH_PLUGINS."""
+    which = json.dumps([sys.prefix, os.environ.get("OODBENCH_PLUGINS")])
+    return cache_folder() / "plugins" / f"{hashlib.sha256(which.encode()).hexdigest()[:12]}.json"
+
+
+def _check(key: str, body: str) -> str:
+    return hashlib.sha256(f"{key}\n{body}".encode()).hexdigest()
