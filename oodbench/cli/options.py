@@ -1,4 +1,4 @@
-"""Options that several commands share, and how records are printed."""
+"""Options that several commands share, what their values become, and how results are printed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ VARIANT_OPTIONS = (
         help="Out-of-distribution data set; repeats.",
         shell_complete=completion.datasets,
     ),
-    click.option("--seed", "seeds", multiple=True, type=click.IntRange(0), help="A seed; repeats.  [default: 0]"),
-    click.option("--seeds", "count", type=click.IntRange(1), help="3 means the seeds 0, 1 and 2."),
+    click.option(
+        "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Seed of a run; repeats.  [default: 0]"
+    ),
+    click.option("--seeds", "count", type=click.IntRange(1), help="Number of seeds: 3 means the seeds 0, 1 and 2."),
     click.option(
         "--preset",
         default="",
-        help="quick, paper, or another of the detector's.  [default: paper]",
+        help="Named set of parameters: quick, paper, or another that the detector has.  [default: paper]",
         shell_complete=completion.presets,
     ),
     click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter: latent_dim=32; repeats."),
@@ -42,7 +44,7 @@ VARIANT_OPTIONS = (
         "--precision",
         default="",
         metavar="float32|bfloat16",
-        help="Of products.  [default: float32]",
+        help="Precision of matrix products and convolutions.  [default: float32]",
         shell_complete=completion.precisions,
     ),
 )
@@ -65,7 +67,7 @@ REQUEST_OPTIONS = (
     *VARIANT_OPTIONS,
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Where to compute."
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Device that computes."
 )
 store_option = click.option(
     "--store",
@@ -73,7 +75,7 @@ store_option = click.option(
     envvar="OODBENCH_STORE",
     show_default=True,
     show_envvar=True,
-    help="Folder or address of what was run.",
+    help="Folder or fsspec address of the store, which keeps what was run.",
 )
 data_option = click.option(
     "--data-dir",
@@ -89,7 +91,7 @@ jobs_option = click.option(
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Runs at once, each in a process with its share of the cores or GPUs.",
+    help="Number of runs at once, each in its own process with a share of the cores or GPUs.",
 )
 EXECUTION_OPTIONS = (
     device_option,
@@ -106,17 +108,17 @@ metric_option = click.option(
 
 
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The words that name runs, as options; ``requests_from_options`` takes up their values."""
+    """Add the argument and options that say what to run; ``requests_from_options`` reads their values."""
     return _with(REQUEST_OPTIONS, command)
 
 
 def variant_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same without suite, detector and in-data set."""
+    """Add the options of ``request_options`` without suite, detector and in-data set."""
     return _with(VARIANT_OPTIONS, command)
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say where and how to run; the command gets them as ``options``, an ExecutionOptions."""
+    """Add the options that say where and how to run; the command gets them as ``options``, an ExecutionOptions."""
 
     @wraps(command)
     def with_options(**given: Any) -> None:
@@ -135,33 +137,37 @@ def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) ->
 
 
 def requests_from_options(
-    suite: Path | None, seeds: tuple[int, ...], count: int | None, **said: str | tuple[str, ...]
+    suite: Path | None, seeds: tuple[int, ...], count: int | None, **given: str | tuple[str, ...]
 ) -> list[RunRequest]:
-    """The words of the options; over those of the suite file, if there is one."""
+    """Return the requests of the suite file, overridden by the options; without a suite, that of the options alone."""
     from oodbench.plan.requests import RunRequest
     from oodbench.plan.suite_files import read_suite
 
     if count and seeds:
-        raise click.UsageError("say --seed or --seeds, not both")
-    words = RunRequest(seeds=seeds or tuple(range(count or 0)), **said)  # type: ignore[arg-type]
-    return [read.overridden_by(words) for read in read_suite(suite)] if suite else [words]
+        raise click.UsageError("give --seed or --seeds, not both")
+    request = RunRequest(seeds=seeds or tuple(range(count or 0)), **given)  # type: ignore[arg-type]
+    return [read.overridden_by(request) for read in read_suite(suite)] if suite else [request]
 
 
 @contextmanager
 def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
-    """The progress of what is run inside. Ctrl-C there ends the command, and says how to go on."""
+    """Show progress while the block runs. Ctrl-C in it ends the command with a message on how to resume.
+
+    Args:
+        shorter: options that would make a long fit shorter, for the message about it.
+    """
     from oodbench.cli.progress import RichProgress
 
     try:
         with RichProgress(shorter, quiet) as progress:
             yield progress
     except KeyboardInterrupt:
-        click.echo("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
+        click.echo("\nInterrupted. The same command resumes from the last checkpoint.", err=True)
         click.get_current_context().exit(INTERRUPTED)
 
 
 def chosen_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:
-    """The metrics of these names; all if there are none."""
+    """Return the metrics of these names; all metrics if there are no names."""
     return [registry.metric(name) for name in names] or list(registry.metrics.values())
 
 
@@ -176,7 +182,7 @@ def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def end(failures: Sequence[Failure]) -> None:
-    """Say what failed, on stderr, and end the command: with 1 if anything did."""
+    """Print the failures on stderr and end the command, with exit code 1 if there are any."""
     for failure in failures:
         where = " → ".join(filter(None, [failure.run, failure.out_dataset]))
         click.echo(f"Failed: {where}: {failure.error}", err=True)
@@ -184,6 +190,6 @@ def end(failures: Sequence[Failure]) -> None:
 
 
 def records(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table, exact to the last digit; NaN as null."""
+    """Return the rows of a table for JSON, with full precision; NaN becomes None."""
     rows = results.astype(object).where(results.notna(), None).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]

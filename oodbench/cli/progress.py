@@ -1,4 +1,4 @@
-"""How far a fit is, on stderr: bars in a terminal, elsewhere a line now and then."""
+"""Progress of fits and scorings on stderr: bars in a terminal, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from oodbench.api import Progress
 LONG_SECONDS = 30 * 60
 LINE_SECONDS = 30
 SHOWN_VALUES = 3
-"""The first of the values: the loss and the energies; the others are in the history."""
-SHOWN_OF_SEVERAL = 3
-"""ETA, epoch and the first of the values, of one of several runs at once."""
-SURE_ADVANCES = 3
-SURE_SECONDS = 5
+"""Number of values that are shown: the loss and the energies come first; all are in the history."""
+SHOWN_IN_PARALLEL = 3
+"""Number of details per run when several run at once: ETA, epoch and the first value."""
+RELIABLE_ADVANCES = 3
+RELIABLE_SECONDS = 5
+"""An estimate is reliable after as many reports of progress and as many seconds."""
 
 
 class Estimate:
-    """Seconds to the end of a whole fit, from what its phases cost and how fast it has gone so far."""
+    """Estimates the seconds to the end of a fit, from the relative cost of its phases and its speed so far."""
 
     def __init__(self, phases: Mapping[str, float], now: float):
         self.phases = dict(phases)
@@ -43,7 +44,7 @@ class Estimate:
             self.first = now, self._done()
 
     def remaining(self, now: float) -> float | None:
-        """None as long as nothing can be said."""
+        """Return the estimated seconds to the end; None while there is nothing to estimate from."""
         if self.first is None:
             return None
         since, done_then = self.first
@@ -53,18 +54,23 @@ class Estimate:
         return (now - since) * (sum(self.phases.values()) - self._done()) / gained
 
     def share(self) -> float:
-        """How much of the whole is done, 0 to 1."""
+        """Return how much of the whole fit is done, from 0 to 1."""
         return self._done() / (sum(self.phases.values()) or 1.0)
 
-    def is_sure(self, now: float) -> bool:
-        return self.advances >= SURE_ADVANCES and now - self.start >= SURE_SECONDS
+    def is_reliable(self, now: float) -> bool:
+        return self.advances >= RELIABLE_ADVANCES and now - self.start >= RELIABLE_SECONDS
 
     def _done(self) -> float:
         return sum(cost * self.shares[phase] for phase, cost in self.phases.items())
 
 
 class _BaseProgress(Progress):
-    """How one fit or scoring after the other is told: in its bars, or in a line now and then."""
+    """What one run and parallel runs have in common; subclasses decide what the bars show.
+
+    Args:
+        bars: the bars in a terminal; None where lines are printed instead.
+        shorter: options that would make a long fit shorter, for the message about it.
+    """
 
     def __init__(self, console: Console, bars: rich.progress.Progress | None, shorter: str):
         self.console = console
@@ -100,7 +106,7 @@ class _BaseProgress(Progress):
         raise NotImplementedError
 
     def _warn_if_long(self, now: float, remaining: float | None) -> None:
-        if self.warned or remaining is None or not self.estimate.is_sure(now):
+        if self.warned or remaining is None or not self.estimate.is_reliable(now):
             return
         whole = now - self.estimate.start + remaining
         if whole > LONG_SECONDS:
@@ -109,7 +115,13 @@ class _BaseProgress(Progress):
 
 
 class RichProgress(_BaseProgress):
-    """The progress of fits and scorings. ``shorter`` says how to make a long fit shorter; ``quiet`` shows nothing."""
+    """The progress of runs, one after the other, with one bar per phase; ``for_run`` gives that of a parallel run.
+
+    Args:
+        shorter: options that would make a long fit shorter, for the message about it.
+        quiet: show nothing.
+        file: where to write; stderr by default.
+    """
 
     def __init__(self, shorter: str = "", quiet: bool = False, file: IO[str] | None = None):
         super().__init__(
@@ -141,7 +153,7 @@ class RichProgress(_BaseProgress):
             self.bars.stop()
 
     def for_run(self, run: str) -> Progress:
-        return _OneOfSeveral(run, self)
+        return _ParallelRunProgress(run, self)
 
     def plan(self, phases: Mapping[str, float]) -> None:
         super().plan(phases)
@@ -152,14 +164,14 @@ class RichProgress(_BaseProgress):
                 self.bars.add_task(phase, total=1.0, detail="")
 
     def move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
-        """A bar a phase."""
+        """Move the bar of each phase."""
         for task in bars.tasks:
             share = self.estimate.shares[task.description]
             bars.update(task.id, completed=share, detail=detail if task.description == phase else "")
 
 
-class _OneOfSeveral(_BaseProgress):
-    """One of several runs at once: a single bar, and lines that begin with the run's name."""
+class _ParallelRunProgress(_BaseProgress):
+    """The progress of one of several parallel runs: a single bar, and lines that begin with the run's name."""
 
     def __init__(self, run: str, whole: RichProgress):
         super().__init__(whole.console, whole.bars, whole.shorter)
@@ -171,7 +183,7 @@ class _OneOfSeveral(_BaseProgress):
 
     def move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
         if self.task is not None:
-            short = "  ".join([phase, *detail.split("  ")[:SHOWN_OF_SEVERAL]])  # one line a run
+            short = "  ".join([phase, *detail.split("  ")[:SHOWN_IN_PARALLEL]])  # one line per run
             bars.update(self.task, completed=self.estimate.share(), detail=short)
 
     def close(self) -> None:

@@ -146,6 +146,6 @@ def test_ctrl_c_ends_all_runs_at_once_and_says_how_to_go_on(data, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "The same command goes on from the last checkpoint." in said
+    assert "The same command resumes from the last checkpoint." in said
     assert "Traceback" not in said
     assert sum(line.startswith("[") for line in said.splitlines()) == 2

@@ -509,7 +509,7 @@ def test_a_bad_word_is_one_clear_line(oodbench):
     refusal = oodbench("--out", "noise", code=1)
     assert (refusal.stdout, len(refusal.stderr.splitlines())) == ("", 1)
     assert "Error: --val-out noise must be a data set of its own" in refusal.stderr
-    assert "say --seed or --seeds, not both" in oodbench("--seed", "1", "--seeds", "2", code=2).stderr
+    assert "give --seed or --seeds, not both" in oodbench("--seed", "1", "--seeds", "2", code=2).stderr
     assert "'--val-out'" in CliRunner().invoke(main, ["tune"]).stderr
     assert not Path("results").exists()
 
@@ -518,7 +518,7 @@ def test_ctrl_c_says_how_to_go_on(leaning):
     arguments = ["tune", "--detector", "broken", "--in", "bars:0", "--val-out", "noise", "--grid", "fault=interrupt"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 130
-    assert "The same command goes on from the last checkpoint." in result.stderr
+    assert "The same command resumes from the last checkpoint." in result.stderr
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""The command itself: help, versions, errors as one line, plugins that are broken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from oodbench.cli import COMMANDS
+
+RUN = ["run", "--detector", "mean-distance", "--in", "bars:0", "--out", "bars:1"]
+
+
+def test_help_names_every_command_without_importing_anything_heavy(no_traces, invoke):
+    invoke("list", "plugins")  # from here on it is known which commands plugins add
+    code = """
+import sys
+sys.argv = ["oodbench", "--help"]
+try:
+    import oodbench.__main__
+except SystemExit as end:
+    assert end.code == 0
+heavy = {"torch", "numpy", "pandas", "pyarrow", "pydantic", "rich", "pluggy", "sklearn", "matplotlib", "tabulate"}
+print("heavy:", sorted(heavy & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heavy: []" in done.stdout
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
+
+
+def test_python_m_oodbench_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "oodbench", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("oodbench ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, invoke):
+    result = invoke(command, "--help")
+    assert COMMANDS[command] in " ".join(result.stdout.split())
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error(invoke):
+    assert "No such command 'rum'" in invoke("rum", code=2).stderr
+
+
+def test_an_error_nobody_thought_of_is_one_line(oodbench, toys, monkeypatch, refusal):
+    def shape(self, name):
+        raise ZeroDivisionError("one\ntwo")
+
+    monkeypatch.setattr("oodbench.data.loading.Loader.shape", shape)
+    assert refusal(oodbench(*RUN, code=1)) == (
+        "Error: ZeroDivisionError: one two; set OODBENCH_DEBUG=1 for the traceback"
+    )
+    monkeypatch.setenv("OODBENCH_DEBUG", "1")
+    assert isinstance(oodbench(*RUN, code=1).exception, ZeroDivisionError)
+
+
+def test_a_plugin_that_fails_at_import_is_named_and_the_rest_works(oodbench, install):
+    install("sick", "sick", "import nothing_of_this_name")
+    why = "Warning: plugin sick: ModuleNotFoundError: No module named 'nothing_of_this_name'"
+    for words in (["list", "detectors"], ["show", "auroc"], [*RUN, "-q"], ["evaluate"], ["leaderboard"]):
+        result = oodbench(*words)
+        assert result.stderr.splitlines() == [why]
+        assert result.stdout
+    rows = {row["name"]: row for row in json.loads(oodbench("list", "plugins", "--json").stdout)}
+    assert rows["sick"]["failure"] == "ModuleNotFoundError: No module named 'nothing_of_this_name'"
+    assert rows["sick"]["offers"] == ""
