@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from oodbench_ebae.acceleration import MODES, VARIABLE
 from oodbench_ebae.detector import EBAE
 
 from benchmarks.ceilings import ceilings, shares
@@ -27,7 +28,6 @@ from benchmarks.together import COLOUR, FULL, GREY, TOY, Size, processes, random
 from benchmarks.update import LATENT_DIM, Reference, ours, work
 from oodbench import Context, Detector, ImageSet, Shape, shape_text
 from oodbench.errors import reason
-from oodbench.nn.acceleration import MODES, VARIABLE
 from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device

@@ -58,6 +58,9 @@ class Context:
     on_epoch_end: Callable[[str, int], None] | None = None
     """Called with phase and epoch after each epoch, the weights as they are; for curves over epochs."""
 
+    finished_models: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """The model of each finished phase, for checkpoints of later phases that have another."""
+
     def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
         """A random generator that depends on the seed and the purpose alone."""
         import torch
@@ -80,9 +83,13 @@ class Context:
         return nullcontext()
 
     def note(self, text: str) -> None:
-        """Put something into the record of the run that a reader of its numbers must know, and show it."""
-        self.notes.append(text)
-        self.progress.message(text)
+        """Put something into the record of the run that a reader of its numbers must know, and show it.
+
+        A text that is noted already is not noted again, as when a resumed fit passes the same place.
+        """
+        if text not in self.notes:
+            self.notes.append(text)
+            self.progress.message(text)
 
 
 class _seeded(AbstractContextManager[None]):

@@ -28,6 +28,8 @@ class Detector(ABC):
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    score_unit: ClassVar[str] = ""
+    """What a score is measured in, as in ``bits per dimension``; empty where it has no unit."""
     Params: ClassVar[type[Params]] = Params
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
     shapes: ClassVar[tuple[Shape, ...] | None] = None

@@ -11,13 +11,13 @@ from oodbench.api import Detector
 
 
 class NetworkDetector(Detector):
-    """``fit`` leaves the trained network in ``model``; its weights are all that was learnt."""
+    """A detector whose ``fit`` leaves a trained network in ``model``, in evaluation mode; its weights are the state."""
 
     model: Any
 
     @abstractmethod
     def build(self) -> torch.nn.Module:
-        """The network of these parameters, with fresh weights."""
+        """Return the network of these parameters, with fresh weights."""
 
     def state(self) -> dict[str, torch.Tensor]:
         return self.model.state_dict()
@@ -25,3 +25,4 @@ class NetworkDetector(Detector):
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         self.model = self.build().to(next(iter(state.values())).device)
         self.model.load_state_dict(state)
+        self.model.eval()

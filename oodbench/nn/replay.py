@@ -34,6 +34,14 @@ class ReplayBuffer:
         """n stored samples, uniformly with replacement, (n, …), float32."""
         return self.samples[torch.randint(self.filled, (n,), generator=generator, device=self.samples.device)].float()
 
+    def replay(self, starts: torch.Tensor, ratio: float, generator: torch.Generator) -> torch.Tensor:
+        """Return new starts (n, …), each with probability ``ratio`` replaced by a stored sample if there are any."""
+        if not len(self):
+            return starts
+        each = (len(starts), *(1 for _ in starts.shape[1:]))
+        replayed = torch.rand(each, generator=generator, device=self.samples.device) < ratio
+        return torch.where(replayed, self.draw(len(starts), generator), starts)
+
     def push(self, samples: torch.Tensor) -> None:
         """Append samples (n, …); the oldest make room."""
         capacity = len(self.samples)

@@ -7,6 +7,7 @@ same device.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from oodbench.api import Context, ImageSet
+from oodbench.errors import FitError
 
 SECONDS_BETWEEN_REPORTS = 0.5
 Values = Mapping[str, float]
@@ -97,9 +99,10 @@ class _Loop:
         order = context.generator(phase.name, "order", self.epoch, device="cpu")
         steps = steps_per_epoch(images, phase.batch_size)
         started = time.monotonic() - self.seconds
-        for step, batch in enumerate(images.batches(phase.batch_size, context.device, order)):
-            if step < self.step:
-                continue  # done before the interruption
+        done = self.step  # before an interruption
+        phase.model.train()
+        batches = images.batches(phase.batch_size, context.device, order, skip=done * phase.batch_size)
+        for step, batch in enumerate(batches, done):
             self._add(phase.train_step(batch, self.generator), len(batch))
             self.step, self.seconds = step + 1, time.monotonic() - started
             self._report(steps)
@@ -137,6 +140,8 @@ class _Loop:
         self.context.history.append({"phase": self.phase.name, "epoch": self.epoch + 1, **row, "seconds": self.seconds})
         if self._has_diverged(row):
             return
+        if self.phase.keep == "best" and "validation_loss" not in row:
+            raise FitError(f"{self.phase.name}: keep='best' needs a validation_loss, which validate does not give")
         if row.get("validation_loss", math.inf) < self.best:
             self.best, self.best_epoch = row["validation_loss"], self.epoch + 1
         else:
@@ -155,6 +160,8 @@ class _Loop:
     def finish(self) -> None:
         phase, context = self.phase, self.context
         phase.model.load_state_dict(self.kept)
+        phase.model.eval()
+        context.finished_models[phase.name] = phase.model
         context.phase_results[phase.name] = {
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
@@ -179,15 +186,31 @@ class _Loop:
     def restore(self) -> bool:
         """Take up the last checkpoint of this phase. True if the phase was finished."""
         state = self.context.checkpoints.load() if self.context.checkpoints else None
-        context = self.context
-        if state is None or state["device"] != context.device.type:  # random streams differ between devices
+        if state is None or state.get("device") != self.context.device.type:  # random streams differ between devices
             return False
+        fresh = copy.deepcopy(self.state_dict())
+        try:
+            return self._resume(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            self._resume(fresh)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            self.context.note(f"began again: its checkpoint does not fit ({reason})")
+            return False
+
+    def _resume(self, state: dict[str, Any]) -> bool:
+        context, name = self.context, self.phase.name
+        if state["phase"] == name:
+            self.load_state_dict(state)
+        elif name in state.get("finished", {}):  # of a model that the later phase does not have
+            self.phase.model.load_state_dict(state["finished"][name])
         context.history[:] = state["history"]
         context.notes[:] = dict.fromkeys([*state["notes"], *context.notes])  # also those between two phases
         context.phase_results.update(state["outcomes"])
-        if state["phase"] == self.phase.name:
-            self.load_state_dict(state)
-        return self.phase.name in context.phase_results
+        if name not in context.phase_results:
+            return False
+        self.phase.model.eval()
+        context.finished_models[name] = self.phase.model
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         context, phase = self.context, self.phase
@@ -206,6 +229,9 @@ class _Loop:
             "generator": self.generator.get_state(),
             "model": phase.model.state_dict(),
             "parts": {name: part.state_dict() for name, part in phase.checkpointed.items()},
+            "finished": {
+                name: weights_of(model) for name, model in context.finished_models.items() if model is not phase.model
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,17 +1,19 @@
 """The contracts of detectors, data sets and metrics, as small named checks that anyone can run on their own.
 
-In a plugin's tests, one case for the whole module, so that its fits are shared::
+In a plugin's tests, with pytest::
 
-    from oodbench.testing import DETECTOR_CHECKS, DetectorCase
+    from oodbench.testing import DetectorCase, parametrize
 
-    case = DetectorCase(MyDetector, (1, 28, 28))
-
-    @pytest.mark.parametrize("check", DETECTOR_CHECKS)
-    def test_contract(check):
+    @parametrize(DetectorCase(MyDetector, (1, 28, 28)))
+    def test_contract(check, case):
         check(case)
 
-On the command line, ``oodbench check NAME``. A check that fails raises AssertionError, and its message says what is
-wrong and what to change; one that does not apply raises Skip, which pytest and unittest know as a skipped test.
+Without pytest, ``for check in DETECTOR_CHECKS: check(case)``; on the command line, ``oodbench check NAME``. A check
+that fails raises AssertionError, and its message says what is wrong and what to change; one that does not apply raises
+Skip, which pytest and unittest know as a skipped test. The checks of one case share its fits.
+
+For tests of one's own: ``easy_images`` (enlarged digits), ``kill_and_resume`` and ``InMemoryCheckpoints`` (interrupted
+fits), ``same_state`` (bit for bit). Here belongs what tests a plugin; nothing that a run needs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from __future__ import annotations
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
 from oodbench.testing.detectors import DETECTOR_CHECKS
+from oodbench.testing.images import easy_images
+from oodbench.testing.interruption import InMemoryCheckpoints, Killed, kill_and_resume, same_state
 from oodbench.testing.metrics import METRIC_CHECKS, MetricCase
+from oodbench.testing.pytest_support import parametrize
 from oodbench.testing.results import CheckResult, Skip, run_checks
 
 __all__ = [
@@ -29,7 +34,13 @@ __all__ = [
     "CheckResult",
     "DatasetCase",
     "DetectorCase",
+    "InMemoryCheckpoints",
+    "Killed",
     "MetricCase",
     "Skip",
+    "easy_images",
+    "kill_and_resume",
+    "parametrize",
     "run_checks",
+    "same_state",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import pydantic
 import torch
 
 from oodbench.api import Context, Detector, ImageSet, Params, Progress, Shape
-from oodbench.api.parameters import fields_by_path
+from oodbench.api.parameters import fields_by_path, get_path
 from oodbench.plan.settings import resolve
 from oodbench.testing.images import easy_images, held_out, noise
 
@@ -80,8 +79,8 @@ class DetectorCase:
             name: limit
             for name, info in fields_by_path(self.detector.Params).items()
             for limit in [max(budget.get(name.rpartition(".")[2], 0), least(info))]
-            if name.rpartition(".")[2] in budget and type(value_at(whole, name)) is int
-            if value_at(whole, name) > limit
+            if name.rpartition(".")[2] in budget and type(get_path(whole, name)) is int
+            if get_path(whole, name) > limit
         }
         return resolve(self.detector, preset, shape, {**lowered, **self.values, **(values or {})})
 
@@ -156,42 +155,9 @@ class DetectorCase:
         return kept
 
 
-class Killed(BaseException):
-    """Ends a fit at once, as kill -9 would."""
-
-
-class InMemoryCheckpoints:
-    """What a store does with checkpoints, in memory: only tensors, numbers, texts and containers of them survive."""
-
-    def __init__(self, kill_at: int = 0):
-        self.kill_at, self.saves, self.data = kill_at, 0, b""
-
-    def save(self, state: dict[str, Any]) -> None:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        self.data = buffer.getvalue()
-        self.saves += 1
-        if self.saves == self.kill_at:
-            raise Killed
-
-    def load(self) -> dict[str, Any] | None:
-        if not self.data:
-            return None
-        state: dict[str, Any] = torch.load(io.BytesIO(self.data), map_location="cpu", weights_only=True)
-        return state
-
-
 def some_images(shape: Shape) -> torch.Tensor:
     """Data, their negatives and noise, (12, C, H, W)."""
     return torch.cat([held_out(shape, 4), held_out(shape, 4, negative=True), noise(shape, 4)])
-
-
-def value_at(params: pydantic.BaseModel, name: str) -> Any:
-    """The value of a parameter by its dotted name."""
-    value: Any = params
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def least(info: pydantic.fields.FieldInfo) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pydantic
 
 from oodbench.api import Params, Shape, shape_text
-from oodbench.api.parameters import fields_by_path
+from oodbench.api.parameters import fields_by_path, is_group
 from oodbench.errors import OODBenchError
 from oodbench.testing.case import MINIMAL_BUDGET, SHORT_BUDGET, SHORT_IMAGES, DetectorCase
 from oodbench.testing.parameter_effects import Search
@@ -80,9 +80,8 @@ def _groups(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, type
     """The model and its groups, by dotted name."""
     groups = {prefix or "the detector": model}
     for name, info in model.model_fields.items():
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
-            groups |= _groups(kind, f"{prefix}.{name}" if prefix else name)
+        if is_group(info.annotation):
+            groups |= _groups(info.annotation, f"{prefix}.{name}" if prefix else name)
     return groups
 
 

@@ -19,12 +19,11 @@ from oodbench.testing.case import (
     SHORT_IMAGES,
     DetectorCase,
     Fit,
-    InMemoryCheckpoints,
-    Killed,
     nearly_same,
     same,
 )
 from oodbench.testing.images import held_out
+from oodbench.testing.interruption import InMemoryCheckpoints, Killed
 from oodbench.testing.results import Skip
 from oodbench.testing.scoring import separation
 

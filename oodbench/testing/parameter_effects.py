@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
-from oodbench.api.parameters import fields_by_path
+from oodbench.api.parameters import fields_by_path, get_path
 from oodbench.errors import OODBenchError
-from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, digest, value_at
+from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, digest
 
 MOST_PAIRS = 40
 RATE = 0.02
@@ -27,7 +27,7 @@ class Search:
     def others(self, name: str) -> list[Any]:
         """Other values that the detector accepts, the near ones first and the extreme ones last."""
         if name not in self.valid:
-            value = value_at(self.base, name)
+            value = get_path(self.base, name)
             guesses = self.case.alternatives.get(name) or other_values(value, self.infos[name].annotation)
             self.valid[name] = [other for other in guesses if self._is_valid(name, other)]
         return self.valid[name]

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from oodbench.api import Context, ImageSet
+from oodbench.errors import FitError
 from oodbench.nn.training import Phase, train
+from oodbench.testing import InMemoryCheckpoints, Killed
 
 N = 50
-
-
-class Killed(BaseException):
-    """Ends a fit at once, as kill -9 would: nothing is saved on the way out."""
-
-
-class MemoryCheckpoints:
-    def __init__(self) -> None:
-        self.state = None
-
-    def save(self, state):
-        self.state = copy.deepcopy(state)
-
-    def load(self):
-        return copy.deepcopy(self.state)
 
 
 @pytest.fixture
@@ -88,7 +73,7 @@ def test_an_interrupted_fit_ends_with_the_same_weights(images, kill_after):
     undisturbed = context()
     train(whole, images, undisturbed)
 
-    checkpoints = MemoryCheckpoints()
+    checkpoints = InMemoryCheckpoints()
     with pytest.raises(Killed):
         train(noisy_phase("a", 3, kill_after), images, context(checkpoints))
     again = noisy_phase("a", 3)
@@ -102,15 +87,6 @@ def test_an_interrupted_fit_ends_with_the_same_weights(images, kill_after):
 
 @pytest.mark.parametrize("killed_at", range(1, 6))
 def test_a_fit_that_was_out_of_patience_when_it_was_killed_stays_stopped(images, killed_at):
-    class Dying(MemoryCheckpoints):
-        saves = 0
-
-        def save(self, state):
-            self.saves += 1
-            super().save(state)
-            if self.saves == killed_at:
-                raise Killed
-
     def phase() -> Phase:
         made = noisy_phase("a", 9, keep="best", patience=2)
         made.batch_size = N
@@ -121,11 +97,11 @@ def test_a_fit_that_was_out_of_patience_when_it_was_killed_stays_stopped(images,
     def loop_epoch() -> int:
         return len(surroundings.history)
 
-    surroundings = context(MemoryCheckpoints())
+    surroundings = context(InMemoryCheckpoints())
     whole = phase()
     expected = train(whole, images, surroundings)
     assert expected["epochs"] == 4
-    checkpoints = Dying()
+    checkpoints = InMemoryCheckpoints(killed_at)
     surroundings = context(checkpoints)
     with pytest.raises(Killed):
         train(phase(), images, surroundings)
@@ -135,7 +111,7 @@ def test_a_fit_that_was_out_of_patience_when_it_was_killed_stays_stopped(images,
 
 
 def test_a_finished_phase_is_not_run_again(images):
-    checkpoints = MemoryCheckpoints()
+    checkpoints = InMemoryCheckpoints()
     first = noisy_phase("a", 1)
     train(first, images, context(checkpoints))
     again = noisy_phase("a", 1, kill_after=0)
@@ -144,7 +120,7 @@ def test_a_finished_phase_is_not_run_again(images):
 
 
 def test_a_killed_second_phase_skips_the_first(images):
-    checkpoints = MemoryCheckpoints()
+    checkpoints = InMemoryCheckpoints()
     train(noisy_phase("a", 1), images, context(checkpoints))
     with pytest.raises(Killed):
         train(noisy_phase("b", 2, kill_after=3), images, context(checkpoints))
@@ -156,7 +132,7 @@ def test_a_killed_second_phase_skips_the_first(images):
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_note_between_two_phases_stays(images, killed):
-    checkpoints = MemoryCheckpoints()
+    checkpoints = InMemoryCheckpoints()
 
     def fit(kill_after: int | None) -> Context:
         surroundings = Context(torch.device("cpu"), checkpoints=checkpoints, checkpoint_seconds=0)
@@ -213,3 +189,61 @@ def test_trouble_puts_the_last_good_weights_back_and_is_recorded(images):
     assert outcome["trouble"]
     assert torch.equal(phase.model.weight, kept[1])
     assert surroundings.notes == ["a stopped in epoch 3 of 5: it ran away"]
+
+
+def test_two_phases_with_two_models_both_resume(images):
+    """The first phase is finished when the second is killed: its model must not come back with random weights."""
+
+    def fit(checkpoints, kill_after=None) -> list[dict[str, torch.Tensor]]:
+        surroundings = context(checkpoints)
+        surroundings.checkpoint_seconds = 0
+        phases = [noisy_phase("first", 2), noisy_phase("second", 2, kill_after)]
+        for phase in phases:
+            train(phase, images, surroundings)
+        return [phase.model.state_dict() for phase in phases]
+
+    whole = fit(None)
+    checkpoints = InMemoryCheckpoints()
+    with pytest.raises(Killed):
+        fit(checkpoints, kill_after=9)
+    for one, other in zip(fit(checkpoints), whole, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda state: {"device": "cpu"}, lambda state: state | {"model": {"w": torch.ones(1)}}]
+)
+def test_a_checkpoint_that_does_not_fit_is_left_aside_with_a_note(images, damage):
+    whole = noisy_phase("first", 2)
+    train(whole, images, context(None))
+    checkpoints = InMemoryCheckpoints()
+    surroundings = context(checkpoints)
+    surroundings.checkpoint_seconds = 0
+    with pytest.raises(Killed):
+        train(noisy_phase("first", 2, kill_after=9), images, surroundings)
+    checkpoints.save(damage(checkpoints.load()))
+    again, surroundings = noisy_phase("first", 2), context(checkpoints)
+    train(again, images, surroundings)
+    assert "began again: its checkpoint does not fit" in surroundings.notes[0]
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], tensor)
+
+
+def test_the_model_trains_in_training_mode_and_is_left_in_evaluation_mode(images):
+    phase, modes = noisy_phase("first", 1), []
+    plain = phase.train_step
+
+    def train_step(batch, generator):
+        modes.append(phase.model.training)
+        return plain(batch, generator)
+
+    phase.train_step = train_step
+    phase.model.eval()
+    train(phase, images, context(None))
+    assert set(modes) == {True}
+    assert not phase.model.training
+
+
+def test_keeping_the_best_without_a_validation_loss_is_refused(images):
+    with pytest.raises(FitError, match="keep='best' needs a validation_loss"):
+        train(noisy_phase("first", 1, keep="best"), images, context(None))

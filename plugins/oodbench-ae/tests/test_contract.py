@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from oodbench_ae.detector import AE
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
-
-CASES = [DetectorCase(AE, shape, {"width": 0.1, "latent_dim": 4}) for shape in ((1, 28, 28), (3, 32, 32))]
+from oodbench.testing import DetectorCase, parametrize
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case.shape)))
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+@parametrize(*(DetectorCase(AE, shape, {"width": 0.1, "latent_dim": 4}) for shape in ((1, 28, 28), (3, 32, 32))))
 def test_contract(check, case):
     check(case)

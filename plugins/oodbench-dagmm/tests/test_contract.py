@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from oodbench_dagmm.detector import DAGMM
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
-
-CASES = [DetectorCase(DAGMM, shape, {"width": 0.1}) for shape in ((1, 28, 28), (3, 32, 32))]
+from oodbench.testing import DetectorCase, parametrize
 
 
-@pytest.mark.parametrize("case", CASES, ids=["grey", "colour"])
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+@parametrize(*(DetectorCase(DAGMM, shape, {"width": 0.1}) for shape in ((1, 28, 28), (3, 32, 32))))
 def test_contract(check, case):
     check(case)

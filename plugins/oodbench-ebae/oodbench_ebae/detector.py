@@ -13,15 +13,16 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 
 from oodbench import Context, ImageSet, OODBenchError, Shape, shape_text
-from oodbench.nn.acceleration import Chains, accelerated, chosen_mode, compiled_gradient
 from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, to_sphere
 from oodbench.nn.autoencoder_detector import ReconstructionDetector
 from oodbench.nn.langevin import Chain, Gradient, input_gradient, visible_chain
-from oodbench.nn.optimized_layers import frozen_copy
 from oodbench.nn.reconstruction import augment, cost, fit_reconstruction, squared_norm
 from oodbench.nn.replay import ReplayBuffer
-from oodbench.nn.training import Phase, train
+from oodbench.nn.training import Phase
+from oodbench.nn.training import train as run_phase
+from oodbench_ebae.acceleration import Chains, accelerated, chosen_mode, compiled_gradient
 from oodbench_ebae.langevin import latent_chain
+from oodbench_ebae.optimized_layers import frozen_copy
 from oodbench_ebae.params import MADE_FOR, PAPER_32, PRESETS, EBAEParams
 
 PIXELS = (1, 2, 3)
@@ -50,13 +51,13 @@ class EBAE(ReconstructionDetector):
             )
         return PAPER_32 if name == "paper" and shape == (3, 32, 32) else values
 
-    def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         params = self.params
-        context.progress.plan({"pretraining": cost(params.pretraining, train_set), "ebae": self._cost(train_set)})
-        self.model = fit_reconstruction(self.build, params.pretraining, train_set, validation, context, "pretraining")
+        context.progress.plan({"pretraining": cost(params.pretraining, train), "ebae": self._cost(train)})
+        self.model = fit_reconstruction(self.build, params.pretraining, train, validation, context, "pretraining")
         if params.epochs:
-            worst = max(mean_image_error(train_set, context.device), 2 * pretrained_energy(context))
-            train(self.phase(context, worst), train_set, context)
+            worst = max(mean_image_error(train, context.device), 2 * pretrained_energy(context))
+            run_phase(self.phase(context, worst), train, context)
         return self
 
     def build(self) -> Autoencoder:
@@ -118,11 +119,7 @@ def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Cha
             return run_chains(model, start, params, generator, compiled_gradient())
         return run_chains(frozen_copy(model), start, params, generator)
 
-    def note(text: str) -> None:
-        if text not in context.notes:  # a resumed fit passes here again
-            context.note(text)
-
-    return accelerated(chains, mode, context.device, note)
+    return accelerated(chains, mode, context.device, context.note)
 
 
 def draw_negatives(
@@ -176,9 +173,7 @@ def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: tor
     """Where latent chains begin, (n, D_z): each from the buffer with the replay ratio's probability, else at random."""
     shape, device = (n, params.latent_dim), buffer.samples.device
     start = torch.randn(shape, generator=generator, device=device)
-    if len(buffer):
-        replayed = torch.rand(n, 1, generator=generator, device=device) < params.buffer.replay_ratio
-        start = torch.where(replayed, buffer.draw(n, generator), start)
+    start = buffer.replay(start, params.buffer.replay_ratio, generator)
     return to_sphere(start) if params.spherical else start
 
 

@@ -17,8 +17,8 @@ from oodbench import Context, find_metric
 from oodbench.nn.autoencoder import Autoencoder
 from oodbench.nn.langevin import Anneal, Energy, visible_chain
 from oodbench_ebae.detector import loss_terms
-from oodbench_ebae.figure2 import Settings
 from oodbench_ebae.params import EBAEParams
+from oodbench_ebae.toy_settings import Settings
 
 CLUSTERS = ((-2.0, -1.0), (1.0, 2.0))
 """Where the two uniform distributions lie horizontally; vertically both fill HEIGHT."""

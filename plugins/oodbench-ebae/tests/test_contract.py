@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from oodbench_ebae.detector import EBAE
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
+from oodbench.testing import DetectorCase, parametrize
 
 SMALL = {"width": 0.2, "latent_dim": 4, "epochs": 1, "latent_chain.steps": 2, "visible_chain.steps": 2}
 CASES = [
@@ -14,7 +14,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+@parametrize(*CASES)
 def test_contract(check, case):
     check(case)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from oodbench_ebae.params import EBAEParams
 
 from oodbench import Context, FitError, ImageSet
 from oodbench.nn.autoencoder import build_autoencoder
+from oodbench.testing import kill_and_resume, same_state
 
 TINY = {
     "latent_dim": 4,
@@ -51,15 +50,10 @@ def fitted(sets, seed: int = 0, **changes) -> tuple[EBAE, Context]:
     return EBAE(EBAEParams(**TINY | changes), SHAPE).fit(*sets, surroundings), surroundings
 
 
-def same(one: EBAE, other: EBAE) -> bool:
-    a, b = one.state(), other.state()
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
 def test_same_seed_same_weights_other_seed_other_weights(sets):
     first, again, other = (fitted(sets, seed)[0] for seed in (0, 0, 1))
-    assert same(first, again)
-    assert not same(first, other)
+    assert same_state(first, again)
+    assert not same_state(first, other)
 
 
 def test_fit_leaves_its_images_and_the_global_generators_alone(sets):
@@ -151,37 +145,19 @@ def test_ebae_training_raises_the_energy_of_what_the_autoencoder_makes_up(learnt
 def test_a_fit_that_diverges_keeps_the_last_good_weights_and_says_so(learnt, digits):
     detector, surroundings = fitted(digits, **learnt[0][0].params.model_dump(include=CHANGED) | {"learning_rate": 1.0})
     assert "ebae stopped in epoch 1 of 2" in surroundings.notes[-1]
-    assert same(detector, learnt[0][0])
+    assert same_state(detector, learnt[0][0])
 
 
-class Killed(BaseException):
-    """Ends a fit at once, as kill -9 would."""
-
-
-class MemoryCheckpoints:
-    def __init__(self, kill_at_save: int | None = None) -> None:
-        self.state, self.saves, self.kill_at_save = None, 0, kill_at_save
-
-    def save(self, state):
-        self.state = copy.deepcopy(state)
-        self.saves += 1
-        if self.saves == self.kill_at_save:
-            raise Killed
-
-    def load(self):
-        return copy.deepcopy(self.state)
-
-
-@pytest.mark.parametrize("kill_at_save", [2, 7, 9, 12])
-def test_an_interrupted_fit_ends_with_the_same_weights(sets, kill_at_save):
+@pytest.mark.parametrize("kill_at", [2, 7, 9, 12])
+def test_an_interrupted_fit_ends_with_the_same_weights(sets, kill_at):
     whole, undisturbed = fitted(sets)
-    checkpoints = MemoryCheckpoints(kill_at_save)
-    settings = dict(checkpoints=checkpoints, checkpoint_seconds=0)
-    with pytest.raises(Killed):
-        EBAE(EBAEParams(**TINY), SHAPE).fit(*sets, context(**settings))
-    surroundings = context(**settings)
-    resumed = EBAE(EBAEParams(**TINY), SHAPE).fit(*sets, surroundings)
-    assert same(whole, resumed)
+
+    def fit(**settings):
+        surroundings = context(**settings)
+        return EBAE(EBAEParams(**TINY), SHAPE).fit(*sets, surroundings), surroundings
+
+    resumed, surroundings = kill_and_resume(fit, kill_at)
+    assert same_state(whole, resumed)
     assert len(surroundings.history) == len(undisturbed.history)
 
 

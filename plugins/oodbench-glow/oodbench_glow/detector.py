@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 
 from oodbench import Context, ImageSet, OODBenchError, Params, Shape, param, shape_text
-from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
-from oodbench.nn.network_detector import NetworkDetector
+from oodbench.nn.likelihood import LikelihoodParams, Scheduler
+from oodbench.nn.likelihood_detector import LikelihoodDetector
 from oodbench_glow.flow import GlowNetwork
 
 SUPPLEMENT = "EBAE supplement"
@@ -34,13 +34,12 @@ class GlowParams(Params):
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 
 
-class Glow(NetworkDetector):
+class Glow(LikelihoodDetector):
     """S(x) = -log₂ p(x) / D, ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|."""
 
     name = "glow"
     summary = "Glow, negative log-likelihood in bits per dimension"
     paper = "Kingma, Dhariwal, Glow: Generative Flow with Invertible 1×1 Convolutions (NeurIPS 2018), arXiv:1807.03039"
-    score_unit: ClassVar[str] = "bits per dimension"
     Params = GlowParams
     presets: ClassVar = {
         "paper": {},
@@ -63,20 +62,18 @@ class Glow(NetworkDetector):
                 f"{cls.name} can be fitted to images of even height and width, not of {shape_text(shape)}"
             )
 
-    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        training = self.params.training
-        with context.global_seed("weights"):
-            self.model = self.build().to(context.device)
-        first = next(train.batches(training.batch_size, context.device, context.generator("first batch", device="cpu")))
-        self.model.initialise(first, context.generator("first batch", "noise"))
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, betas=(0.9, training.beta2))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: rate(update + 1, training))
-        fit_likelihood(self.model, optimizer, scheduler, training, train, validation, context)
-        return self
+    model: GlowNetwork
 
-    @torch.no_grad()
-    def score(self, images: torch.Tensor) -> torch.Tensor:
-        return score_bits(self.model, images)
+    def initialise(self, train: ImageSet, context: Context) -> None:
+        """Set the scales and shifts of actnorm by a first batch (paper, §3.1)."""
+        order = context.generator("first batch", device="cpu")
+        first = next(train.batches(self.params.training.batch_size, context.device, order))
+        self.model.initialise(first, context.generator("first batch", "noise"))
+
+    def optimization(self, train: ImageSet) -> tuple[torch.optim.Optimizer, Scheduler]:
+        training = self.params.training
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, betas=(0.9, training.beta2))
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: rate(update + 1, training))
 
     def build(self) -> GlowNetwork:
         params = self.params

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from oodbench_glow.detector import Glow
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
-
-case = DetectorCase(Glow, (1, 28, 28), {"depth": 2, "hidden": 16})
+from oodbench.testing import DetectorCase, parametrize
 
 
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
-def test_contract(check):
+@parametrize(DetectorCase(Glow, (1, 28, 28), {"depth": 2, "hidden": 16}))
+def test_contract(check, case):
     check(case)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 from oodbench_glow.detector import Glow, GlowParams, TrainingParams, rate
 
 from oodbench import Context, FitError, ImageSet, OODBenchError, resolve
+from oodbench.testing import kill_and_resume, same_state
 
 SHAPE = (1, 8, 8)
 TINY = {
@@ -35,10 +34,6 @@ def fitted(digits, changes: dict | None = None, **settings) -> tuple[Glow, Conte
     context = Context(torch.device("cpu"), **settings)
     params = {**TINY, "training": {**TINY["training"], **(changes or {})}}
     return Glow(GlowParams(**params), SHAPE).fit(*digits, context), context
-
-
-def same(one: Glow, other: Glow) -> bool:
-    return all(torch.equal(other.state()[name], tensor) for name, tensor in one.state().items())
 
 
 def test_training_lowers_the_bits_of_data_below_those_of_noise(digits):
@@ -67,33 +62,12 @@ def test_images_are_taken_on_the_8_bit_grid(digits):
     assert not torch.equal(detector.score(images + 0.6 / 255), detector.score(images))
 
 
-class Killed(BaseException):
-    """Ends a fit at once, as kill -9 would."""
-
-
-class MemoryCheckpoints:
-    def __init__(self, kill_at_save: int) -> None:
-        self.state, self.saves, self.kill_at_save = None, 0, kill_at_save
-
-    def save(self, state):
-        self.state = copy.deepcopy(state)
-        self.saves += 1
-        if self.saves == self.kill_at_save:
-            raise Killed
-
-    def load(self):
-        return copy.deepcopy(self.state)
-
-
-@pytest.mark.parametrize("kill_at_save", [1, 19, 30])
-def test_an_interrupted_fit_ends_with_the_same_weights(digits, kill_at_save):
+@pytest.mark.parametrize("kill_at", [1, 19, 30])
+def test_an_interrupted_fit_ends_with_the_same_weights(digits, kill_at):
     """The initialisation from data is neither lost nor made anew, and the learning rate goes on where it was."""
     whole, _ = fitted(digits)
-    settings = dict(checkpoints=MemoryCheckpoints(kill_at_save), checkpoint_seconds=0)
-    with pytest.raises(Killed):
-        fitted(digits, **settings)
-    resumed, _ = fitted(digits, **settings)
-    assert same(whole, resumed)
+    resumed, _ = kill_and_resume(lambda **settings: fitted(digits, **settings), kill_at)
+    assert same_state(whole, resumed)
 
 
 def test_the_learning_rate_rises_then_falls_to_its_floor():

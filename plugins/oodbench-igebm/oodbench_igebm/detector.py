@@ -15,7 +15,8 @@ import torch
 from oodbench import Context, Detector, FitError, ImageSet
 from oodbench.nn.langevin import Energy, visible_chain
 from oodbench.nn.replay import ReplayBuffer
-from oodbench.nn.training import Phase, train
+from oodbench.nn.training import Phase
+from oodbench.nn.training import train as run_phase
 from oodbench_igebm.network import EnergyNetwork, build_network
 from oodbench_igebm.params import PRESETS, IGEBMParams
 from oodbench_igebm.spectral import frozen
@@ -34,12 +35,12 @@ class IGEBM(Detector):
     presets = PRESETS
     shapes = ((1, 28, 28), (3, 32, 32))
 
-    def fit(self, train_set: ImageSet, validation: ImageSet, context: Context) -> Self:
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         params = self.params
-        context.progress.plan({"igebm": (2.0 * params.chain.steps + 6.0) * params.epochs * len(train_set)})
+        context.progress.plan({"igebm": (2.0 * params.chain.steps + 6.0) * params.epochs * len(train)})
         with context.global_seed("weights"):
             self.model = self.build().to(context.device)
-        outcome = train(self.phase(validation, context), train_set, context)
+        outcome = run_phase(self.phase(validation, context), train, context)
         if outcome["trouble"] and not outcome["epochs"]:
             raise FitError(f"{outcome['stopped']}; no epoch was whole, so that there are no weights to go back to")
         self.model.eval()
@@ -126,10 +127,7 @@ def chain_start(
     """Where chains begin: each from the buffer with the replay ratio's probability, else uniform noise in [0, 1]."""
     device = buffer.samples.device
     start = torch.rand(shape, generator=generator, device=device)
-    if len(buffer):
-        replayed = torch.rand(len(start), 1, 1, 1, generator=generator, device=device) < params.buffer.replay_ratio
-        start = torch.where(replayed, buffer.draw(len(start), generator), start)
-    return start
+    return buffer.replay(start, params.buffer.replay_ratio, generator)
 
 
 def loss_terms(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from oodbench_igebm.detector import IGEBM
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
-
-case = DetectorCase(IGEBM, (1, 28, 28), values={"width": 0.04})
+from oodbench.testing import DetectorCase, parametrize
 
 
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
-def test_contract(check):
+@parametrize(DetectorCase(IGEBM, (1, 28, 28), {"width": 0.04}))
+def test_contract(check, case):
     check(case)

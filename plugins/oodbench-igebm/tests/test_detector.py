@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from oodbench_igebm.detector import IGEBM
 from oodbench_igebm.params import IGEBMParams
 
 from oodbench import Context, FitError, ImageSet, resolve
+from oodbench.testing import kill_and_resume, same_state
 
 SHAPE = (1, 28, 28)
 TINY = {
@@ -50,15 +49,10 @@ def fitted(sets, seed: int = 0, **changes) -> tuple[IGEBM, Context]:
     return IGEBM(IGEBMParams(**TINY | changes), SHAPE).fit(*sets, surroundings), surroundings
 
 
-def same(one: IGEBM, other: IGEBM) -> bool:
-    a, b = one.state(), other.state()
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
 def test_same_seed_same_weights_other_seed_other_weights(sets):
     first, again, other = (fitted(sets, seed)[0] for seed in (0, 0, 1))
-    assert same(first, again)
-    assert not same(first, other)
+    assert same_state(first, again)
+    assert not same_state(first, other)
 
 
 def test_the_score_is_the_energy_and_the_state_gives_it_back(sets):
@@ -108,35 +102,15 @@ def test_a_fit_that_diverges_later_keeps_the_last_good_weights_and_says_so(sets)
     surroundings.on_epoch_end = run_away
     detector.fit(*sets, surroundings)
     assert "igebm stopped in epoch 2 of 3: energies" in surroundings.notes[-1]
-    assert same(detector, good)
+    assert same_state(detector, good)
 
 
-class Killed(BaseException):
-    """Ends a fit at once, as kill -9 would."""
-
-
-class MemoryCheckpoints:
-    def __init__(self, kill_at_save: int | None = None) -> None:
-        self.state, self.saves, self.kill_at_save = None, 0, kill_at_save
-
-    def save(self, state):
-        self.state = copy.deepcopy(state)
-        self.saves += 1
-        if self.saves == self.kill_at_save:
-            raise Killed
-
-    def load(self):
-        return copy.deepcopy(self.state)
-
-
-@pytest.mark.parametrize("kill_at_save", [1, 3, 5])
-def test_an_interrupted_fit_ends_with_the_same_weights(sets, kill_at_save):
+@pytest.mark.parametrize("kill_at", [1, 3, 5])
+def test_an_interrupted_fit_ends_with_the_same_weights(sets, kill_at):
     whole, _ = fitted(sets)
-    settings = dict(checkpoints=MemoryCheckpoints(kill_at_save), checkpoint_seconds=0)
-    with pytest.raises(Killed):
-        IGEBM(IGEBMParams(**TINY), SHAPE).fit(*sets, context(**settings))
-    resumed = IGEBM(IGEBMParams(**TINY), SHAPE).fit(*sets, context(**settings))
-    assert same(whole, resumed)
+    detector = IGEBM(IGEBMParams(**TINY), SHAPE)
+    resumed = kill_and_resume(lambda **settings: detector.fit(*sets, context(**settings)), kill_at)
+    assert same_state(whole, resumed)
 
 
 def test_bfloat16_stays_close_and_leaves_weights_in_float32(sets):

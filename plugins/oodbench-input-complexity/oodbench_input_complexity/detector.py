@@ -53,9 +53,7 @@ class InputComplexity(Detector):
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         compressors(self.params.compressor)  # a missing one is to be seen before training
         self.base = self.build().fit(train, validation, context)
-        note = f"compressed lengths are those of {libraries()}"
-        if note not in context.notes:
-            context.note(note)
+        context.note(f"compressed lengths are those of {libraries()}")
         return self
 
     @torch.no_grad()
@@ -83,7 +81,7 @@ class InputComplexity(Detector):
 def likelihood(name: str) -> tuple[type[Detector], str]:
     """A detector whose score is a negative log-likelihood in bits per dimension, and its plugin's version."""
     base, version = find_detector(name)
-    unit = getattr(base, "score_unit", "")
+    unit = base.score_unit
     if unit != UNIT:
         raise OODBenchError(
             f"input-complexity: base {name} gives no likelihood: its score_unit is {unit or 'not declared'!r}, "

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from oodbench_input_complexity.detector import InputComplexity
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
+from oodbench.testing import DetectorCase, parametrize
 
-case = DetectorCase(
+CASE = DetectorCase(
     InputComplexity,
     (1, 28, 28),
     values={"base": "pixels"},
@@ -16,6 +16,6 @@ case = DetectorCase(
 
 
 @pytest.mark.usefixtures("bases")
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
-def test_contract(check):
+@parametrize(CASE)
+def test_contract(check, case):
     check(case)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 
-from oodbench import Context, ImageSet, OODBenchError, Params, Shape, param, shape_text
-from oodbench.nn.likelihood import LikelihoodParams, fit_likelihood, score_bits
-from oodbench.nn.network_detector import NetworkDetector
+from oodbench import ImageSet, OODBenchError, Params, Shape, param, shape_text
+from oodbench.nn.likelihood import LikelihoodParams, Scheduler
+from oodbench.nn.likelihood_detector import LikelihoodDetector
 from oodbench.nn.training import steps_per_epoch
 from oodbench_pixelcnnpp.network import PixelCNNPPNetwork
 
@@ -29,13 +29,12 @@ class PixelCNNPPParams(Params):
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 
 
-class PixelCNNPP(NetworkDetector):
+class PixelCNNPP(LikelihoodDetector):
     """S(x) = -log₂ p(x) / D, p(x) = Π_i p(x_i | x_<i), each p a discretised mixture of logistics."""
 
     name = "pixelcnnpp"
     summary = "PixelCNN++, negative log-likelihood in bits per dimension"
     paper = "Salimans, Karpathy, Chen, Kingma, PixelCNN++ (ICLR 2017), arXiv:1701.05517"
-    score_unit: ClassVar[str] = "bits per dimension"
     Params = PixelCNNPPParams
     presets: ClassVar = {
         "paper": {},
@@ -59,19 +58,11 @@ class PixelCNNPP(NetworkDetector):
                 f"not of {shape_text(shape)}"
             )
 
-    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+    def optimization(self, train: ImageSet) -> tuple[torch.optim.Optimizer, Scheduler]:
         training = self.params.training
-        with context.global_seed("weights"):
-            self.model = self.build().to(context.device)
         optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate)
         epoch = steps_per_epoch(train, training.batch_size)
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, epoch, training.learning_rate_decay)
-        fit_likelihood(self.model, optimizer, scheduler, training, train, validation, context)
-        return self
-
-    @torch.no_grad()
-    def score(self, images: torch.Tensor) -> torch.Tensor:
-        return score_bits(self.model, images)
+        return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, epoch, training.learning_rate_decay)
 
     def build(self) -> PixelCNNPPNetwork:
         params = self.params

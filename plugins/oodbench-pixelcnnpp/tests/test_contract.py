@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from oodbench_pixelcnnpp.detector import PixelCNNPP
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
-
-case = DetectorCase(PixelCNNPP, (1, 16, 16), {"filters": 4, "mixtures": 2})
+from oodbench.testing import DetectorCase, parametrize
 
 
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
-def test_contract(check):
+@parametrize(DetectorCase(PixelCNNPP, (1, 16, 16), {"filters": 4, "mixtures": 2}))
+def test_contract(check, case):
     check(case)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 from oodbench_pixelcnnpp.detector import PixelCNNPP, PixelCNNPPParams
 
 from oodbench import Context, FitError, ImageSet, OODBenchError, resolve
+from oodbench.testing import kill_and_resume, same_state
 
 SHAPE = (1, 8, 8)
 TINY = {
@@ -76,32 +75,11 @@ def test_a_constant_image_is_cheaper_than_data(learnt, digits):
     assert detector.score(torch.zeros(1, *SHAPE)).item() < detector.score(next(digits[1].batches(100))).min().item()
 
 
-class Killed(BaseException):
-    """Ends a fit at once, as kill -9 would."""
-
-
-class MemoryCheckpoints:
-    def __init__(self, kill_at_save: int) -> None:
-        self.state, self.saves, self.kill_at_save = None, 0, kill_at_save
-
-    def save(self, state):
-        self.state = copy.deepcopy(state)
-        self.saves += 1
-        if self.saves == self.kill_at_save:
-            raise Killed
-
-    def load(self):
-        return copy.deepcopy(self.state)
-
-
-@pytest.mark.parametrize("kill_at_save", [1, 13])
-def test_an_interrupted_fit_ends_with_the_same_weights(learnt, digits, kill_at_save):
+@pytest.mark.parametrize("kill_at", [1, 13])
+def test_an_interrupted_fit_ends_with_the_same_weights(learnt, digits, kill_at):
     """Dropout masks and the falling learning rate go on where they were."""
-    settings = dict(checkpoints=MemoryCheckpoints(kill_at_save), checkpoint_seconds=0)
-    with pytest.raises(Killed):
-        fitted(digits, **settings)
-    resumed, _ = fitted(digits, **settings)
-    assert all(torch.equal(resumed.state()[name], tensor) for name, tensor in learnt[0].state().items())
+    resumed, _ = kill_and_resume(lambda **settings: fitted(digits, **settings), kill_at)
+    assert same_state(resumed, learnt[0])
 
 
 def test_the_weights_kept_are_the_best_or_the_last(digits):

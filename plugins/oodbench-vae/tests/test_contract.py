@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from oodbench_vae.detector import VAE, VAELikelihood
 
-from oodbench.testing import DETECTOR_CHECKS, DetectorCase
+from oodbench.testing import DetectorCase, parametrize
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 SLOW = pytest.mark.slow  # the two share all but the score: each shape and each score once is enough for every day
@@ -17,7 +17,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+@parametrize(*CASES)
 def test_contract(check, case):
     check(case)

@@ -6,10 +6,8 @@ import shutil
 
 import pytest
 import torch
-
-from oodbench.errors import OODBenchError
-from oodbench.nn import acceleration
-from oodbench.nn.acceleration import (
+from oodbench_ebae import acceleration
+from oodbench_ebae.acceleration import (
     Accelerated,
     accelerated,
     chosen_mode,
@@ -17,6 +15,8 @@ from oodbench.nn.acceleration import (
     functional_gradient,
     replaying,
 )
+
+from oodbench.errors import OODBenchError
 from oodbench.nn.autoencoder import build_autoencoder
 from oodbench.nn.langevin import input_gradient
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
-from oodbench.nn import optimized_layers
-from oodbench.nn.autoencoder import build_autoencoder
-from oodbench.nn.langevin import input_gradient, visible_chain
-from oodbench.nn.optimized_layers import (
+from oodbench_ebae import optimized_layers
+from oodbench_ebae.optimized_layers import (
     FromOneChannel,
     FromOnePixel,
     FullKernelConv,
@@ -18,6 +14,10 @@ from oodbench.nn.optimized_layers import (
     frozen_copy,
     optimize_layers,
 )
+from torch import nn
+
+from oodbench.nn.autoencoder import build_autoencoder
+from oodbench.nn.langevin import input_gradient, visible_chain
 
 CASES = {
     FullKernelConv: ([nn.Conv2d(3, 5, 4)], (3, 4, 4)),

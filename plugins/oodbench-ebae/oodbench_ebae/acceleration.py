@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from oodbench.errors import OODBenchError, reason
+from oodbench import OODBenchError
 from oodbench.nn.langevin import Energy, Gradient
 
 VARIABLE = "OODBENCH_CHAINS"
@@ -67,7 +67,8 @@ class Accelerated(Generic[Drawn]):
         except Exception as error:  # whatever a compiler or a driver may raise: the plain chains need neither
             self.failed = True
             self.prepared.clear()
-            self.note(f"chains run without acceleration ({VARIABLE}=eager does so quietly): {reason(error)}")
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self.note(f"chains run without acceleration ({VARIABLE}=eager does so quietly): {reason}")
         finally:
             generator.set_state(noise)
 
