@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
+import secrets
+import time
 from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-LEFT_BEHIND = re.compile(r"\..+\.(\d+)\.[0-9a-f]{32}")
+LEFT_BEHIND = re.compile(r"\..+\.(\d+)\.([0-9a-f]{12})[0-9a-f]{20}")
+DAY = 86_400  # seconds
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -18,7 +22,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     The file is written beside its place, under a name that begins with a dot, and then moved there. Its permissions
     are those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{_machine()}{secrets.token_hex(10)}")
     try:
         with open(beside, "xb") as file:
             write(file)
@@ -45,3 +49,44 @@ def write_output(path: Path, data: bytes) -> None:
 def is_left_behind(name: str) -> bool:
     """Whether a file of this name is one that ``write_atomically`` did not come to move, as its process was killed."""
     return LEFT_BEHIND.fullmatch(name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Delete the files in a folder that ``write_atomically`` left there as its process was killed.
+
+    They are those whose process on this machine has ended, and those that nobody has written to for a day. A file that
+    cannot be deleted stays.
+    """
+    for path in folder.glob(".*"):
+        match = LEFT_BEHIND.fullmatch(path.name)
+        try:
+            if match and (_has_ended(match) or time.time() - path.stat().st_mtime > DAY):
+                path.unlink()
+        except OSError:
+            continue
+
+
+def _has_ended(match: re.Match[str]) -> bool:
+    """Whether the writer was a process of this machine, and no process has its number now."""
+    number, machine = match.groups()
+    if machine != _machine() or os.name == "nt":  # where signal 0 is one
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+@cache
+def _machine() -> str:
+    """What process numbers are valid for, 12 hexadecimal digits: a machine since its start, or a container."""
+    parts = [os.uname().nodename if hasattr(os, "uname") else ""]
+    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(), lambda: os.readlink("/proc/self/ns/pid")):
+        try:
+            parts.append(read())
+        except OSError:
+            continue
+    return sha256("|".join(parts).encode()).hexdigest()[:12]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def data_folder() -> Path:
-    """Where data sets are read from and downloaded to: ``OODBENCH_DATA``, else the user's data folder."""
+    """Return where data sets are read from and downloaded to: ``OODBENCH_DATA``, else the user's data folder."""
     from platformdirs import user_data_path
 
     return Path(os.environ.get("OODBENCH_DATA") or user_data_path("oodbench"))
 
 
 def cache_folder() -> Path:
-    """Where decoded data sets and the plugins' catalogue are kept: ``OODBENCH_CACHE``, else the user's cache folder."""
+    """Return where decoded images and the plugins' catalogue are kept: ``OODBENCH_CACHE``, else the user's cache."""
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("OODBENCH_CACHE") or user_cache_path("oodbench"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import IO
 
 import numpy as np
 
+from oodbench.data.imaging import check_regular, file_error
 from oodbench.errors import DataError
+
+LARGEST_SIZE = 2**48
+"""Bytes of an array: no disk holds more."""
 
 
 def headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """The shape and type of every array of the file, without reading the arrays."""
+    """Return the shape and type of every array of the file, without reading the arrays. DataError if it is damaged."""
     with _archive(path) as archive:
         members = [member for member in archive.namelist() if member.endswith(".npy")]
         found = {}
@@ -27,7 +31,7 @@ def headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 
 
 def rows(path: Path, name: str, count: int) -> Iterator[np.ndarray]:
-    """The rows of one array in order, at most ``count`` at a time."""
+    """Yield the rows of one array in order, at most ``count`` at a time. DataError if the file is damaged."""
     with _archive(path) as archive, archive.open(f"{name}.npy") as file:
         shape, fortran_order, dtype = _header(file)
         if fortran_order:
@@ -43,16 +47,24 @@ def rows(path: Path, name: str, count: int) -> Iterator[np.ndarray]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{path} is damaged or no .npz file ({why}): fetch or save it again") from error
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise file_error(path, error, ".npz file") from error
+    except Exception as error:  # a damaged header is evaluated and checked by numpy, and breaks in many ways
+        raise DataError(f"{file_error(path, error, '.npz file')}: fetch or save it again") from error
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+    if not all(0 <= size <= LARGEST_SIZE for size in shape) or math.prod(shape) * dtype.itemsize > LARGEST_SIZE:
+        raise ValueError(f"an array of the shape {shape}")
+    return shape, fortran_order, dtype

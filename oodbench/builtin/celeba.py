@@ -25,7 +25,10 @@ MD5 = "00d2c5bc6d35e252742224ab0c1e8fcb"
 
 
 def stream(name: str, split: str, root: Path, shape: Shape | None) -> Stream:
-    """A random 80, 10, 10 % of the pictures in the order of their names. An index is a picture's place among all."""
+    """Return a random 80, 10, 10 % of the pictures in the order of their names.
+
+    An index is a picture's place among all.
+    """
     names = names_in(root / FOLDER)
     if not names:
         raise DataError(f"{name} is not there: {download_instructions(root)}")
@@ -36,7 +39,7 @@ def stream(name: str, split: str, root: Path, shape: Shape | None) -> Stream:
 
 
 def centre(name: str, size: int, picture: np.ndarray) -> np.ndarray:
-    """The square of ``size`` pixels in the middle: (C, 218, 178) → (C, size, size)."""
+    """Return the square of ``size`` pixels in the middle: (C, 218, 178) → (C, size, size)."""
     check_shape(name, picture, (HEIGHT, WIDTH), f"the aligned ones, which have {HEIGHT}×{WIDTH}")
     top, left = (HEIGHT - size) // 2, (WIDTH - size) // 2
     return picture[:, top : top + size, left : left + size]

@@ -12,7 +12,7 @@ import numpy as np
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.builtin.pictures import check_shape, is_picture, pictures_below, three_ways
 from oodbench.builtin.vision import beside
-from oodbench.data.imaging import read_picture, read_pictures
+from oodbench.data.imaging import file_error, read_picture, read_pictures
 from oodbench.errors import DataError, reason
 from oodbench.plugin.hookspecs import hookimpl
 
@@ -36,7 +36,10 @@ BROKEN = {"A/RGVtb2NyYXRpY2FCb2xkT2xkc3R5bGUgQm9sZC50dGY=.png", "F/Q3Jvc3NvdmVyI
 
 
 def load_omniglot(split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """The evaluation part, inverted, as its strokes are black. Labels number the characters, indices the pictures."""
+    """Return the evaluation part, inverted, as its strokes are black.
+
+    Labels number the characters, indices the pictures.
+    """
     folder = root / OMNIGLOT
     if not folder.is_dir():
         _download_omniglot(root)
@@ -69,7 +72,10 @@ def _download_omniglot(root: Path) -> None:
 
 
 def load_notmnist(split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """A random 80, 10, 10 % of the small set, without its two broken files. An index is a place among the others."""
+    """Return a random 80, 10, 10 % of the small set, without its two broken files.
+
+    An index is a place among the others.
+    """
     images, labels = _letters(root)
     chosen = three_ways(split, len(labels), NOTMNIST_SIZES, SEED)
     return ImageSet("notmnist", split, images[chosen], labels[chosen], chosen)
@@ -103,6 +109,8 @@ def _from_archive(path: Path) -> dict[str, np.ndarray]:
                     file = archive.extractfile(member)
                     assert file, name  # as it is a file
                     found[name] = read_picture(io.BytesIO(file.read()), f"{path}:{member.name}")
+    except PermissionError as error:
+        raise file_error(path, error, "archive") from error
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({reason(error)}): delete it and fetch it again") from error
     return found
@@ -114,7 +122,7 @@ def _is_letter(name: str) -> bool:
 
 
 def notmnist_files(root: Path) -> list[Path]:
-    """The folders of the letters, else the archive."""
+    """Return the folders of the letters, else the archive."""
     folder = root / NOTMNIST
     return [folder / letter for letter in LETTERS] if folder.is_dir() else [root / f"{NOTMNIST}.tar.gz"]
 

@@ -48,7 +48,9 @@ def chimera(original: ImageSet) -> np.ndarray:
 
 
 def next_of_another_class(labels: np.ndarray) -> np.ndarray:
-    """For each place the next one, after the last the first, whose label differs: (n,). There must be two labels.
+    """Return for each place the next one, after the last the first, whose label differs: (n,).
+
+    There must be two labels.
 
     That is where the next run of equal labels begins.
     """

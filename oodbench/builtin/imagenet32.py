@@ -31,7 +31,7 @@ BATCHES = {
 
 
 def stream(split: str, root: Path, shape: Shape | None) -> Stream:
-    """One split; validation is drawn at random from the source's train split. Indices are places in the source.
+    """Return one split; validation is drawn at random from the source's train split. Indices are places in the source.
 
     There are no labels, as the PNGs have none.
     """
@@ -70,7 +70,10 @@ def _count(path: Path) -> int:
 
 
 def _chosen_rows(counts: Mapping[Path, int], chosen: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of the batches with these indices, counted through all of them: uint8 (some, 3, 32, 32) at a time."""
+    """Yield the rows of the batches with these indices, counted through all of them.
+
+    Uint8 (some, 3, 32, 32) at a time.
+    """
     wanted = np.zeros(sum(counts.values()), bool)
     wanted[chosen] = True
     start = 0
@@ -94,7 +97,7 @@ def _has_pictures(root: Path) -> bool:
 
 
 def needed(root: Path, part: str) -> list[Path]:
-    """What a part is read from. Of the PNGs their folder: one changed in its place is not noticed, a new one is."""
+    """Return what a part is read from. For PNGs that is their folder: a new file is noticed, a changed one is not."""
     if _has_pictures(root):
         return [root / NAME / PICTURES[part]]
     return [root / NAME / name for name in BATCHES[part]]

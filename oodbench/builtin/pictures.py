@@ -10,45 +10,94 @@ import numpy as np
 
 from oodbench.api import ImageSet, Shape, Stream
 from oodbench.builtin.samples import shuffled
+from oodbench.data.imaging import check_regular
 from oodbench.errors import DataError
+from oodbench.text import shorten
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+ENDINGS = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff",
+    ".pbm", ".pgm", ".ppm", ".pnm",
+)  # fmt: skip
+# Pictures too, but nothing here reads them: leaving them out without a word would make another data set.
+UNREADABLE = (
+    ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".jxr", ".svg", ".tga", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+    ".orf", ".raf", ".rw2", ".exr", ".hdr", ".pfm", ".qoi",
+)  # fmt: skip
 
 Streamed = Callable[[str, Path, Shape | None], Stream]
 
 
 def gather(stream: Streamed, split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """The ``load`` of a data set that has a ``stream``: all of a split in memory."""
+    """Return all of a split in memory: the ``load`` of a data set that has a ``stream``."""
     return stream(split, root, shape).to_memory()
 
 
 def names_in(folder: Path) -> list[str]:
-    """The picture files in a folder, sorted; none if there is no such folder. Hidden files are no pictures."""
+    """Return the picture files in a folder, sorted; none if there is no such folder. Hidden files are no pictures.
+
+    Raises DataError where the folder may not be read.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if is_picture(entry.name))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
 
 
 def is_picture(name: str) -> bool:
+    """Whether a file of this name is a picture, by its ending; hidden files are none."""
     return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
-def pictures_below(folder: Path) -> Iterator[Path]:
-    """The picture files of a folder and of those in it, in an order that is the same on every machine."""
-    seen = set()
-    for where, folders, names in os.walk(folder, followlinks=True):
-        if (place := os.path.realpath(where)) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(where, name) for name in sorted(names) if is_picture(name))
+def pictures_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield the picture files of a folder and of those in it, in an order that is the same on every machine.
+
+    Links are followed, but not back to a folder that they are in. ``above`` are those that this one is in. Raises
+    DataError at a folder that cannot be read, a link to nothing, a picture that is no regular file, and a picture in a
+    format that is not read.
+    """
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    folders, names = _entries(folder)
+    yield from (folder / name for name in names)
+    for name in folders:
+        yield from pictures_below(folder / name, (*above, place))
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The folders and the picture files in a folder that are not hidden, each sorted."""
+    folders, names = [], []
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    for entry in found:
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:
+            is_folder = is_file = False  # a link in a circle
+        if is_folder:
+            folders.append(entry.name)
+        elif entry.name.lower().endswith(UNREADABLE):
+            raise DataError(f"{entry.path} is of a format that is not read: convert it to PNG, or move it away")
+        elif is_picture(entry.name) or (entry.is_symlink() and not is_file):
+            if not is_file:
+                check_regular(Path(entry.path))
+            names.append(entry.name)
+    return sorted(folders), sorted(names)
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    why = "permission denied" if isinstance(error, PermissionError) else error.strerror
+    return DataError(f"the folder {shorten(str(folder))} cannot be read: {why}")
 
 
 def three_ways(split: str, count: int, sizes: Mapping[str, int], seed: int) -> np.ndarray:
-    """Which of ``count`` images make up the split, in order: drawn at random in the proportion of ``sizes``."""
+    """Return which of ``count`` images make up the split, in order: drawn at random in the proportion of ``sizes``."""
     order, total = shuffled(count, seed), sum(sizes.values())
     validation, test = (round(count * sizes[part] / total) for part in ("validation", "test"))
     held_out = {"validation": order[:validation], "test": order[validation : validation + test]}
@@ -56,7 +105,7 @@ def three_ways(split: str, count: int, sizes: Mapping[str, int], seed: int) -> n
 
 
 def check_shape(name: str, picture: np.ndarray, shape: tuple[int, ...], what: str) -> None:
-    """DataError if a picture of a published set is not as published; ``what`` it should be."""
+    """Raise DataError if a picture of a published set is not as published; ``what`` says what it should be."""
     if picture.shape[-len(shape) :] != shape:
         size = "×".join(map(str, picture.shape[1:]))
         raise DataError(f"a picture of {name} has {size} pixels: these are not {what}")

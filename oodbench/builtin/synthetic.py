@@ -1,4 +1,4 @@
-"""Synthetic images, each a function of (seed, index, shape) alone, in whatever shape is asked for.
+"""Synthetic images, each a function of (seed, index, shape) alone, in whatever shape is requested.
 
 The pixels come from Philox, a counter-based generator whose stream numpy promises never to change. Every image takes a
 whole number of counter blocks, so that image i is found without making the others.
@@ -15,7 +15,7 @@ import numpy as np
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.plugin.hookspecs import hookimpl
 
-BLOCK = 32  # bytes a step of Philox's counter: four 64-bit words
+BLOCK = 32  # bytes per step of Philox's counter: four 64-bit words
 FIRST = {"validation": 32_000, "test": 36_000}  # the rows the author's 40,000-row files use for the two splits
 COUNT = 4_000
 DEFAULT_SHAPE = (1, 28, 28)
@@ -24,24 +24,24 @@ Make = Callable[[int, int, Shape], np.ndarray]
 
 
 def constant(first: int, count: int, shape: Shape) -> np.ndarray:
-    """One value a grey image, uniform on 0…255, fills all channels: uint8 (count, C, H, W) from index ``first`` on."""
+    """Return one value per image, uniform on 0…255, in all channels: uint8 (count, C, H, W) from index ``first`` on."""
     values = random_bytes(1, first, count, 1)
     return np.broadcast_to(values[:, :, None, None], (count, *shape)).copy()
 
 
 def constant_rgb(first: int, count: int, shape: Shape) -> np.ndarray:
-    """One value a channel: uint8 (count, C, H, W) from index ``first`` on."""
+    """Return one value per channel: uint8 (count, C, H, W) from index ``first`` on."""
     values = random_bytes(2, first, count, shape[0])
     return np.broadcast_to(values[:, :, None, None], (count, *shape)).copy()
 
 
 def noise(first: int, count: int, shape: Shape) -> np.ndarray:
-    """Every pixel of every channel drawn on its own: uint8 (count, C, H, W) from index ``first`` on."""
+    """Return every pixel of every channel drawn independently: uint8 (count, C, H, W) from index ``first`` on."""
     return random_bytes(3, first, count, int(np.prod(shape))).reshape(count, *shape)
 
 
 def random_bytes(seed: int, first: int, count: int, size: int) -> np.ndarray:
-    """Rows ``first``… of the seed's table of random bytes: uint8 (count, size), the same on every machine."""
+    """Return rows ``first``… of the seed's table of random bytes: uint8 (count, size), the same on every machine."""
     blocks = -(-size // BLOCK)
     words = np.random.Philox(key=seed).advance(first * blocks).random_raw(count * blocks * BLOCK // 8)
     return words.astype("<u8").view(np.uint8).reshape(count, blocks * BLOCK)[:, :size]

@@ -45,7 +45,7 @@ class Source:
     licence: str
 
     def paths(self, root: Path, part: str) -> list[Path]:
-        """The files of a part; an idx file may also lie there gzipped."""
+        """Return the files of a part; an idx file may also lie there gzipped."""
         plain = [root / self.folder / name for name in self.parts[part]]
         gzipped = [path.with_name(f"{path.name}.gz") for path in plain]
         return [
@@ -57,7 +57,7 @@ class Source:
         return list(dict.fromkeys(path for part in self.parts for path in self.paths(root, part)))
 
     def checksums(self) -> dict[str, str]:
-        """Of the files as published, for MNIST and its like the gzipped ones."""
+        """Return the MD5 of each file as published, for MNIST and its like of the gzipped files."""
         class_ = self.class_()
         if self.read is read_idx:
             listed = class_.resources
@@ -74,7 +74,10 @@ class Source:
 
 
 def load(source: Source, split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """One split; validation is drawn at random from the source's train split. Indices are places in the source."""
+    """Return one split; validation is drawn at random from the source's train split.
+
+    Indices are places in the source.
+    """
     part = "test" if split == "test" else "train"
     try:
         if not all(map(isfile, source.paths(root, part))):
@@ -87,7 +90,10 @@ def load(source: Source, split: str, root: Path, shape: Shape | None) -> ImageSe
 
 
 def choose(split: str, count: int, sizes: tuple[int, int, int]) -> np.ndarray:
-    """Which images of the source's ``count`` make up the split, in the source's order; ``sizes`` are as published."""
+    """Return which images of the source's ``count`` make up the split, in the source's order.
+
+    ``sizes`` are as published.
+    """
     if split == "test":
         return np.arange(count)
     train, validation, _ = sizes
@@ -174,7 +180,7 @@ def download(source: Source, root: Path, part: str) -> None:
 
 @contextlib.contextmanager
 def beside(root: Path) -> Iterator[Path]:
-    """A folder on the root's disk to download into, gone afterwards. OSError where downloads are not wanted."""
+    """Yield a folder on the root's disk to download into, gone afterwards. OSError where downloads are not wanted."""
     if os.environ.get("OODBENCH_OFFLINE", "0") not in ("", "0"):
         raise OSError("OODBENCH_OFFLINE is set")
     root.mkdir(parents=True, exist_ok=True)

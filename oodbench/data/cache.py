@@ -10,12 +10,12 @@ from typing import BinaryIO
 import numpy as np
 
 from oodbench.api import ImageSet, Stream, fingerprint, shape_text
-from oodbench.atomic import write_atomically
+from oodbench.atomic import sweep, write_atomically
 from oodbench.errors import DataError
 
 
 def load(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
-    """What the folder has, the images mapped and not to be written to; None if that is nothing, or damaged."""
+    """Return what the folder has, the images mapped read-only; None if that is nothing, or damaged."""
     try:
         record = json.loads((folder / f"{stem}.json").read_text())
         images = np.load(folder / f"{stem}.npy", mmap_mode="r")
@@ -31,7 +31,7 @@ def load(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
 
 
 def count(folder: Path, stem: str) -> int | None:
-    """How many images the folder has under that name; None if none were kept, or it cannot be read."""
+    """Return the number of images that the folder has under that name; None if it has none that can be read."""
     try:
         return int(json.loads((folder / f"{stem}.json").read_text())["shape"][0])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -39,12 +39,16 @@ def count(folder: Path, stem: str) -> int | None:
 
 
 def save(folder: Path, stem: str, stream: Stream, on_progress: Callable[[int], None]) -> None:
-    """Each file appears whole or not at all, and the record last, so that two processes may do this at once.
+    """Write a split; each file appears whole or not at all, the record last, so that several processes may do this.
+
+    What killed processes left in the folders of the cache is deleted.
 
     ``on_progress`` is called with the number of images written so far, after every chunk. Raises DataError if the
     chunks are not what the stream promised.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for each in folder.parent.iterdir():
+        sweep(each)
     record: dict[str, object] = {"shape": [len(stream.labels), *stream.shape]}
 
     def write_images(file: BinaryIO) -> None:

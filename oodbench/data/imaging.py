@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import stat
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,6 +15,7 @@ import numpy as np
 
 from oodbench.api import Shape, chunk_rows, shape_text
 from oodbench.errors import DataError
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
 CHUNK = 4096
 GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F")
+# What a picture may be, by its content, however its file is called. Of all that Pillow knows it reads no more than
+# these: EPS, for one, would start another program.
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+ORIENTATION = 0x0112  # the EXIF tag; from 5 on height and width change places
 
 
 def conform(images: np.ndarray, shape: Shape) -> np.ndarray:
@@ -50,17 +58,24 @@ def _conform_chunk(images: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def picture_shape(path: Path) -> Shape:
-    """The shape that ``read_picture`` gives, from the beginning of the file alone. DataError as there."""
+    """Return the shape that ``read_picture`` gives, from the beginning of the file alone. Raises DataError as there."""
     with _opened(path, path) as picture:
-        return (_channels(picture), picture.height, picture.width)
+        height, width = picture.height, picture.width
+        if picture.format != "TIFF" and picture.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns a TIFF itself
+            height, width = width, height
+        return (_channels(picture), height, width)
 
 
 def read_picture(source: Path | BinaryIO, name: str | Path = "") -> np.ndarray:
-    """One picture file: uint8 (1, H, W) if it is grey, else (3, H, W); transparency is ignored.
+    """Return one picture file: uint8 (1, H, W) if it is grey, else (3, H, W), turned as its EXIF orientation says.
 
-    DataError, with the file's ``name``, where it is damaged, no picture, or has more than 8 bits a channel.
+    Transparency is ignored. Raises DataError, with the file's ``name``, where it may not be read, is damaged, is no
+    regular file, no picture or more than one, or has more than 8 bits per channel.
     """
+    from PIL import ImageOps
+
     with _opened(source, name or str(source)) as picture:
+        picture = ImageOps.exif_transpose(picture)
         pixels = np.asarray(picture.convert("L" if _channels(picture) == 1 else "RGB"))
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -68,24 +83,84 @@ def read_picture(source: Path | BinaryIO, name: str | Path = "") -> np.ndarray:
 def read_pictures(
     paths: Iterable[Path], shape: Shape, prepare: Callable[[np.ndarray], np.ndarray] = lambda picture: picture
 ) -> Iterator[np.ndarray]:
-    """These files in order, uint8 (some, *shape) at a time. ``prepare`` is given each picture before its resize."""
+    """Yield these files in order, as chunks of uint8 (b, *shape).
+
+    ``prepare`` is given each picture before its resize.
+    """
     rows, left = chunk_rows(shape), iter(paths)
     while chosen := [*islice(left, rows)]:
         yield np.concatenate([conform(prepare(read_picture(path))[None], shape) for path in chosen])
+
+
+def file_error(name: str | Path, error: BaseException, what: str) -> DataError:
+    """Return the error of a file that cannot be read: that one may not, or why it is no good ``what``."""
+    if isinstance(error, PermissionError):
+        return DataError(f"{name} may not be read: permission denied; change its permissions")
+    why = shorten(" ".join(str(error).split()) or type(error).__name__)
+    return DataError(f"{name} is damaged or no {what} ({why})")
+
+
+def check_regular(path: Path, name: str | Path = "") -> None:
+    """Raise DataError unless the path, or what it links to, is a regular file; others may have no end, or never begin.
+
+    ``name`` is what to call it.
+    """
+    name = name or path
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise file_error(name, error, "file") from error
+    except (OSError, ValueError) as error:
+        if path.is_symlink() and isinstance(error, FileNotFoundError):
+            raise DataError(f"{name} is a link to {path.readlink()}, which is not there: mend or delete it") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{name} cannot be read: {why}") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{name} is no regular file: delete it, or put one in its place")
 
 
 @contextmanager
 def _opened(source: Path | BinaryIO, name: str | Path) -> Iterator[Image]:
     from PIL import Image
 
+    if isinstance(source, Path):
+        check_regular(source, name)
+    Image.init()
+    known = [each for each in FORMATS if each in Image.OPEN]
     try:
-        with Image.open(source) as picture:
-            if picture.mode.startswith(DEEP_MODES):
-                raise DataError(f"{name} has more than 8 bits a channel: convert it to 8 bits")
-            yield picture
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{name} is damaged or no picture ({why}): fetch it again or delete it") from error
+        with warnings.catch_warnings():
+            # What Pillow warns of is a large picture, which is read all the same, or metadata that do not matter here.
+            warnings.simplefilter("ignore")
+            with _as_file(source) as file, Image.open(file, formats=known) as picture:
+                _check_plain(picture, name)
+                yield picture
+    except DataError:
+        raise
+    except Exception as error:  # Pillow meets damage with errors of every type
+        refusal = file_error(name, error, "picture")
+        if isinstance(error, PermissionError):
+            raise refusal from error
+        raise DataError(f"{refusal}: fetch it again or delete it") from error
+
+
+def _as_file(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """The file opened, as Pillow scrambles an uncompressed TIFF that is to be turned where it maps the path itself."""
+    return open(source, "rb") if isinstance(source, Path) else nullcontext(source)
+
+
+def _check_plain(picture: Image, name: str | Path) -> None:
+    """Raise DataError if there is more in the file than one picture of 8 bits per channel."""
+    layout = str(
+        getattr(picture, "tile", "")
+    )  # the only place where Pillow says that it would take the high byte of RGB
+    is_deep = picture.format in ("PNG", "TIFF") and ";16" in layout
+    if picture.format == "PPM":
+        is_deep = any(int(number) > 255 for number in re.findall(r"'[A-Z]+', (\d+)\)", layout))
+    if is_deep or picture.mode.startswith(DEEP_MODES):
+        raise DataError(f"{name} has more than 8 bits per channel: convert it to 8 bits")
+    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # a camera's MPO has previews behind it
+    if frames > 1:
+        raise DataError(f"{name} has {frames:,} frames, and a picture is one: save each to a file of its own")
 
 
 def _channels(picture: Image) -> int:

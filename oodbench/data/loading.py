@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,29 +13,37 @@ from pathlib import Path
 from oodbench.api import SPLITS, Dataset, ImageSet, Progress, Shape, Stream, file_name, shape_text
 from oodbench.data import cache
 from oodbench.data.imaging import conform
+from oodbench.data.stamps import stamp
 from oodbench.errors import DataError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.plugin.registry import Registry
+from oodbench.text import shorten
 
 LARGEST_CLASS = 99_999
-CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+RESERVED = "in"
+CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 
 
 def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """``mnist:0,2-4`` → ``("mnist", (0, 2, 3, 4))``, the classes in order; ``mnist`` → ``("mnist", None)``."""
+    """``mnist:0,2-4`` → ``("mnist", (0, 2, 3, 4))``, the classes in order; ``mnist`` → ``("mnist", None)``.
+
+    Raises DataError where the classes cannot be read.
+    """
     base, colon, text = name.partition(":")
     if not colon:
         return base, None
+    unreadable = f"cannot read the classes of {shorten(repr(name))}"
     if not CLASSES.fullmatch(text):
-        raise DataError(f"cannot read the classes of {name!r}: write them as in {base}:0-8 or {base}:1,7")
+        raise DataError(f"{unreadable}: write them as in {base}:0-8 or {base}:1,7")
     classes: set[int] = set()
     for item in text.split(","):
-        first, _, last = item.partition("-")
-        if last and int(last) < int(first):
-            raise DataError(f"cannot read the classes of {name!r}: the range {item} runs backwards")
-        if int(last or first) > LARGEST_CLASS:
-            raise DataError(f"cannot read the classes of {name!r}: no class is above {LARGEST_CLASS}")
-        classes.update(range(int(first), int(last or first) + 1))
+        ends = [number.lstrip("0") for number in item.split("-")]
+        if any(len(number) > len(str(LARGEST_CLASS)) for number in ends):
+            raise DataError(f"{unreadable}: no class is above {LARGEST_CLASS}")
+        first, last = int(ends[0] or 0), int(ends[-1] or 0)
+        if last < first:
+            raise DataError(f"{unreadable}: the range {shorten(item)} runs backwards")
+        classes.update(range(first, last + 1))
     return base, tuple(sorted(classes))
 
 
@@ -59,9 +68,10 @@ def open_loader(registry: Registry, data_dir: Path | None = None, progress: Prog
 class Loader:
     """Finds, decodes, caches, selects and brings to shape.
 
-    root: the folder of the data sets' own files.
-    cache: where decoded arrays are kept; it may be deleted at any time.
-    on_progress: called as ``on_progress(name, done, total)`` while the images of a data set's split are decoded.
+    Args:
+        root: the folder of the data sets' own files.
+        cache: where decoded arrays are kept; it may be deleted at any time.
+        on_progress: called as ``on_progress(name, done, total)`` while a split of a data set is decoded.
     """
 
     def __init__(
@@ -78,9 +88,14 @@ class Loader:
         self._at: dict[str, Dataset] = {}
 
     def find(self, name: str) -> tuple[Dataset, tuple[int, ...] | None]:
-        """The data set of that name, and the classes chosen from it, None for all. What a path holds is read once."""
+        """Return the data set of that name, and the classes chosen from it, None for all.
+
+        What a path holds is read once. Raises UnknownName, and DataError where the name or the path is invalid.
+        """
         kind, _, path = name.partition(":")
         dataset = self.registry.dataset(kind)
+        if kind == RESERVED:
+            raise DataError(f"a data set cannot be called {RESERVED!r}, as the scores of in-data are: rename it")
         if dataset.from_path is None:
             return dataset, parse(name)[1]
         if not path:
@@ -94,11 +109,29 @@ class Loader:
         return self._at[name], None
 
     def share_classes(self, one: str, other: str) -> bool:
-        """Whether two names choose the same class of one source: as in and out they would call the same images both."""
+        """Whether two names choose the same class of one source: as in and out they would call the same images both.
+
+        Raises DataError where two paths are of different sources that have files in common, as nested folders have.
+        """
         if self._source(one) != self._source(other):
+            self._check_files(one, other)
             return False
         classes, other_classes = self.find(one)[1], self.find(other)[1]
         return classes is None or other_classes is None or bool(set(classes) & set(other_classes))
+
+    def _check_files(self, one: str, other: str) -> None:
+        """Refuse two paths with files in common, by whatever names, links and hard links among them."""
+        if any(self.registry.dataset(name.partition(":")[0]).from_path is None for name in (one, other)):
+            return
+        files, other_files = set(self._file_ids(one)), self._file_ids(other)
+        shared = sum(each in files for each in other_files)
+        if shared:
+            found = f"{shared:,} of the {len(other_files):,} files of {other} are files of {one} too"
+            raise DataError(f"{found}: the same images cannot be in and out; choose folders that share none")
+
+    def _file_ids(self, name: str) -> list[tuple[int, int]]:
+        statuses = [path.stat() for path in self.find(name)[0].required_files(self.root) if path.exists()]
+        return [(status.st_dev, status.st_ino) for status in statuses]
 
     def _source(self, name: str) -> str:
         """The same for two names of one place, however its path is written."""
@@ -108,7 +141,7 @@ class Loader:
         return f"{kind}:{Path(path).expanduser().resolve()}" if at else dataset.name
 
     def shape(self, name: str) -> Shape | None:
-        """The shape of the data set's images; None where it has none of its own."""
+        """Return the shape of the data set's images; None where it has none of its own."""
         return self.find(name)[0].shape
 
     def check(self, name: str, split: str) -> None:
@@ -125,7 +158,10 @@ class Loader:
             raise DataError(f"{dataset.name} has classes {there}; there is no class {_ranges(missing)}")
 
     def load(self, name: str, split: str, shape: Shape | None = None) -> ImageSet:
-        """One split, only the classes named, brought to ``shape`` where one is given; DataError if nothing is left."""
+        """Return one split, only the classes named, brought to ``shape`` where one is given.
+
+        DataError if nothing is left.
+        """
         self.check(name, split)
         dataset, classes = self.find(name)
         whole = self._whole(dataset, split, shape)
@@ -139,14 +175,14 @@ class Loader:
         return chosen
 
     def cached_counts(self, name: str) -> dict[str, int]:
-        """How many images of each split the cache has, of those splits that it has; decodes and fetches nothing."""
+        """Return the number of images of each split that the cache has; decodes and fetches nothing."""
         dataset, _ = self.find(name)
         folder = self._folder(dataset, None)
         counts = {split: cache.count(folder, split) for split in SPLITS if split in dataset.sizes}
         return {split: count for split, count in counts.items() if count is not None}
 
     def notes(self, name: str) -> list[str]:
-        """What a reader of the numbers must know of the data set: that it is not as large as published.
+        """Return what a reader of the numbers must know of the data set: that it is not as large as published.
 
         Reads all splits, but fetches nothing: files that are not there yet say nothing.
         """
@@ -193,7 +229,8 @@ class Loader:
         try:
             cache.save(folder, stem, made, lambda done: self.on_progress(what, done, count))
         except OSError as error:
-            where = f"choose another folder with OODBENCH_CACHE ({error.strerror})"
+            room = "make room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            where = f"{room}choose another folder with OODBENCH_CACHE ({error.strerror})"
             raise DataError(f"cannot write to the cache folder {self.cache}: {where}") from error
         kept = cache.load(folder, stem, made.name, made.split)
         if kept is None:
@@ -218,21 +255,12 @@ class Loader:
 
     def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
         """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
-        files = [(str(path), *_stamp(path)) for path in dataset.required_files(self.root)]
+        files = stamp(dataset.required_files(self.root), self.cache)
         version = self.registry.version("data set", dataset.name.partition(":")[0])
         made_in = shape if dataset.shape is None else None
         identity = json.dumps([dataset.name, dataset.version, version, made_in, files])
         digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
         return self.cache / "datasets" / f"{file_name(dataset.name)}-{digest}"
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change: enough to see that a source file is another one, without reading it."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (-1, -1)
-    return status.st_size, status.st_mtime_ns
 
 
 def _ranges(classes: Sequence[int]) -> str:

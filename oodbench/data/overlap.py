@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from oodbench.api import ImageSet
+from oodbench.atomic import write_atomically
+from oodbench.errors import DataError
+
+MOST_SHARED = 0.1
+"""From this share on, out-images that are in-images too are no accident."""
 
 
 def image_hashes(images: ImageSet) -> Iterator[bytes]:
@@ -20,3 +26,50 @@ def count_shared(hashes: Sequence[bytes], images: ImageSet) -> int:
     """Return how many of the images with these hashes are among ``images``; duplicates count each time."""
     shared = set(hashes).intersection(image_hashes(images))
     return sum(each in shared for each in hashes)
+
+
+def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cache: Path) -> str:
+    """Return a note on out-images that are among the in-images too; "" if there are none.
+
+    Args:
+        in_splits: the splits of the in-data.
+        out_images: brought to the shape of the in-data.
+        cache: the cache folder, in which the hashes of every set of images are kept.
+
+    Raises DataError where they are a tenth of the out-images or more: they would be in and out at once. Fewer are
+    expected of published sets: a few test images of CIFAR-100 are among those of its train split.
+    """
+    out_hashes = _kept_hashes(out_images, cache)
+    shared = {split: np.isin(out_hashes, _kept_hashes(images, cache)) for split, images in in_splits.items()}
+    counts = {split: int(found.sum()) for split, found in shared.items() if found.any()}
+    if not counts:
+        return ""
+    name = next(iter(in_splits.values())).name
+    where = ", ".join(f"{count:,} in its {split} split" for split, count in counts.items())
+    total = int(np.logical_or.reduce(list(shared.values())).sum())
+    found = f"{total:,} of the {len(out_images):,} {out_images.split} images of {out_images.name} are also in {name}"
+    if total >= MOST_SHARED * len(out_images):
+        raise DataError(f"{found} ({where}): the same images cannot be in and out; choose others, or take these out")
+    return f"{found} ({where})"
+
+
+def _kept_hashes(images: ImageSet, cache: Path) -> np.ndarray:
+    """A hash of each image, uint64 (n,), from the cache where it has them.
+
+    64 bits: the chance that 10,000 images meet a wrong one among 60,000 is 3·10⁻¹¹.
+    """
+    path = cache / "hashes" / f"{images.fingerprint}.npy"
+    try:
+        kept = np.load(path)
+        if kept.dtype == np.uint64 and kept.shape == (len(images),):
+            return kept
+    except (OSError, ValueError, EOFError):
+        pass
+    digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in np.asarray(images.images))
+    hashes = np.frombuffer(digests, np.uint64)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: np.save(file, hashes))
+    except OSError:
+        pass  # they are computed again next time
+    return hashes

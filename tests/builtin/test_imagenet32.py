@@ -136,7 +136,7 @@ def test_a_damaged_batch_is_named_and_leaves_nothing_in_the_cache(tmp_path, load
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"train_data_batch_3.npz is damaged or no .npz file \(Bad CRC"):
         loader.load("imagenet32", "train")
-    assert not [path for path in loader.cache.rglob("*") if path.is_file()]
+    assert not [path for path in (loader.cache / "datasets").rglob("*") if path.is_file()]
 
 
 def test_batches_of_another_size_are_refused(tmp_path, loader):

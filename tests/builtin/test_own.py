@@ -179,7 +179,7 @@ def test_a_picture_that_is_cut_off_is_named(tmp_path, loader):
 def test_a_picture_of_16_bits_is_refused(tmp_path, loader):
     (tmp_path / "mine").mkdir()
     Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "mine/deep.png")
-    with pytest.raises(DataError, match=r"deep.png has more than 8 bits a channel: convert it to 8 bits"):
+    with pytest.raises(DataError, match=r"deep.png has more than 8 bits per channel: convert it to 8 bits"):
         loader.load(f"folder:{tmp_path}/mine", "test", (3, 4, 4))
 
 

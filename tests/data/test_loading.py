@@ -333,7 +333,7 @@ def test_a_stream_that_gives_something_else_is_refused_and_leaves_nothing(tmp_pa
     loader = make_loader(tmp_path, streamed(toy, chunks))
     with pytest.raises(DataError, match=message):
         loader.load("toy", "test")
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "cache" / "datasets").rglob("*") if path.is_file()]
 
 
 # ------------------------------------------------------------------------- data sets that misbehave
