@@ -1,4 +1,4 @@
-"""``oodbench evaluate``: metrics again from stored scores."""
+"""``oodbench evaluate``: recompute metrics from stored scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from oodbench.cli.options import (
 def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     """Compute the metrics again from stored scores.
 
-    For a metric that is new, or whose plugin has changed: nothing is fitted or scored.
+    Use it for a metric that is new, or whose plugin has changed. Nothing is fitted or scored.
     """
     registry = find_plugins()
     chosen = chosen_metrics(registry, metrics)

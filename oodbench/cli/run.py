@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any) -> None:
     """Fit detectors, score data sets, and show the metrics.
 
-    Every combination is run. What is finished in the store is not done again; a fit that was interrupted goes on. A
-    SUITE file has the same words as these options; an option replaces the file's.
+    Every combination of detector, in-data set and seed is run. What is finished in the store is not done again; an
+    interrupted fit resumes. A SUITE file gives the same settings as these options; an option overrides the file.
 
     \b
     oodbench run --detector ae --in mnist5k:0,2-9 --out mnist5k:1 --out noise --preset quick
@@ -49,7 +49,7 @@ def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any)
 
 
 def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str:
-    """What would make these fits shorter."""
+    """Return the options that would make these fits shorter, for the message about a long fit."""
     from oodbench.api.parameters import fields_by_path
 
     detectors = {registry.detectors[name] for each in requests for name in each.detectors if name in registry.detectors}

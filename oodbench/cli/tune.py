@@ -39,11 +39,14 @@ if TYPE_CHECKING:
 @click.option(
     "--val-out",
     required=True,
-    help="Out-of-distribution data set that chooses, by its validation split.",
+    help="Out-of-distribution data set whose validation split decides which parameters are chosen.",
     shell_complete=completion.datasets,
 )
 @click.option(
-    "--grid", multiple=True, metavar="NAME=A,B,…", help="Values of a parameter; repeats, for every combination."
+    "--grid",
+    multiple=True,
+    metavar="NAME=A,B,…",
+    help="Values to try for a parameter; repeats, and then every combination is tried.",
 )
 @variant_options
 @execution_options
@@ -53,9 +56,9 @@ def command(
     """Choose parameters by a validation out-data set, then score the chosen.
 
     Every point of the grid is fitted; the one with the highest AUROC of the in-data against --val-out, on their
-    validation splits and in the mean over the seeds, is chosen, of equals the first. Only the chosen is scored on test
+    validation splits, as a mean over the seeds, is chosen; of equal points the first. Only the chosen is scored on test
     splits, those of each --out. A --val-out that shares images with the in-data or with an --out is refused. What is
-    finished in the store is not done again; a fit that was interrupted goes on.
+    finished in the store is not done again; an interrupted fit resumes.
 
     \b
     oodbench tune --detector ebae --in mnist --val-out constant --grid latent_dim=2,4,8,16,32,64,128,256 --out noise
@@ -87,7 +90,7 @@ def _print(tuned: Tuned, registry: Registry) -> None:
 
 
 def _row(point: Point, chosen: bool) -> dict[str, str]:
-    """Four digits: out-data that is easy to tell puts many points close to 1."""
+    """Four decimals, as on easy out-data many points are close to 1."""
     aurocs = [auroc for auroc in point.runs.values() if auroc is not None]
     text = "failed" if point.auroc is None else f"{point.auroc:.4f}"
     if point.auroc is not None and len(aurocs) > 1:
@@ -96,7 +99,7 @@ def _row(point: Point, chosen: bool) -> dict[str, str]:
 
 
 def _how_chosen(tuned: Tuned) -> str:
-    """On one line: by which images, among how many, and whether others did as well."""
+    """Return one line: which images decided, how many points failed, and whether several points are equally good."""
     record = tuned.record
     inside, outside = (record["validation"][side]["dataset"] for side in ("in", "out"))
     seeds = ", ".join(map(str, record["seeds"]))
