@@ -10,7 +10,7 @@ import pydantic
 
 from oodbench.api.context import Context
 from oodbench.api.images import ImageSet, Shape, shape_text
-from oodbench.api.parameters import Params
+from oodbench.api.parameters import Params, group_defaults, is_smaller, merge
 from oodbench.errors import OODBenchError, UnknownName
 
 if TYPE_CHECKING:
@@ -47,6 +47,17 @@ class Detector(ABC):
         if name not in cls.presets:
             raise UnknownName(f"preset of {cls.name}", name, cls.presets)
         return cls.presets[name]
+
+    @classmethod
+    def is_reduced(cls, params: Any, shape: Shape) -> bool:
+        """Whether a run with these parameters is smaller than the published one, and so labelled reduced.
+
+        It is if a parameter declared with ``reduces`` departs from the preset ``paper``, or if the parameters are those
+        of the preset ``quick`` where that differs. Override where more makes a run smaller.
+        """
+        defaults = group_defaults(cls.Params)
+        paper, quick = (cls.Params(**merge(defaults, cls.preset(name, shape))) for name in ("paper", "quick"))
+        return is_smaller(params, paper) or (params == quick and params != paper)
 
     @classmethod
     def check_shape(cls, shape: Shape) -> None:

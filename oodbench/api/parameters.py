@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Literal, TypeGuard
 
 import pydantic
 
@@ -21,10 +21,46 @@ class Params(pydantic.BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
-def param(default: Any, meaning: str, *, source: str = "", unit: str = "", **bounds: Any) -> Any:
-    """One hyper-parameter: its default, meaning, bounds (gt, ge, lt, le), unit and where its value comes from."""
-    extra: dict[str, Any] = {"source": source, "unit": unit}
+def param(
+    default: Any,
+    meaning: str,
+    *,
+    source: str = "",
+    unit: str = "",
+    reduces: Literal["", "lower", "higher"] = "",
+    **bounds: Any,
+) -> Any:
+    """Declare a hyper-parameter.
+
+    Args:
+        default: its value where nothing else is given.
+        meaning: what it is, in a few words.
+        source: where the value comes from: a paper's equation or table, a repository.
+        unit: what it is measured in.
+        reduces: whether values ``lower`` or ``higher`` than the published one make a smaller run, with fewer updates or
+            a smaller network. Such runs are labelled reduced. A value of 0 switches something off: that is another
+            method, not a smaller run.
+        bounds: ``gt``, ``ge``, ``lt``, ``le``.
+    """
+    extra: dict[str, Any] = {"source": source, "unit": unit, "reduces": reduces}
     return pydantic.Field(default, description=meaning, json_schema_extra=extra, **bounds)
+
+
+def group_defaults(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    """Return the default of each group of parameters, which may differ from the defaults of the group's own class."""
+    defaults = {name: info.default for name, info in model.model_fields.items()}
+    return {name: value.model_dump() for name, value in defaults.items() if isinstance(value, pydantic.BaseModel)}
+
+
+def is_smaller(values: Params, published: Params) -> bool:
+    """Whether some value makes a run smaller than the published one, as its ``param`` declares."""
+    for path, info in fields_by_path(type(values)).items():
+        reduces = info.json_schema_extra.get("reduces") if isinstance(info.json_schema_extra, dict) else ""
+        if reduces:
+            value, reference = get_path(values, path), get_path(published, path)
+            if (0 < value < reference) if reduces == "lower" else value > reference:
+                return True
+    return False
 
 
 def fields_by_path(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, pydantic.fields.FieldInfo]:

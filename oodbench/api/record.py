@@ -88,6 +88,8 @@ class Scores:
     device: str
     fit_id: str = ""
     """The fit that gave the scores; empty in records made before 0.2.0."""
+    note: str = ""
+    """What a reader of numbers made from these scores must know, as that some of the images are in-data too."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,16 @@ class Provenance:
     peak_memory_mib: float
     parameters: int
     images: Mapping[str, int]
-    """In-data images a split."""
+    """Number of in-data images per split."""
     created: str
     in_images: str = ""
-    """Hash of the in-data's images, as in the run's key; empty in records of before there was one."""
+    """Hash of the in-data's images, as in the run's key; empty in records that are older than it."""
     plugin_commit: str = ""
     """Commit of the repository that has the plugin's code, where it is in one."""
     notes: Sequence[str] = ()
     """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
+    reduced: bool | None = None
+    """Whether the run is smaller than published (see ``Detector.is_reduced``); None in records made before 0.2.0."""
 
 
 @dataclass(frozen=True)
@@ -129,4 +133,6 @@ class Result:
     n_in: int
     n_out: int
     out_images: str = ""
-    """Fingerprint of the out-data's images; empty in records of before there was one."""
+    """Fingerprint of the out-data's images; empty in records that are older than it."""
+    out_note: str = ""
+    """The note of the out-data's scores."""

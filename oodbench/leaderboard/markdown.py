@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
-from oodbench.leaderboard.tables import chosen_results, image_counts, ranked, run_facts, run_notes, value_text
+from oodbench.leaderboard.run_facts import image_counts, image_notes, run_facts, run_notes
+from oodbench.leaderboard.tables import chosen_results, ranked, value_text
 from oodbench.text import printable
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 HOW_TO_READ = (
     "A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows are ranked by their "
     "mean, those that lack a cell last. The best of each column is bold."
+)
+FAILED = (
+    "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "
+    "best. A footnote says why."
 )
 REPORTED = (
     "Rows in italics are *reported*: others published them, they were not measured here, and they are not ranked."
@@ -51,7 +56,8 @@ def render(
         introduction: Markdown that stands below the title.
     """
     page = _Page(results, list(metrics), reported)
-    parts = [f"# {escape(title or 'Leaderboard')}", introduction, HOW_TO_READ, REPORTED if page.reported else ""]
+    failed = FAILED if page.has_failures else ""
+    parts = [f"# {escape(title or 'Leaderboard')}", introduction, HOW_TO_READ, failed, REPORTED * bool(page.reported)]
     return "\n\n".join(filter(None, [*parts, *page.tables(), *page.footnotes()])) + "\n"
 
 
@@ -86,6 +92,7 @@ class _Page:
             self.results = chosen_results(self.results, metrics)
         names = {metric.name for metric in metrics}
         self.reported = [figure for figure in reported or [] if figure.metric in names]
+        self.has_failures = bool((self.results["metric"] == "").any())
         self.notes = run_notes(self.results)
         notes = [*self.notes, *dict.fromkeys(figure.origin for figure in self.reported)]
         self.marks: dict[Any, str] = {note: f"[^{number}]" for number, note in enumerate(notes, 1)}
@@ -119,9 +126,9 @@ class _Page:
         """One table of one metric under its heading; nothing if there is nothing to show."""
         import pandas as pd
 
-        results = self.results[self.results["metric"] == metric.name]
+        results = self.results[self.results["metric"].isin([metric.name, ""])]
         results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
-        parts = [table(results, in_dataset, metric).rename(index=escape)] if len(results) else []
+        parts = [table(results, in_dataset, metric).rename(index=escape)] if (results["metric"] != "").any() else []
         figures = [figure for figure in self.reported if figure.metric == metric.name]
         figures = [figure for figure in figures if in_dataset in (None, figure.in_dataset)]
         parts += [_reported_rows(figures, in_dataset, metric, self.marks)] if figures else []
@@ -169,7 +176,8 @@ def arrow(metric: Metric) -> str:
 def _counts_text(in_dataset: str, results: pd.DataFrame) -> str:
     n_in, n_out = image_counts(results)
     outs = ", ".join(f"{escape(name)} {count}" for name, count in n_out.items())
-    return f"Images scored: in {escape(in_dataset)} {n_in}; out {outs}."
+    notes = "".join(f" {escape(note)}." for note in image_notes(results))
+    return f"Images scored: in {escape(in_dataset)} {n_in}; out {outs}.{notes}"
 
 
 def _markdown(frame: pd.DataFrame, marks: Mapping[str, str]) -> str:

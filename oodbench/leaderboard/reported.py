@@ -19,6 +19,7 @@ it has several: ``paper, spherical=False``.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from typing import Any
 import pydantic
 
 from oodbench.errors import OODBenchError
+from oodbench.reading import read_text
+from oodbench.text import shorten
 
 Value = float | tuple[float, float]
 
@@ -78,17 +81,18 @@ class _File(_Model):
 
 
 def read_reported(path: Path) -> list[LiteratureResult]:
-    """The figures of a file, in its order. Raises OODBenchError, naming the file, where it cannot be understood."""
+    """Return the figures of a file, in its order.
+
+    Raises OODBenchError, naming the file, where it cannot be read or is not as described above.
+    """
     try:
-        tables = _File(**tomllib.loads(path.read_text(encoding="utf-8"))).table
+        tables = _File(**tomllib.loads(read_text(path))).table
         return [figure for table in tables for figure in _figures(table)]
-    except OSError as error:
-        raise OODBenchError(f"{path} cannot be read: {error.strerror}") from None
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
-        raise OODBenchError(f"{path}: {where}: {fault['msg']} (got {fault['input']!r})") from None
-    except ValueError as error:  # what is no TOML, no text, or does not fit together
+        raise OODBenchError(f"{path}: {where}: {fault['msg']} (got {shorten(repr(fault['input']))})") from None
+    except (ValueError, RecursionError) as error:  # what is no TOML, or does not fit together
         raise OODBenchError(f"{path}: {error}") from None
 
 
@@ -108,9 +112,13 @@ def _figures(table: _Table) -> Iterable[LiteratureResult]:
 
 
 def compare(records: Iterable[Mapping[str, Any]], reported: Iterable[LiteratureResult]) -> list[dict[str, Any]]:
-    """Every reported figure beside ours, if there is one: one dict a figure, or several where several rows are meant.
+    """Return every reported figure beside ours, if there is one: one dict per figure and row of ours that it is for.
 
-    records: as ``tables.records`` gives them. ``difference`` is our mean less the reported value.
+    Args:
+        records: as ``tables.records`` gives them.
+        reported: figures of others.
+
+    ``difference`` is our mean minus the reported value.
     """
     measured = list(records)
     return [_beside(figure, ours) for figure in reported for ours in _ours(figure, measured)]
@@ -127,7 +135,7 @@ def _beside(figure: LiteratureResult, ours: Mapping[str, Any] | None) -> dict[st
         "label": ours and ours["label"],
         "ours": ours and ours["mean"],
         "ours_sd": ours and ours["sd"],
-        "difference": ours and ours["mean"] - figure.value,
+        "difference": ours["mean"] - figure.value if ours and ours["mean"] is not None else None,
         "seeds": ours["seeds"] if ours else [],
         "source": figure.source,
         "reliability": figure.reliability,
@@ -142,6 +150,12 @@ def _ours(figure: LiteratureResult, records: list[Mapping[str, Any]]) -> list[Ma
         if figure.detector == record["detector"]
         and (figure.in_dataset, figure.out_dataset) == (record["in_dataset"], record["out_dataset"])
         and figure.metric == record["metric"]
-        and figure.preset in ("", record["preset"])
+        and (not figure.preset or _settings(figure.preset) == _settings(record["preset"]))
     ]
     return found or [None]
+
+
+def _settings(preset: str) -> tuple[str, list[str]]:
+    """A preset and its settings, in whatever order they were given: ``paper, b=2, a=1`` → (paper, [a=1, b=2])."""
+    name, *settings = re.split(r",\s+", preset.strip())
+    return name, sorted(settings)

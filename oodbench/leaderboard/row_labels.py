@@ -7,31 +7,62 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from oodbench.api.parameters import flatten
+
 if TYPE_CHECKING:
     import pandas as pd
 
+CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precision"]
+"""The columns in which all seeds of one row are alike."""
+
 
 def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
-    """With the column ``label``: the detector, its preset unless that is ``paper``, and what else tells runs apart.
+    """Return the results with the column ``label``: the detector, its preset, and what else tells runs apart.
 
-    Part of a table that has labels keeps them, as it may lack the very runs they set apart.
+    The preset ``paper`` is not named. A run that is smaller than published is labelled reduced, by whatever options it
+    was requested. Failed runs have the label of other seeds of the same run, where there are any. Results that have
+    labels keep them, as a part of a table may lack the very runs that they tell apart.
     """
     if "label" in results:
         return results
-    runs = results.drop_duplicates("run")
-    said = runs.groupby(["detector", "params"])["preset"].transform("min")  # one thing can be asked for in many words
-    runs = runs.assign(preset=said)
-    labels: dict[str, str] = {}
-    for (_, detector, preset), alike in runs.groupby(["in_dataset", "detector", "preset"]):
-        for run, difference in _differences(alike).items():
-            labels[run] = ", ".join([str(detector), *_preset_label(str(preset)), *difference])
+    failed = results["metric"] == ""
+    labels = _labels(results[~failed].drop_duplicates("run"))
+    done = results[~failed]
+    by_configuration = dict(zip(_configurations(done), map(labels.get, done["run"]), strict=True))
+    rows = results[failed].drop_duplicates("run")
+    other_labels = _labels(rows)
+    for run, configuration in zip(rows["run"], _configurations(rows), strict=True):
+        labels.setdefault(run, by_configuration.get(configuration) or other_labels[run])
     return results.assign(label=results["run"].map(labels))
 
 
-def _preset_label(preset: str) -> list[str]:
-    if preset == "paper":
-        return []
-    return [f"reduced (preset {preset})" if preset.startswith("quick") else f"preset {preset}"]
+def _configurations(results: pd.DataFrame) -> list[tuple[Any, ...]]:
+    return [*results[CONFIGURATION].itertuples(index=False, name=None)]
+
+
+def _labels(runs: pd.DataFrame) -> dict[str, str]:
+    """Run → label, given one row per run."""
+    labels: dict[str, str] = {}
+    preset = dict[tuple[str, str], str]()  # one set of parameters can be requested in many words: the shortest
+    for detector, params, words in runs[["detector", "params", "preset"]].itertuples(index=False, name=None):
+        preset[detector, params] = min(preset.get((detector, params), words), words, key=lambda text: (len(text), text))
+    described = [
+        _preset_label(preset[row["detector"], row["params"]], row.get("reduced", "")) for row in runs.to_dict("records")
+    ]
+    for (_, detector, label), alike in runs.assign(described=described).groupby(
+        ["in_dataset", "detector", "described"]
+    ):
+        for run, difference in _differences(alike).items():
+            labels[run] = ", ".join(filter(None, [str(detector), str(label), *difference]))
+    return labels
+
+
+def _preset_label(preset: str, reduced: str) -> str:
+    """``reduced (preset quick)``; records made before 0.2.0 do not say whether a run is reduced: quick presets are."""
+    is_reduced = reduced == "yes" or (reduced != "no" and preset.startswith("quick"))
+    if is_reduced:
+        return f"reduced (preset {preset})"
+    return "" if preset == "paper" else f"preset {preset}"
 
 
 def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
@@ -52,11 +83,4 @@ def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
 def _identity(row: Mapping[Any, Any]) -> dict[str, Any]:
     facts = {"version": row["plugin_version"], "precision": row["precision"], "n_train": row["n_train"]}
     facts["in_images"] = row.get("in_images", "")[:8]
-    return _flat(json.loads(row["params"])) | facts
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
+    return flatten(json.loads(row["params"])) | facts

@@ -22,6 +22,7 @@ from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import markdown, tables
+from oodbench.leaderboard.failures import related_failures
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
@@ -86,15 +87,24 @@ def stored_results(
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
     set are. The data need not be there. A run that cannot be read is reported to ``on_damaged``, and left out.
     """
-    results = Store(store).read_results(on_damaged=on_damaged)
+    import pandas as pd
+
+    record = Store(store)
+    results = record.read_results(on_damaged=on_damaged)
+    failures = record.read_failures(on_damaged=on_damaged)
+    if not suite.requests:
+        failures = related_failures(failures, results)
+    if len(failures):
+        results = pd.concat([results, failures], ignore_index=True) if len(results) else failures
     if not suite.requests:
         return results, 0
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
-    out_datasets_by_run = {_identity(task.run): task.out_datasets for task in tasks}
+    out_datasets_by_run = {_identity(task.run): ("", *task.out_datasets) for task in tasks}
     identities = results[IDENTITY].itertuples(index=False, name=None)
     pairs = zip(identities, results["out_dataset"], strict=True)
     found = _only(results, [out in out_datasets_by_run.get(identity, ()) for identity, out in pairs])
-    return found, len(tasks) - len(found[IDENTITY].drop_duplicates())
+    done = found[found["metric"] != ""]
+    return found, len(tasks) - len(done[IDENTITY].drop_duplicates())
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:
@@ -117,7 +127,9 @@ def results_from_file(suite: Suite, path: Path) -> pd.DataFrame:
 
 def _names(request: RunRequest, detector: str, in_dataset: str, out_dataset: str, seed: int) -> bool:
     is_named = (
-        detector in request.detectors and in_dataset in request.in_datasets and out_dataset in request.out_datasets
+        detector in request.detectors
+        and in_dataset in request.in_datasets
+        and out_dataset in ("", *request.out_datasets)  # empty: the run failed, and so on all of them
     )
     return is_named and seed in (request.seeds or (0,))
 
@@ -154,14 +166,14 @@ def results_file(results: pd.DataFrame) -> bytes:
 
 def page(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric], title: str = "") -> str:
     """Return the suite's page in Markdown. Raises OODBenchError where neither we nor others have any results."""
-    to_do = "" if len(results) else f"There are no results of ours here yet. {MADE_BY}"
+    to_do = "" if (results["metric"] != "").any() else f"There are no results of ours here yet. {MADE_BY}"
     introduction = "\n\n".join(filter(None, [suite.notes, to_do]))
     return markdown.render(results, metrics, title or suite.title, suite.reported, introduction)
 
 
 def records(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
     """Return our cells as ``tables.records`` gives them; none where only reported figures are there."""
-    if results.empty and suite.reported is not None:
+    if suite.reported is not None and not (results["metric"] != "").any():
         return []
     return tables.records(results, metrics)
 

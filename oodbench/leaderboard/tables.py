@@ -1,4 +1,4 @@
-"""What the tables of a page say, as plain data: cells over seeds, their ranks, and how the runs were made.
+"""What the tables of a page say, as plain data: cells over seeds, and their ranks.
 
 Results are rows as ``Store.read_results`` gives them. Values stay as they are: an AUROC below 0.5 is a finding.
 """
@@ -6,7 +6,7 @@ Results are rows as ``Store.read_results`` gives them. Values stay as they are: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
+from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
 from oodbench.leaderboard.row_labels import add_row_labels
 
 if TYPE_CHECKING:
@@ -22,19 +23,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One detector's value in one column: mean over seeds, sample standard deviation (None for one seed).
+    """One detector's value in one column.
 
-    ``is_best`` says that no other row has a better mean, to the three digits that are shown.
+    Args:
+        mean: over seeds; None where no seed has a value, or their values cannot be averaged.
+        sd: sample standard deviation; None for one seed.
+        is_best: whether no other row has a better mean, to the three digits that are shown. A cell that lacks seeds, as
+            they failed, is never the best: the mean of those that survive says less.
+        seeds: number of seeds with a value, and of all that were run.
+        problem: why the values cannot be averaged.
     """
 
-    mean: float
+    mean: float | None
     sd: float | None
     is_best: bool
+    seeds: tuple[int, int]
+    problem: str = ""
 
     @property
     def text(self) -> str:
-        """``0.957 ± 0.003``."""
-        return value_text(self.mean, self.sd)
+        """``0.957 ± 0.003``; ``0.957 ± 0.003 (2 of 3)`` where a seed failed; ``failed`` where all did."""
+        if self.problem:
+            return "not comparable"
+        if self.mean is None:
+            return "failed"
+        there, all_ = self.seeds
+        return value_text(self.mean, self.sd) + (f" ({there} of {all_})" if there < all_ else "")
 
 
 @dataclass(frozen=True)
@@ -61,70 +75,101 @@ def ranked(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> Ran
     }
     rows = sorted({label for label, _ in found})
     columns = sorted({column for _, column in found})
-    shown = {place: float(np.round(record["mean"], 3)) for place, record in found.items()}
-    pick = max if metric.higher_is_better else min
-    best = {column: pick(shown[row, column] for row in rows if (row, column) in shown) for column in columns}
-    cells = {
-        place: Cell(record["mean"], record["sd"], shown[place] == best[place[1]]) for place, record in found.items()
-    }
+    cells = _cells(found, metric)
 
     def rank(row: str) -> tuple[int, float]:
-        means = [cells[row, column].mean for column in columns if (row, column) in cells]
-        return len(columns) - len(means), float(np.mean(means)) * (-1 if metric.higher_is_better else 1)
+        means = [cell.mean for (of, _), cell in cells.items() if of == row and cell.mean is not None]
+        mean = float(np.mean(means)) if means else 0.0
+        return len(columns) - len(means), mean * (-1 if metric.higher_is_better else 1)
 
     return RankedTable(metric, sorted(rows, key=rank), columns, cells)
+
+
+def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metric: Metric) -> dict[Any, Cell]:
+    """(row, column) → cell, given (row, column) → record."""
+    pick = max if metric.higher_is_better else min
+    shown = {place: float(np.round(record["mean"], 3)) for place, record in found.items() if record["mean"] is not None}
+    best: dict[tuple[str, str], float] = {}
+    for place, value in shown.items():
+        if not found[place]["failed_seeds"]:
+            best[place[1]] = pick(best.get(place[1], value), value)
+    return {
+        place: Cell(
+            record["mean"],
+            record["sd"],
+            not record["failed_seeds"] and place in shown and shown[place] == best.get(place[1]),
+            (len(record["seeds"]), len(record["seeds"]) + len(record["failed_seeds"])),
+            record["problem"],
+        )
+        for place, record in found.items()
+    }
 
 
 def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
     """Return one dict per detector, in-data set, out-data set and metric, over its seeds; all of it fit for JSON.
 
-    ``label`` tells apart the parameters that one detector was run with; ``sd`` (ddof 1) is None for one seed.
-    Raises OODBenchError, naming the command that makes some, where there are no results.
+    ``label`` tells apart the parameters that one detector was run with; ``sd`` (ddof 1) is None for one seed; ``mean``
+    is None where there is none, as all seeds failed or ``problem`` says why they cannot be averaged. ``failed_seeds``
+    are the seeds without a result. Raises OODBenchError, naming the command that makes some, where there are no
+    results.
     """
     metrics = list(metrics)
     chosen = chosen_results(add_row_labels(results), metrics)
-    groups = dict(list(chosen.groupby(["in_dataset", "out_dataset", "label", "metric"])))
-    triples = sorted({key[:3] for key in groups})
+    groups: dict[Any, pd.DataFrame] = dict(list(chosen.groupby(["in_dataset", "out_dataset", "label", "metric"])))
+    failed = failed_seeds(chosen)
+    triples = sorted({key[:3] for key in groups if key[3]} | failed.keys())
     return [
-        _record(groups[*triple, metric.name], metric)
+        _record(groups.get((*triple, metric.name)), failed.get(triple, {}), chosen, triple, metric)
         for triple in triples
         for metric in metrics
-        if (*triple, metric.name) in groups
+        if (*triple, metric.name) in groups or triple in failed
     ]
 
 
 def chosen_results(results: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
-    """Return the rows of these metrics. Raises OODBenchError, naming the command that makes some, if there are none."""
+    """Return the rows of these metrics, and those of failures.
+
+    Raises OODBenchError, naming the command that makes some, if there are no rows of these metrics.
+    """
     if results.empty:
         raise OODBenchError("there are no results yet; `oodbench run --detector … --in … --out …` makes some")
-    chosen = results[results["metric"].isin([metric.name for metric in metrics])]
-    if chosen.empty:
+    chosen = results[results["metric"].isin(["", *(metric.name for metric in metrics)])]
+    if is_failure(chosen).all():
         names = ", ".join(metric.name for metric in metrics) or "no metric"
         raise OODBenchError(f"there are no results of {names} yet; `oodbench evaluate` makes them from stored scores")
     return chosen
 
 
-def _record(group: pd.DataFrame, metric: Metric) -> dict[str, Any]:
-    """The rows of one cell, one a seed."""
-    group = group.sort_values("seed")
-    first = group.iloc[0]
-    if len(set(group.get("out_images", [])) - {""}) > 1:
-        raise OODBenchError(
-            f"{first['label']} has scores of different images of {first['out_dataset']} for its seeds "
-            f"{', '.join(map(str, group['seed']))}: `oodbench run` with all of them scores those that are there now"
-        )
+def _record(
+    group: pd.DataFrame | None,
+    failed: Mapping[int, str],
+    results: pd.DataFrame,
+    place: tuple[str, str, str],
+    metric: Metric,
+) -> dict[str, Any]:
+    """One cell: its rows, one per seed, and the seeds that failed."""
+    in_dataset, out_dataset, label = place
+    if group is None:
+        group = results[(results["label"] == label) & (results["in_dataset"] == in_dataset)]
+        first, group = group.iloc[0], group.iloc[:0]
+    else:
+        group = group.sort_values("seed")
+        first = group.iloc[0]
+    problem = mixed_images(group)
     facts = {name: first[name] for name in ("detector", "label", "preset", "precision", "plugin_version")}
     return {
         **facts,
         "params": json.loads(first["params"]),
-        "in_dataset": first["in_dataset"],
-        "out_dataset": first["out_dataset"],
+        "in_dataset": in_dataset,
+        "out_dataset": out_dataset,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
-        "mean": float(group["value"].mean()),
-        "sd": float(group["value"].std(ddof=1)) if len(group) > 1 else None,
+        "mean": float(group["value"].mean()) if len(group) and not problem else None,
+        "sd": float(group["value"].std(ddof=1)) if len(group) > 1 and not problem else None,
         "values": group["value"].tolist(),
         "seeds": group["seed"].tolist(),
+        "failed_seeds": sorted(failed),
+        "problem": problem,
         "runs": group["run"].tolist(),
         "n_train": int(first["n_train"]),
         "n_in": int(first["n_in"]),
@@ -136,51 +181,3 @@ def _record(group: pd.DataFrame, metric: Metric) -> dict[str, Any]:
 def value_text(mean: float, sd: float | None) -> str:
     """Return ``0.957 ± 0.003``; ``sd`` is None, or NaN where pandas made it so, for one seed."""
     return f"{mean:.3f}" if sd is None or sd != sd else f"{mean:.3f} ± {sd:.3f}"
-
-
-# ------------------------------------------------------------------------- how runs were made
-
-
-def run_facts(results: pd.DataFrame) -> pd.DataFrame:
-    """Return how the runs of one in-data set were made, one row per label."""
-    import pandas as pd
-
-    rows = {label: _fact(runs.drop_duplicates("run")) for label, runs in results.groupby("label")}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
-
-
-def _fact(runs: pd.DataFrame) -> dict[str, str]:
-    return {
-        "preset": _each(runs["preset"]),
-        "precision": _each(runs["precision"]),
-        "plugin version": _each(runs["plugin_version"]),
-        "seeds": ", ".join(map(str, sorted(runs["seed"]))),
-        "training images": _counts(runs["n_train"]),
-        "parameters": _counts(runs["parameters"]),
-        "fit seconds": f"{runs['fit_seconds'].mean():,.1f}",
-        "device": _each(runs["device"]),
-    }
-
-
-def image_counts(results: pd.DataFrame) -> tuple[str, dict[str, str]]:
-    """Return how many in-images were scored, and how many of each out-data set."""
-    outs = {str(out): _counts(rows["n_out"]) for out, rows in results.groupby("out_dataset")}
-    return _counts(results["n_in"]), outs
-
-
-def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return the notes of each in-data set and label that has some, each with the seeds that it is about."""
-    texts = {}
-    noted = results[results["notes"] != ""].drop_duplicates("run")
-    for (in_dataset, label), runs in noted.groupby(["in_dataset", "label"]):
-        each = [f"{text} (seed {', '.join(map(str, sorted(of['seed'])))})" for text, of in runs.groupby("notes")]
-        texts[str(in_dataset), str(label)] = f"{label} on {in_dataset}: {'; '.join(each)}"
-    return texts
-
-
-def _each(values: pd.Series) -> str:
-    return ", ".join(sorted(set(values)))
-
-
-def _counts(values: pd.Series) -> str:
-    return " or ".join(f"{value:,}" for value in sorted(set(values)))

@@ -21,6 +21,8 @@ def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
     metrics = list(metrics)
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for record in records(results, metrics):
+        if record["mean"] is None:
+            continue
         seeds = ", ".join(map(str, record["seeds"]))
         row = rows.setdefault((record["in_dataset"], record["out_dataset"], record["label"], seeds), {})
         row[record["metric"]] = value_text(record["mean"], record["sd"])

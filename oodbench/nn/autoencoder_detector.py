@@ -19,7 +19,9 @@ class AutoencoderParams(Params):
         "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
     )
     latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
-    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the supplement's Table 2")
+    width: float = param(
+        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the supplement's Table 2"
+    )
     training: ReconstructionParams = param(ReconstructionParams(), "of the autoencoder")
 
 

@@ -50,8 +50,10 @@ class Scheduler(Stateful, Protocol):
 class LikelihoodParams(Params):
     """How to train a density model; a detector gives its own defaults."""
 
-    epochs: int = param(100, "epochs", ge=1, source="EBAE authors' later configurations; not in the supplement")
-    batch_size: int = param(64, "images an update", ge=1)
+    epochs: int = param(
+        100, "epochs", ge=1, reduces="lower", source="EBAE authors' later configurations; not in the supplement"
+    )
+    batch_size: int = param(64, "images per update", ge=1, reduces="higher")
     learning_rate: float = param(1e-3, "of Adam", gt=0)
     keep: Literal["best", "last"] = param(
         "best", "weights to end with: of the best validation likelihood, or the last", source="ours"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from oodbench.api import Detector, Params, Shape
-from oodbench.api.parameters import fields_by_path, merge, nest
+from oodbench.api.parameters import fields_by_path, group_defaults, merge, nest
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.text import shorten
 
@@ -66,7 +66,7 @@ def resolve(detector: type[Detector], preset: str, shape: Shape, values: Mapping
     cannot be fitted to images of this shape.
     """
     detector.check_shape(shape)
-    merged = merge(_group_defaults(detector.Params), detector.preset(preset, shape))
+    merged = merge(group_defaults(detector.Params), detector.preset(preset, shape))
     for path, value in values.items():
         merged = merge(merged, nest(path, value))
     try:
@@ -74,12 +74,6 @@ def resolve(detector: type[Detector], preset: str, shape: Shape, values: Mapping
     except pydantic.ValidationError as error:
         faults = "; ".join(map(_fault, error.errors(include_url=False)))
         raise OODBenchError(f"{detector.name}: {faults}; `oodbench show {detector.name}` lists the bounds") from None
-
-
-def _group_defaults(model: type[pydantic.BaseModel]) -> dict[str, Any]:
-    """The default of each group of parameters, which may differ from the defaults of the group's own class."""
-    defaults = {name: info.default for name, info in model.model_fields.items()}
-    return {name: value.model_dump() for name, value in defaults.items() if isinstance(value, pydantic.BaseModel)}
 
 
 def _fault(error: Mapping[str, Any]) -> str:

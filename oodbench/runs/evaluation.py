@@ -47,6 +47,7 @@ def compute_metrics(
                 n_in=len(in_scores.values),
                 n_out=len(out_scores.values),
                 out_images=out_scores.fingerprint,
+                out_note=out_scores.note,
             )
         )
     return results, errors

@@ -86,6 +86,7 @@ def fit(
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
+        reduced=detector.is_reduced(detector.params, detector.shape),
         notes=[*notes, *context.notes, *resumed],
     )
     return FitResult(detector, provenance, context.history)

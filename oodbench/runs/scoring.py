@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = "") -> Scores:
-    """Score every image of the set.
+def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = "", note: str = "") -> Scores:
+    """Score every image of the set. ``fit_id`` and ``note`` go into the record.
 
     Returns scores float64 (n,). Raises ScoreError unless the detector gives one finite number per image.
     """
@@ -47,6 +47,7 @@ def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = 
         images_per_second=len(images) / seconds,
         device=device_name(context.device),
         fit_id=fit_id,
+        note=note,
     )
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Progress, Run
+from oodbench.data.overlap import check_separate
 from oodbench.errors import OODBenchError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
@@ -182,9 +183,13 @@ class FittedRun:
         return detector
 
     def score(self, images: ImageSet, out: bool) -> None:
-        """Score the images, unless the store has the scores of exactly these."""
+        """Score the images, unless the store has the scores of exactly these.
+
+        Raises DataError where out-data are in-data too (see ``check_separate``); a few shared images become a note.
+        """
         name, store = images.name if out else None, self.runner.store
         if not store.has_scores(self.key, name, images.fingerprint, images.split):
             context = Context(self.runner.device, self.run.seed, self.run.precision, self.runner.progress)
-            scores = scoring.score(self.detector, images, context, store.fit_id(self.key))
+            note = check_separate(self.splits, images, self.runner.loader.cache) if out else ""
+            scores = scoring.score(self.detector, images, context, store.fit_id(self.key), note)
             store.write_scores(self.key, scores, out=out)

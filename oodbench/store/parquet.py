@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oodbench.api import Scores
+from oodbench.api import Result, Scores
 from oodbench.store import records, schema
 
 if TYPE_CHECKING:
     import pyarrow
+
+
+def scores_table(scores: Scores) -> pyarrow.Table:
+    """Return scores as one row per image, with what holds for all of them in the metadata."""
+    import pyarrow
+
+    arrays = {column: getattr(scores, field) for column, field in schema.SCORE_ARRAYS.items()}
+    facts = json.dumps({name: getattr(scores, name) for name in schema.SCORE_SCALARS})
+    table = pyarrow.table(arrays, schema=schema.scores_schema())
+    return table.replace_schema_metadata({schema.SCORE_METADATA: facts})
+
+
+def results_table(results: Iterable[Result]) -> pyarrow.Table:
+    """Return the results of a run, one row each."""
+    import pyarrow
+
+    return pyarrow.Table.from_pylist([vars(result) for result in results], schema.results_schema())
 
 
 def parse_scores(data: bytes) -> Scores:

@@ -55,6 +55,7 @@ class _Provenance(_Record):
     in_images: Text = ""
     notes: tuple[Text, ...] = ()
     plugin_commit: Text = ""
+    reduced: bool | None = None
 
 
 class _File(_Record):
@@ -74,6 +75,7 @@ class _Result(_Record):
     n_in: Annotated[int, pydantic.Field(gt=0, strict=True)]
     n_out: Annotated[int, pydantic.Field(gt=0, strict=True)]
     out_images: Text = ""
+    out_note: Text = ""
 
 
 class _ScoreFacts(_Record):
@@ -83,6 +85,12 @@ class _ScoreFacts(_Record):
     images_per_second: float
     device: Text
     fit_id: Text = ""
+    note: Text = ""
+
+
+class _Failure(_Run):
+    out_dataset: Name | None
+    error: Text
 
 
 def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
@@ -106,6 +114,16 @@ def parse_result(row: Mapping[str, Any], key: str) -> Result:
     if result.run != key:
         raise ValueError(f"it has a result of {result.run}")
     return result
+
+
+def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
+    """Return the run that failed, the out-data set (None for the whole run), and the error.
+
+    Raises ValueError as ``parse_run`` does.
+    """
+    facts = _validated(_Failure, json.loads(data)).model_dump()
+    out_dataset, error = facts.pop("out_dataset"), facts.pop("error")
+    return Run(**facts), out_dataset, error
 
 
 def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:

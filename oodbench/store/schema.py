@@ -12,16 +12,18 @@ if TYPE_CHECKING:
 
 RESULT_COLUMNS = (
     "run", "detector", "in_dataset", "out_dataset", "seed", "metric", "value", "n_in", "n_out", "out_images",
+    "out_note",
 )  # fmt: skip
 """The fields of Result, one row per run, out-data set and metric."""
 
 RUN_COLUMNS = (
     "preset", "precision", "plugin_version", "params", "device", "fit_seconds", "parameters", "notes", "n_train",
-    "in_images", "distribution",
+    "in_images", "distribution", "reduced", "error",
 )  # fmt: skip
-"""Facts of a run, which stand beside each of its results."""
+"""Facts of a run, which stand beside each of its results. ``reduced`` is yes, no, or empty where that is unknown;
+``error`` is why the run, or its out-data set, failed: such a row has no metric and the value NaN."""
 
-LATER_COLUMNS = ("in_images", "out_images", "distribution")
+LATER_COLUMNS = ("in_images", "out_images", "out_note", "distribution", "reduced", "error")
 """Text columns that older files do not have; empty there."""
 
 IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_dataset", "seed", "precision")
@@ -30,7 +32,7 @@ IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_
 SCORE_ARRAYS = {"index": "indices", "label": "labels", "score": "values"}
 """Column of a score file → field of Scores."""
 
-SCORE_SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device", "fit_id")
+SCORE_SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device", "fit_id", "note")
 """Fields of Scores that are JSON in the file's metadata."""
 
 SCORE_METADATA = b"oodbench"

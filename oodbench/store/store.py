@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Provenance, Result, Run, Scores, file_name
 from oodbench.errors import StoreError
-from oodbench.store import parquet, records, schema
+from oodbench.store import frames, parquet, records
 from oodbench.store.checkpoints import StoreCheckpoints
 from oodbench.store.files import DELETE, Files
 
@@ -156,17 +156,12 @@ class Store:
 
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
         """Store the scores of an out-data set, or of the in-data. Results of older test scores are removed."""
-        import pyarrow
-
         path = self._scores_path(key, scores.dataset if out else None, scores.split)
         results = self._results(key) if scores.split == "test" else []
         kept = [row for row in results if out and row.out_dataset != scores.dataset]
         if len(kept) < len(results):
             self._write_results(key, kept)
-        arrays = {column: getattr(scores, field) for column, field in schema.SCORE_ARRAYS.items()}
-        facts = json.dumps({name: getattr(scores, name) for name in schema.SCORE_SCALARS})
-        table = pyarrow.table(arrays, schema=schema.scores_schema())
-        self.files.write(path, parquet.to_bytes(table.replace_schema_metadata({schema.SCORE_METADATA: facts})))
+        self.files.write(path, parquet.to_bytes(parquet.scores_table(scores)))
 
     def read_scores(self, key: str, dataset: str | None, split: str = "test") -> Scores:
         """Return the scores of an out-data set; of the in-data where ``dataset`` is None.
@@ -220,24 +215,15 @@ class Store:
 
         A run that cannot be read raises StoreError; with ``on_damaged`` it is reported there and left out.
         """
-        import pandas
-
         rows: list[dict[str, Any]] = []
         for key in self.keys() if keys is None else keys:
             try:
-                rows += self._rows(key)
+                rows += frames.result_rows(*self.read_run(key), self._results(key))
             except StoreError as error:
                 if on_damaged is None:
                     raise
                 on_damaged(key, error)
-        return pandas.DataFrame(rows, columns=[*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS])
-
-    def _rows(self, key: str) -> list[dict[str, Any]]:
-        run, provenance = self.read_run(key)
-        facts = {**vars(provenance), **vars(run)}
-        facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
-        chosen = {name: facts[name] for name in schema.RUN_COLUMNS}
-        return [{**vars(result), **chosen} for result in self._results(key)]
+        return frames.frame(rows)
 
     def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
@@ -257,10 +243,7 @@ class Store:
         )
 
     def _write_results(self, key: str, results: Sequence[Result]) -> None:
-        import pyarrow
-
-        table = pyarrow.Table.from_pylist([vars(result) for result in results], schema.results_schema())
-        self.files.write(f"{key}/results.parquet", parquet.to_bytes(table))
+        self.files.write(f"{key}/results.parquet", parquet.to_bytes(parquet.results_table(results)))
 
     # --------------------------------------------------------------------- failures and tunings
 
@@ -273,10 +256,21 @@ class Store:
         """Remove the record of an earlier failure, if there is one."""
         self.files.remove(_failure_path(run, out_dataset))
 
-    def failures(self) -> list[dict[str, Any]]:
-        """Return what ``write_failure`` was given, one dict per combination, sorted by combination."""
-        names = [name for name in self.files.names(FAILURES) if name.endswith(".json")]
-        return [self.files.read(f"{FAILURES}/{name}", json.loads, "delete it") for name in names]
+    def read_failures(self, on_damaged: Callable[[str, StoreError], None] | None = None) -> pandas.DataFrame:
+        """Return one row per combination that failed, with the columns of ``read_results`` (see ``schema``).
+
+        A record that cannot be read raises StoreError; with ``on_damaged`` it is reported there and left out.
+        """
+        rows: list[dict[str, Any]] = []
+        for name in (name for name in self.files.names(FAILURES) if name.endswith(".json")):
+            try:
+                failure = self.files.read(f"{FAILURES}/{name}", records.parse_failure, "delete it")
+                rows.append(frames.failure_row(*failure))
+            except StoreError as error:
+                if on_damaged is None:
+                    raise
+                on_damaged(name, error)
+        return frames.frame(rows)
 
     def write_tuning(self, key: str, record: dict[str, Any]) -> None:
         """Store what ``oodbench tune`` chose, with its evidence."""

@@ -57,7 +57,7 @@ def results(*rows):
     facts = {
         "in_dataset": "bars:0", "metric": "auroc", "n_in": 9, "n_out": 9, "preset": "paper", "precision": "float32",
         "plugin_version": "1", "params": "{}", "device": "cpu", "fit_seconds": 1.0, "parameters": 1, "notes": "",
-        "n_train": 9,
+        "n_train": 9, "error": "",
     }  # fmt: skip
     names = ("detector", "out_dataset", "seed", "value")
     named = [dict(zip(names, row, strict=True)) for row in rows]
@@ -125,6 +125,12 @@ def test_a_figure_of_one_preset_is_set_beside_that_preset_alone():
     both = pd.concat([paper, quick.assign(preset="quick", run="ae-s0-0b")])
     assert [row["ours"] for row in compare(records(both, [AUROC]), [figure("AE", 0.5, "ae", preset="quick")])] == [0.25]
     assert {row["ours"] for row in compare(records(both, [AUROC]), [figure("AE", 0.5, "ae")])} == {0.25, 0.5}
+
+
+def test_the_order_of_a_preset_s_settings_does_not_matter():
+    ours = records(results(("ae", "white", 0, 0.25)).assign(preset="paper, a=1, b=[1, 2]"), [AUROC])
+    for preset, value in [("paper, b=[1, 2], a=1", 0.25), ("paper, a=1", None), ("quick, a=1, b=[1, 2]", None)]:
+        assert [row["ours"] for row in compare(ours, [figure("AE", 0.5, "ae", preset=preset)])] == [value]
 
 
 def lines(page, start):

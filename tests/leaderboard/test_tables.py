@@ -28,6 +28,7 @@ def row(detector="ebae", out="mnist:9", value=0.5, seed=0, metric="auroc", in_da
         "parameters": 4321,
         "notes": "",
         "n_train": 7200,
+        "error": "",
         **facts,
     }
     return {
@@ -111,9 +112,62 @@ def test_seeds_of_other_images_are_not_seeds_of_one_thing():
     assert labels(one, other) == {"ebae, in_images=aaaaaaaa", "ebae, in_images=bbbbbbbb"}
     assert labels(one, {**other, "in_images": ""}) == {"ebae"}  # an older record does not say
     first, second = (row(seed=seed, out_images=digit * 16) for seed, digit in enumerate("ab"))
-    with pytest.raises(OODBenchError, match="ebae has scores of different images of mnist:9 for its seeds 0, 1"):
-        labels(first, second)
+    assert labels(first, second) == {"ebae"}
     assert labels(first, {**second, "out_images": ""}) == {"ebae"}
+
+
+def test_a_cell_of_different_images_is_marked_and_the_rest_of_the_page_stays():
+    first, second = (row(seed=seed, out_images=digit * 16, value=0.9) for seed, digit in enumerate("ab"))
+    results = frame(first, second, row(out="noise", value=0.25), row(out="noise", value=0.75, seed=1))
+    page = render(results, [AUROC])
+    assert "| ebae[^1] | not comparable | **0.500 ± 0.354** |" in " ".join(page.split())
+    assert "[^1]: ebae on mnist:0-8: ebae has scores of different images of mnist:9 for its seeds 0, 1" in page
+    cell = records(results, [AUROC])[0]
+    assert (cell["mean"], cell["sd"], cell["values"]) == (None, None, [0.9, 0.9])
+
+
+def failed(seed, error, out="", detector="ebae", **facts):
+    return row(detector, out, float("nan"), seed, "", error=error, n_train=0, **facts)
+
+
+def test_failed_seeds_are_a_part_of_the_row():
+    good = [row(value=value, seed=seed) for seed, value in [(0, 0.9), (1, 0.8)]]
+    results = frame(*good, row("ae", value=0.5), failed(2, "FitError: dead"), failed(0, "ScoreError: NaN", "noise"))
+    made = table(results, "mnist:0-8", AUROC)
+    assert made.loc["ebae", "mnist:9 ↑"] == "0.850 ± 0.071 (2 of 3)"
+    assert made.loc["ae", "mnist:9 ↑"] == "**0.500**", "the mean of those that survive is never the best"
+    assert made["noise ↑"].to_dict() == {"ebae": "failed", "ae": "–"}
+    page = render(results, [AUROC])
+    assert "0, 1 (2 failed)" in page and "one of three seeds failed" in page
+    assert "[^1]: ebae on mnist:0-8: failed on noise: ScoreError: NaN (seed 0); failed: FitError: dead (seed 2)" in page
+    cell = next(each for each in records(results, [AUROC]) if each["label"] == "ebae")
+    assert (cell["seeds"], cell["failed_seeds"], cell["mean"]) == ([0, 1], [2], pytest.approx(0.85))
+    json.dumps(records(results, [AUROC]), allow_nan=False)
+
+
+def test_a_row_of_failures_alone_is_shown_as_failed():
+    results = frame(row("ae", value=0.5), *[failed(seed, "FitError: dead") for seed in range(3)])
+    made = table(results, "mnist:0-8", AUROC)
+    assert made["mnist:9 ↑"].to_dict() == {"ae": "**0.500**", "ebae": "failed"}
+    assert "(0, 1, 2 failed)" not in render(results, [AUROC]), "it has no facts of a fit"
+
+
+def test_a_failed_seed_has_the_label_of_the_others():
+    small = {"params": {"latent_dim": 8}, "preset": "quick", "reduced": "yes"}
+    results = frame(row(**small), row(), failed(1, "FitError: dead", **{**small, "reduced": ""}))
+    cells = {each["label"]: each["failed_seeds"] for each in records(results, [AUROC])}
+    assert cells == {"ebae": [], "ebae, reduced (preset quick)": [1]}
+
+
+def test_reduced_is_a_fact_of_the_run_and_not_the_words_it_was_requested_by():
+    assert labels(row(preset="paper, training.epochs=1", reduced="yes")) == {
+        "ebae, reduced (preset paper, training.epochs=1)"
+    }
+    assert labels(row(preset="quick", reduced="no")) == {"ebae, preset quick"}
+    asked = [row(preset=words, seed=seed, reduced="yes") for seed, words in enumerate(["quick", "paper, a=1"])]
+    for each in asked:
+        each["run"] = f"ebae-{each['seed']}"
+    assert labels(*asked) == {"ebae, reduced (preset quick)"}
 
 
 def test_one_thing_asked_for_in_two_ways_is_one_row():

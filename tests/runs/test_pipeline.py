@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from oodbench.api import Metric, Progress
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.leaderboard.figures import draw_runs
+from oodbench.leaderboard.markdown import render
 from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.pipeline import ExecutionOptions, Outcome, recompute_store, run
@@ -85,6 +87,33 @@ def test_another_out_set_costs_no_fit(execute):
     assert set(outcome.results["out_dataset"]) == {"bars:1"}
 
 
+def own_images(path: Path, others: int) -> str:
+    """An out-data set of three in-images, and of others that are none."""
+    import oodbench_toys
+
+    images = oodbench_toys.load_bars("test", Path(), None)
+    chosen = np.asarray(images.images)[images.labels == 0][:3]
+    other = np.random.default_rng(0).integers(0, 256, (others, *chosen.shape[1:]), np.uint8)
+    np.savez(path, images=np.concatenate([other, chosen]))
+    return f"npz:{path}"
+
+
+def test_a_few_out_images_that_are_in_images_are_counted_in_a_note(execute, tmp_path):
+    outcome, _ = execute(words(out_datasets=(own_images(tmp_path / "own.npz", 100),)))
+    (note,) = set(outcome.results["out_note"])
+    assert re.fullmatch(r"3 of the 103 test images of npz:\S+ are also in bars:0 \(.*3 in its test split\)", note)
+    page = render(outcome.results, list(load_registry().metrics.values())).replace("\\", "")
+    assert f"103. {note}." in page
+
+
+def test_out_data_that_are_in_data_are_refused(execute, store, tmp_path):
+    outcome, _ = execute(words(out_datasets=(own_images(tmp_path / "own.npz", 20), "white")))
+    (failure,) = outcome.failures
+    assert "3 of the 23 test images of npz:" in failure.error
+    assert "the same images cannot be in and out; choose others" in failure.error
+    assert set(outcome.results["out_dataset"]) == {"white"}
+
+
 def test_reloaded_weights_give_the_same_scores(execute, store):
     execute(words(out_datasets=("white",)))
     (key,) = Store(store).keys()
@@ -118,9 +147,9 @@ def test_what_fails_does_not_stop_the_rest(execute, store):
     assert errors["broken on bars:0, fault=fit, seed 0"] == "RuntimeError: the loss is not finite"
     assert "images.npy is missing" in errors["mean-distance on absent, seed 0"]
     assert len(errors) == 3
-    recorded = Store(store).failures()
-    assert len(recorded) == 3
-    assert any("raise RuntimeError" in failure["traceback"] for failure in recorded)
+    assert len(Store(store).read_failures()) == 3
+    records = (Path(store) / "failures").glob("*.json")
+    assert any("raise RuntimeError" in path.read_text() for path in records), "the traceback is kept"
 
 
 def test_an_out_set_that_fails_does_not_stop_the_others(execute, store):
@@ -141,16 +170,16 @@ def test_success_strikes_a_failure_off_the_record(execute, store, toys, monkeypa
         unlucky.setattr(toys.MeanDistance, "fit", absent)
         outcome, _ = execute(words())
     assert [failure.error for failure in outcome.failures] == ["RuntimeError: out of luck"]
-    assert len(Store(store).failures()) == 1
+    assert len(Store(store).read_failures()) == 1
     outcome, _ = execute(words())
     assert outcome.failures == []
-    assert Store(store).failures() == []
+    assert len(Store(store).read_failures()) == 0
 
 
 def test_ctrl_c_is_not_taken_for_a_failure(execute, store):
     with pytest.raises(KeyboardInterrupt):
         execute(words(detectors=("broken",), sets=("fault=interrupt",)))
-    assert Store(store).failures() == []
+    assert len(Store(store).read_failures()) == 0
     assert Store(store).keys() == []
 
 

@@ -11,13 +11,13 @@ SUPPLEMENT = "supplement §3"
 
 
 class LatentChainParams(Params):
-    steps: int = param(10, "length", ge=0, source=f"{SUPPLEMENT}: Arch28 10, Arch32 50")
+    steps: int = param(10, "length", ge=0, reduces="lower", source=f"{SUPPLEMENT}: Arch28 10, Arch32 50")
     step_size: float = param(0.4, "λ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.4, Arch32 2.0; NAE 0.2, CIFAR 1")
     noise_std: float = param(0.05, "σ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.05, Arch32 0.02")
 
 
 class VisibleChainParams(Params):
-    steps: int = param(50, "length", ge=0, source=SUPPLEMENT)
+    steps: int = param(50, "length", ge=0, reduces="lower", source=SUPPLEMENT)
     step_size: float = param(20.0, "λ_x, for the mean energy", ge=0, source=f"{SUPPLEMENT}; NAE 10")
     noise_std: float = param(0.05, "σ_x before annealing", ge=0, source=SUPPLEMENT)
     anneal: Literal["supplement", "code", "none"] = param(
@@ -39,7 +39,9 @@ class EBAEParams(Params):
         "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
     )
     latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
-    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the supplement's Table 2")
+    width: float = param(
+        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the supplement's Table 2"
+    )
     spherical: bool = param(True, "codes on the unit sphere", source="supplement Table 3")
     pretraining: ReconstructionParams = param(
         ReconstructionParams(encoder_l2=1e-4), "as a plain autoencoder", source=f"{SUPPLEMENT}; NAE code: L2 here too"
@@ -47,9 +49,11 @@ class EBAEParams(Params):
     latent_chain: LatentChainParams = param(LatentChainParams(), "Langevin chain on H(z) = E(f_d(z))")
     visible_chain: VisibleChainParams = param(VisibleChainParams(), "Langevin chain on E(x)")
     buffer: BufferParams = param(BufferParams(), "replay buffer of the latent chain")
-    epochs: int = param(50, "of EBAE training", ge=0, source=SUPPLEMENT)
+    epochs: int = param(50, "of EBAE training", ge=0, reduces="lower", source=SUPPLEMENT)
     learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=SUPPLEMENT)
-    batch_size: int = param(128, "images, and chains, an update", ge=1, source="NAE code; not in the supplement")
+    batch_size: int = param(
+        128, "images, and chains, per update", ge=1, reduces="higher", source="NAE code; not in the supplement"
+    )
     gamma: float = param(
         1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the supplement"
     )

@@ -16,7 +16,9 @@ CODE = "chaiyujin/glow-pytorch, celeba.json; the code of the EBAE authors' basel
 
 
 class TrainingParams(LikelihoodParams):
-    batch_size: int = param(12, "images an update, and for the initialisation of actnorm", ge=1, source=CODE)
+    batch_size: int = param(
+        12, "images per update, and for the initialisation of actnorm", ge=1, reduces="higher", source=CODE
+    )
     learning_rate: float = param(1e-3, "of Adam, the highest", gt=0, source=CODE)
     beta2: float = param(0.9999, "of Adam: how slowly it forgets squared gradients", ge=0, lt=1, source=CODE)
     warmup: int = param(
@@ -28,8 +30,8 @@ class TrainingParams(LikelihoodParams):
 
 
 class GlowParams(Params):
-    depth: int = param(12, "K, steps of the flow", ge=1, source=SUPPLEMENT)
-    hidden: int = param(64, "channels of the hidden layers of a coupling", ge=1, source=SUPPLEMENT)
+    depth: int = param(12, "K, steps of the flow", ge=1, reduces="lower", source=SUPPLEMENT)
+    hidden: int = param(64, "channels of the hidden layers of a coupling", ge=1, reduces="lower", source=SUPPLEMENT)
     coupling: Literal["affine", "additive"] = param("affine", "with or without a scale", source=f"{CODE}; paper §3.3")
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 

@@ -10,7 +10,7 @@ CODE = "rosinality's IGEBM code and the NAE code after it"
 
 
 class ChainParams(Params):
-    steps: int = param(60, "length", ge=0, source=f"Du & Mordatch; {CODE}")
+    steps: int = param(60, "length", ge=0, reduces="lower", source=f"Du & Mordatch; {CODE}")
     step_size: float = param(10.0, "λ", ge=0, source=f"Du & Mordatch; {CODE}")
     noise_std: float = param(0.005, "σ of the noise of each step", ge=0, source=f"Du & Mordatch; {CODE}")
     gradient_clip: float = param(0.01, "each element of the gradient is held within ±this", gt=0, source=CODE)
@@ -22,12 +22,16 @@ class BufferParams(Params):
 
 
 class IGEBMParams(Params):
-    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the paper's network")
+    width: float = param(
+        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the paper's network"
+    )
     spectral_norm: bool = param(True, "normalise every convolution", source=f"Du & Mordatch; {CODE}")
     chain: ChainParams = param(ChainParams(), "Langevin chain on E(x)")
     buffer: BufferParams = param(BufferParams(), "replay buffer of the chain")
-    epochs: int = param(100, "epochs", ge=1, source="MPDR's configuration of IGEBM, by the EBAE authors")
-    batch_size: int = param(128, "images, and chains, an update", ge=1, source=CODE)
+    epochs: int = param(
+        100, "epochs", ge=1, reduces="lower", source="MPDR's configuration of IGEBM, by the EBAE authors"
+    )
+    batch_size: int = param(128, "images, and chains, per update", ge=1, reduces="higher", source=CODE)
     learning_rate: float = param(1e-4, "of Adam", gt=0, source=f"Du & Mordatch; {CODE}")
     beta1: float = param(0.0, "of Adam; β₂ is .999", ge=0, lt=1, source=CODE)
     alpha: float = param(1.0, "weight of the mean squared energies", ge=0, source=f"Du & Mordatch; {CODE}")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 import pydantic
 import torch
 
-from oodbench import Context, Detector, ImageSet, OODBenchError, Params, find_detector, param, resolve
+from oodbench import Context, Detector, ImageSet, OODBenchError, Params, Shape, find_detector, param, resolve
 from oodbench_input_complexity.compression import bits_per_dimension, compressors, libraries
 
 UNIT = "bits per dimension"
@@ -49,6 +49,11 @@ class InputComplexity(Detector):
     Params = InputComplexityParams
     presets: ClassVar = {"paper": {}, "quick": {"base_preset": "quick"}}
     shapes = ((1, 28, 28), (3, 32, 32))
+
+    @classmethod
+    def is_reduced(cls, params: Any, shape: Shape) -> bool:
+        base, _ = likelihood(params.base)
+        return base.is_reduced(resolve(base, params.base_preset, shape, {}), shape)
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         compressors(self.params.compressor)  # a missing one is to be seen before training

@@ -1,0 +1,64 @@
+"""Seeds that failed, and cells whose seeds are not alike: what a row must show beside its numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oodbench.leaderboard.row_labels import CONFIGURATION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def failed_seeds(results: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, str]]:
+    """Return (in-data set, out-data set, label) → seed → error, of those that have no result there.
+
+    A run that failed as a whole failed on every out-data set that others were scored on.
+    """
+    errors = results[is_failure(results)]
+    done = results[~is_failure(results)]
+    places = ["in_dataset", "out_dataset", "label"]
+    have = set(done[[*places, "seed"]].itertuples(index=False, name=None))
+    out_datasets = {str(name): sorted(set(rows["out_dataset"])) for name, rows in done.groupby("in_dataset")}
+    failed: dict[tuple[str, str, str], dict[int, str]] = {}
+    columns = errors[[*places, "seed", "error"]].itertuples(index=False, name=None)
+    for in_dataset, out_dataset, label, seed, error in columns:
+        for name in [out_dataset] if out_dataset else out_datasets.get(in_dataset, []):
+            if (in_dataset, name, label, seed) not in have:
+                failed.setdefault((in_dataset, name, label), {})[int(seed)] = error
+    return failed
+
+
+def is_failure(results: pd.DataFrame) -> pd.Series:
+    """Return which rows are failures, and no results."""
+    return results["metric"] == ""
+
+
+def mixed_images(group: pd.DataFrame) -> str:
+    """Return why the seeds of a cell cannot be averaged, given its rows by seed; empty where they can."""
+    if len(set(group.get("out_images", [])) - {""}) < 2:
+        return ""
+    first, seeds = group.iloc[0], ", ".join(map(str, group["seed"]))
+    return (
+        f"{first['label']} has scores of different images of {first['out_dataset']} for its seeds {seeds}: "
+        "`oodbench run` with all of them scores those that are there now"
+    )
+
+
+def related_failures(failures: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return those failures that are of other seeds, or other out-data sets, of rows that have results.
+
+    What else failed in a store was perhaps never meant for a table, as the points that ``oodbench tune`` tried.
+    """
+    rows = set(results[CONFIGURATION].itertuples(index=False, name=None))
+    places = {*zip(results["in_dataset"], results["out_dataset"], strict=True)}
+    places |= {(in_dataset, "") for in_dataset in results["in_dataset"]}
+    keep = [
+        configuration in rows and place in places
+        for configuration, place in zip(
+            failures[CONFIGURATION].itertuples(index=False, name=None),
+            zip(failures["in_dataset"], failures["out_dataset"], strict=True),
+            strict=True,
+        )
+    ]
+    return failures[keep]

@@ -1,0 +1,80 @@
+"""How the runs of a page were made, and what a reader must know of them, as plain data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run_facts(results: pd.DataFrame) -> pd.DataFrame:
+    """Return how the runs of one in-data set were made, one row per label."""
+    import pandas as pd
+
+    rows = {label: _fact(runs) for label, runs in results.groupby("label") if not is_failure(runs).all()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
+
+
+def _fact(results: pd.DataFrame) -> dict[str, str]:
+    runs = results[~is_failure(results)].drop_duplicates("run")
+    failed = sorted(set(results[is_failure(results) & (results["out_dataset"] == "")]["seed"]) - set(runs["seed"]))
+    lost = f" ({', '.join(map(str, failed))} failed)" if failed else ""
+    return {
+        "preset": _each(runs["preset"]),
+        "precision": _each(runs["precision"]),
+        "plugin version": _each(runs["plugin_version"]),
+        "seeds": ", ".join(map(str, sorted(runs["seed"]))) + lost,
+        "training images": _counts(runs["n_train"]),
+        "parameters": _counts(runs["parameters"]),
+        "fit seconds": f"{runs['fit_seconds'].mean():,.1f}",
+        "device": _each(runs["device"]),
+    }
+
+
+def image_counts(results: pd.DataFrame) -> tuple[str, dict[str, str]]:
+    """Return how many in-images were scored, and how many of each out-data set."""
+    results = results[~is_failure(results)]
+    outs = {str(out): _counts(rows["n_out"]) for out, rows in results.groupby("out_dataset")}
+    return _counts(results["n_in"]), outs
+
+
+def image_notes(results: pd.DataFrame) -> list[str]:
+    """Return what a reader must know of the out-images, as that some of them are in-data too."""
+    return sorted(set(results.get("out_note", [])) - {""})
+
+
+def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return the notes of each in-data set and label that has some, each with the seeds that it is about.
+
+    Among them are the errors of seeds that failed, and why seeds of a cell cannot be averaged.
+    """
+    texts: dict[Any, dict[str, list[int]]] = {}
+    noted = results[results["notes"] != ""].drop_duplicates("run")
+    for in_dataset, label, note, seed in noted[["in_dataset", "label", "notes", "seed"]].itertuples(index=False):
+        texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
+    for (in_dataset, out_dataset, label), errors in failed_seeds(results).items():
+        for seed, error in errors.items():
+            is_whole = bool(((results["error"] == error) & (results["out_dataset"] == "")).any())
+            note = f"failed{'' if is_whole else f' on {out_dataset}'}: {error}"
+            seeds = texts.setdefault((in_dataset, label), {}).setdefault(note, [])
+            seeds += [] if seed in seeds else [seed]
+    found = results[~is_failure(results)]
+    for (in_dataset, _, label, _), group in found.groupby(["in_dataset", "out_dataset", "label", "metric"]):
+        if problem := mixed_images(group.sort_values("seed")):
+            texts.setdefault((in_dataset, label), {})[problem] = group["seed"].tolist()
+    return {
+        (in_dataset, label): f"{label} on {in_dataset}: "
+        + "; ".join(f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(notes.items()))
+        for (in_dataset, label), notes in sorted(texts.items())
+    }
+
+
+def _each(values: pd.Series) -> str:
+    return ", ".join(sorted(set(values)))
+
+
+def _counts(values: pd.Series) -> str:
+    return " or ".join(f"{value:,}" for value in sorted(set(values)))

@@ -1,0 +1,38 @@
+"""Runs, results and failures → rows of one table, with the columns that ``schema`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from oodbench.api import Provenance, Result, Run
+from oodbench.store import schema
+
+if TYPE_CHECKING:
+    import pandas
+
+REDUCED = {True: "yes", False: "no", None: ""}
+
+
+def result_rows(run: Run, provenance: Provenance, results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Return one row per result, with the facts of its run."""
+    facts = {**vars(provenance), **vars(run), "error": ""}
+    facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
+    facts["reduced"] = REDUCED[provenance.reduced]
+    chosen = {name: facts[name] for name in schema.RUN_COLUMNS}
+    return [{**vars(result), **chosen} for result in results]
+
+
+def failure_row(run: Run, out_dataset: str | None, error: str) -> dict[str, Any]:
+    """Return the row of a failure: no metric, the value NaN; ``out_dataset`` is empty where the whole run failed."""
+    texts = dict.fromkeys([*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS], "")
+    numbers = {"n_in": 0, "n_out": 0, "parameters": 0, "n_train": 0, "value": float("nan"), "fit_seconds": float("nan")}
+    facts = {"run": run.key(""), "plugin_version": run.version, "out_dataset": out_dataset or "", "error": error}
+    return {**texts, **numbers, **{name: value for name, value in vars(run).items() if name in texts}, **facts}
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
+    """Return the rows as a table: RESULT_COLUMNS, then RUN_COLUMNS."""
+    import pandas
+
+    return pandas.DataFrame(list(rows), columns=[*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS])
