@@ -24,22 +24,17 @@ def printable(text: str) -> str:
     return "".join(character if _is_harmless(character) else _escape(character) for character in text)
 
 
+def printable_json(text: str) -> str:
+    """Return JSON with the same characters escaped as JSON has it: ``\\u001b``. Its meaning stays."""
+    return "".join(character if _is_harmless(character) else f"\\u{ord(character):04x}" for character in text)
+
+
 def _is_harmless(character: str) -> bool:
     if character in "\n\t":
         return True
     category = unicodedata.category(character)
     if category == "Cf":  # formatting: soft hyphens and joiners belong to words, overrides of direction do not
-        return unicodedata.bidirectional(character) not in (
-            "LRE",
-            "RLE",
-            "LRO",
-            "RLO",
-            "PDF",
-            "LRI",
-            "RLI",
-            "FSI",
-            "PDI",
-        )
+        return unicodedata.bidirectional(character) not in DIRECTIONS
     return category not in ("Cc", "Cs")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
@@ -55,9 +56,12 @@ class Detector(ABC):
         It is if a parameter declared with ``reduces`` departs from the preset ``paper``, or if the parameters are those
         of the preset ``quick`` where that differs. Override where more makes a run smaller.
         """
-        defaults = group_defaults(cls.Params)
-        paper, quick = (cls.Params(**merge(defaults, cls.preset(name, shape))) for name in ("paper", "quick"))
-        return is_smaller(params, paper) or (params == quick and params != paper)
+        found: dict[str, Any] = {}
+        for name in ("paper", "quick"):
+            with suppress(OODBenchError, pydantic.ValidationError):  # a preset that is not there, or is broken
+                found[name] = cls.Params(**merge(group_defaults(cls.Params), cls.preset(name, shape)))
+        is_quick = params == found.get("quick") and params != found.get("paper")
+        return is_quick or ("paper" in found and is_smaller(params, found["paper"]))
 
     @classmethod
     def check_shape(cls, shape: Shape) -> None:
@@ -67,7 +71,11 @@ class Detector(ABC):
 
     @abstractmethod
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Learn the in-distribution; forgets any earlier fit. Networks live on ``context.device`` afterwards."""
+        """Learn the in-distribution, and forget any earlier fit.
+
+        Networks are on ``context.device`` afterwards, and in evaluation mode. Settings of the process, such as torch's
+        default dtype, are as before.
+        """
 
     @abstractmethod
     def score(self, images: torch.Tensor) -> torch.Tensor:
@@ -83,4 +91,4 @@ class Detector(ABC):
 
     @abstractmethod
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up what ``state`` gave, on the device the tensors are on."""
+        """Take up what ``state`` gave, on the device that the tensors are on; networks are in evaluation mode then."""

@@ -16,6 +16,15 @@ class Params(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _check_truth_values(cls, values: Any) -> Any:
+        """Refuse true and false for numbers, which pydantic takes for 1 and 0."""
+        for name, info in cls.model_fields.items() if isinstance(values, Mapping) else ():
+            if info.annotation in (int, float) and isinstance(values.get(name), bool):
+                raise ValueError(f"{name} must be a number, not {str(values[name]).lower()}")
+        return values
+
     def canonical(self) -> str:
         """The values as JSON with sorted keys: equal exactly where the parameters are."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)

@@ -8,13 +8,17 @@ too does not belong here: it is a function of the wing it is about. Nothing impo
 from __future__ import annotations
 
 import importlib
+import io
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.errors import OODBenchError
+from oodbench.errors import OODBenchError, reason
+from oodbench.text import printable
 
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
@@ -35,6 +39,11 @@ COMMANDS = {
 INTERRUPTED = 130
 
 
+def echo(text: str = "", err: bool = False, nl: bool = True) -> None:
+    """Print text on stdout, or on stderr, without what a terminal would act on: names and notes come from anywhere."""
+    click.echo(printable(text), err=err, nl=nl)
+
+
 class Commands(click.Group):
     """The command group: imports a command when it is run, and turns every exception into one line."""
 
@@ -46,7 +55,8 @@ class Commands(click.Group):
         if cmd_name in COMMANDS:
             command: click.Command = importlib.import_module(f"oodbench.cli.{cmd_name}").command
             return command
-        return find_plugins().commands.get(cmd_name) if cmd_name in commands_of_plugins() else None
+        saved = _saved_commands()
+        return find_plugins().commands.get(cmd_name) if saved is None or cmd_name in saved else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -56,28 +66,50 @@ class Commands(click.Group):
             with formatter.section("Commands of plugins"):
                 formatter.write_dl([*offered.items()])
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that lacks a character is no reason to lose the rest. In JSON this escape means the character.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **extra)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _one_line_errors():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _one_line_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\nInterrupted.", err=True)
+            echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)
-        except OODBenchError as error:
-            raise click.ClickException(str(error)) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn every exception into one that click prints as one line."""
+    try:
+        yield
+    except OODBenchError as error:
+        raise click.ClickException(printable(str(error))) from None
+    except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]
+        raise
+    except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        if os.environ.get("OODBENCH_DEBUG"):
             raise
-        except Exception as error:
-            if os.environ.get("OODBENCH_DEBUG"):
-                raise
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise click.ClickException(f"{what}; set OODBENCH_DEBUG=1 for the traceback") from None
+        what = printable(reason(error))
+        raise click.ClickException(f"{what}; set OODBENCH_DEBUG=1 for the traceback") from None
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
     if wanted:
         from importlib import metadata
 
-        click.echo(f"oodbench {metadata.version('oodbench')}")
+        echo(f"oodbench {metadata.version('oodbench')}")
         ctx.exit()
 
 
@@ -107,11 +139,18 @@ def find_plugins() -> Registry:
 def commands_of_plugins() -> dict[str, str]:
     """Return command → help. If no catalogue is saved, only the hook for commands is called: the others are slow."""
     from oodbench.plugin.catalogue import describe
+
+    saved = _saved_commands()
+    if saved is not None:
+        return saved
+    return {row["name"]: row["summary"] for row in describe(_load(["register_commands"]))["commands"]}
+
+
+def _saved_commands() -> dict[str, str] | None:
     from oodbench.plugin.catalogue_cache import load
 
     saved = load()
-    rows = (describe(_load(["register_commands"])) if saved is None else saved)["commands"]
-    return {row["name"]: row["summary"] for row in rows}
+    return None if saved is None else {row["name"]: row["summary"] for row in saved["commands"]}
 
 
 def _load(hooks: Iterable[str]) -> Registry:
@@ -120,7 +159,7 @@ def _load(hooks: Iterable[str]) -> Registry:
     registry = load_registry(hooks=hooks)
     _refuse_core_names(registry)
     for plugin, why in registry.failures.items():
-        click.echo(f"Warning: plugin {plugin}: {why}", err=True)
+        echo(f"Warning: plugin {plugin}: {why}", err=True)
     return registry
 
 

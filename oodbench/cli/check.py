@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from oodbench.cli import completion, find_plugins
+from oodbench.cli import completion, echo, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json, print_table
 
 
@@ -50,7 +50,7 @@ def command(
         columns = ("check", "shape", "outcome", "reason") if "" not in cases else ("check", "outcome", "reason")
         print_table([{column: row[column] for column in columns} for row in rows])
     if failed := sum(row["outcome"] == "failed" for row in rows):
-        click.echo(f"{failed} of {len(rows)} checks failed.", err=True)
+        echo(f"{failed} of {len(rows)} checks failed.", err=True)
         context.exit(1)
 
 
@@ -61,6 +61,6 @@ def _results(checks: Iterable[Any], cases: Mapping[str, Any]) -> Iterator[dict[s
     for shape, case in cases.items():
         for result in run_checks(checks, case):
             where = f" {shape}" if shape else ""
-            click.echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
+            echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
             fields = asdict(result)
             yield {"check": fields.pop("check"), "shape": shape, **fields}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from oodbench.cli import find_plugins
+from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def command(ctx: click.Context, verify: bool, data_dir: Path | None, as_json: bo
         _print(statuses)
     damaged = [path for status in statuses for path in status.damaged]
     for path in dict.fromkeys(damaged):
-        click.echo(f"{path} differs from the published file: delete it and fetch it again", err=True)
+        echo(f"{path} differs from the published file: delete it and fetch it again", err=True)
     ctx.exit(1 if damaged else 0)
 
 
@@ -69,7 +69,7 @@ def prepare_command(
     """
     from oodbench.data.inventory import prepare
 
-    loader = _loader(data_dir, (lambda text: None) if quiet else lambda text: click.echo(text, err=True))
+    loader = _loader(data_dir, (lambda text: None) if quiet else lambda text: echo(text, err=True))
     outcomes = [prepare(name, loader) for name in dict.fromkeys(names)]
     if as_json:
         print_json([asdict(outcome) for outcome in outcomes])
@@ -77,7 +77,7 @@ def prepare_command(
         _print_columns((outcome for outcome in outcomes if not outcome.error), ("name", *COUNTS, "seconds"))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
-        click.echo(f"Failed: {outcome.name}: {outcome.error}", err=True)
+        echo(f"Failed: {outcome.name}: {outcome.error}", err=True)
     ctx.exit(1 if failed else 0)
 
 
@@ -107,9 +107,9 @@ def _print(statuses: list[DatasetStatus]) -> None:
     # several data sets may be made from the same files: the shortest name stands for them
     instructions = {status.download_instructions: status.name for status in by_hand}
     if instructions:
-        click.echo("\nTo be fetched by hand:")
+        echo("\nTo be fetched by hand:")
     for text, name in instructions.items():
-        click.echo(f"  {name}: {text}")
+        echo(f"  {name}: {text}")
 
 
 def _print_columns(rows: Iterable[object], columns: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from oodbench.cli import find_plugins
+from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import (
     chosen_metrics,
     end,
@@ -37,6 +37,6 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(records(results))
     elif len(results):
-        click.echo(summary(results, chosen))
-        click.echo(f"\n{SCORE_CONVENTION}")
+        echo(summary(results, chosen))
+        echo(f"\n{SCORE_CONVENTION}")
     end(outcome.failures)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from oodbench.cli import find_plugins
+from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import data_option, request_options, requests_from_options, store_option
 
 
@@ -37,4 +37,4 @@ def command(store: str, data_dir: Path | None, images: int, title: str, output: 
 
     requests, registry = requests_from_options(**given), find_plugins()
     draw_runs(*requests, store=store, data_dir=data_dir, count=images, title=title, path=output, registry=registry)
-    click.echo(f"Written to {output}", err=True)
+    echo(f"Written to {output}", err=True)

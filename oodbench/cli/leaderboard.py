@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oodbench.cli import find_plugins
+from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import chosen_metrics, json_option, metric_option, print_json, print_table, store_option
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def command(
     if as_json:
         print_json(suites.records(opened, results, chosen))
     elif not output:
-        click.echo(page, nl=False)
+        echo(page, nl=False)
 
 
 def _results(suite: Suite, published: Path | None, store: str, registry: Registry) -> pd.DataFrame:
@@ -84,12 +84,10 @@ def _results(suite: Suite, published: Path | None, store: str, registry: Registr
     if published:
         return suites.results_from_file(suite, published)
     results, missing = suites.stored_results(
-        suite, store, registry, lambda key, error: click.echo(f"Left out: {error}", err=True)
+        suite, store, registry, lambda key, error: echo(f"Left out: {error}", err=True)
     )
     if missing:
-        click.echo(
-            f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True
-        )
+        echo(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True)
     return results
 
 
@@ -113,7 +111,7 @@ def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metri
         for row in rows
     )
     for origin in dict.fromkeys(f"{row['source']}; {row['reliability']}" for row in rows):
-        click.echo(f"\nReported: {origin}.")
+        echo(f"\nReported: {origin}.")
 
 
 def _or_dash(mean: float | None, sd: float | None) -> str:
@@ -131,4 +129,4 @@ def _write(path: Path, option: str, data: bytes) -> None:
         write_output(path, data)
     except OSError as error:
         raise OODBenchError(f"{option} {path} cannot be written: {error.strerror}") from None
-    click.echo(f"Written to {path}", err=True)
+    echo(f"Written to {path}", err=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import INTERRUPTED, completion
+from oodbench.cli import INTERRUPTED, completion, echo
+from oodbench.text import printable_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,7 +163,7 @@ def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
         with RichProgress(shorter, quiet) as progress:
             yield progress
     except KeyboardInterrupt:
-        click.echo("\nInterrupted. The same command resumes from the last checkpoint.", err=True)
+        echo("\nInterrupted. The same command resumes from the last checkpoint.", err=True)
         click.get_current_context().exit(INTERRUPTED)
 
 
@@ -172,20 +173,20 @@ def chosen_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:
 
 
 def print_json(record: Any) -> None:
-    click.echo(json.dumps(record, indent=2, ensure_ascii=False, default=str))
+    click.echo(printable_json(json.dumps(record, indent=2, ensure_ascii=False, default=str)))
 
 
 def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
     from tabulate import tabulate
 
-    click.echo(tabulate(list(rows), headers="keys", disable_numparse=True))
+    echo(tabulate(list(rows), headers="keys", disable_numparse=True))
 
 
 def end(failures: Sequence[Failure]) -> None:
     """Print the failures on stderr and end the command, with exit code 1 if there are any."""
     for failure in failures:
         where = " → ".join(filter(None, [failure.run, failure.out_dataset]))
-        click.echo(f"Failed: {where}: {failure.error}", err=True)
+        echo(f"Failed: {where}: {failure.error}", err=True)
     click.get_current_context().exit(1 if failures else 0)
 
 

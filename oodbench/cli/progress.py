@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column
 
 from oodbench.api import Progress
+from oodbench.text import printable
 
 LONG_SECONDS = 30 * 60
 LINE_SECONDS = 30
@@ -100,7 +101,7 @@ class _BaseProgress(Progress):
         self._warn_if_long(now, remaining)
 
     def message(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True)
+        self.console.print(printable(text), soft_wrap=True, markup=False)
 
     def move_bars(self, bars: rich.progress.Progress, phase: str, detail: str) -> None:
         raise NotImplementedError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import find_plugins
+from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import (
     end,
     execution_options,
@@ -51,6 +51,7 @@ def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any)
 def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str:
     """Return the options that would make these fits shorter, for the message about a long fit."""
     from oodbench.api.parameters import fields_by_path
+    from oodbench.runs.devices import find_device
 
     detectors = {registry.detectors[name] for each in requests for name in each.detectors if name in registry.detectors}
     epochs = {name for detector in detectors for name in fields_by_path(detector.Params) if name.endswith("epochs")}
@@ -58,7 +59,7 @@ def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str
         "--preset quick" if any(each.preset != "quick" for each in requests) else "",
         *[f"--set {name}=…" for name in sorted(epochs)],
         "--precision bfloat16" if any(each.precision != "bfloat16" for each in requests) else "",
-        "--device cuda" if device in ("auto", "cpu") else "",
+        "--device cuda" if find_device(device).type == "cpu" else "",
     ]
     return ", ".join(filter(None, ways))
 
@@ -69,9 +70,9 @@ def _print(outcome: Outcome, store: str, registry: Registry) -> None:
     from oodbench.store.store import Store
 
     if len(outcome.results):
-        click.echo(summary(outcome.results, registry.metrics.values()))
-        click.echo(f"\n{SCORE_CONVENTION}")
+        echo(summary(outcome.results, registry.metrics.values()))
+        echo(f"\n{SCORE_CONVENTION}")
     if outcome.keys:
-        click.echo("Scores, weights, history and results:")
+        echo("Scores, weights, history and results:")
         for key in outcome.keys:
-            click.echo(f"  {Store(store).where(key)}")
+            echo(f"  {Store(store).where(key)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from oodbench.cli import completion, find_plugins
+from oodbench.cli import completion, echo, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json
 
 WIDTH = 100
@@ -37,7 +37,7 @@ def command(name: str, data_dir: Path | None, as_json: bool) -> None:
 def _print(field: str, value: Any) -> None:
     if field == "parameters":
         for parameter in value:
-            click.echo()
+            echo()
             _print_parameter(parameter)
     elif value not in ("", []):
         text = value
@@ -45,14 +45,14 @@ def _print(field: str, value: Any) -> None:
             text = ", ".join(map(str, value))
         elif isinstance(value, Mapping):
             text = ", ".join(f"{name} {number}" for name, number in value.items())
-        click.echo(f"{field + ':':10}{text}")
+        echo(f"{field + ':':10}{text}")
 
 
 def _print_parameter(parameter: Mapping[str, Any]) -> None:
     unit = f" {parameter['unit']}" if parameter["unit"] else ""
     presets = "".join(f"; {preset}: {value}" for preset, value in parameter["presets"].items())
-    click.echo(f"{parameter['name']} = {parameter['default']}{unit}{presets}  [{parameter['bounds']}]")
+    echo(f"{parameter['name']} = {parameter['default']}{unit}{presets}  [{parameter['bounds']}]")
     source = f" Source: {parameter['source']}." if parameter["source"] else ""
     text = f"{parameter['meaning']}.{source}" if parameter["meaning"] else source
     if text:
-        click.echo(textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    "))
+        echo(textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    "))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.cli import completion, find_plugins
+from oodbench.cli import completion, echo, find_plugins
 from oodbench.cli.options import (
     end,
     execution_options,
@@ -82,11 +82,11 @@ def _print(tuned: Tuned, registry: Registry) -> None:
     from oodbench.leaderboard.terminal import summary
 
     print_table(_row(point, point is tuned.chosen) for point in tuned.points)
-    click.echo(f"\n{_how_chosen(tuned)}\nThe choice and its evidence: {tuned.where}")
+    echo(f"\n{_how_chosen(tuned)}\nThe choice and its evidence: {tuned.where}")
     if len(tuned.results):
-        click.echo(f"\n{summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
+        echo(f"\n{summary(tuned.results, registry.metrics.values())}\n\n{SCORE_CONVENTION}")
     elif tuned.chosen and not tuned.record["outs"]:
-        click.echo("No test split was scored, as no --out was named.")
+        echo("No test split was scored, as no --out was named.")
 
 
 def _row(point: Point, chosen: bool) -> dict[str, str]:

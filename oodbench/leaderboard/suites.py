@@ -9,7 +9,6 @@ README.md         the page, generated from the others, so that anyone can verify
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
 from oodbench.plan.tasks import plan
 from oodbench.reading import read_bytes, read_text
+from oodbench.store import parquet
 from oodbench.store.schema import IDENTITY_COLUMNS, LATER_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS
 from oodbench.store.store import Store
 
@@ -144,9 +144,9 @@ def load_results(path: Path) -> pd.DataFrame:
     """Return rows as ``Store.read_results`` gives them, from a file that ``results_file`` made."""
     import pandas as pd
 
-    data = io.BytesIO(read_bytes(path))
+    data = read_bytes(path)
     try:
-        results = pd.read_parquet(data)
+        results = parquet.read_table(data).to_pandas()
         known = dict.fromkeys(LATER_COLUMNS, "") | {name: results[name] for name in results}
         return pd.DataFrame(known)[COLUMNS]
     except Exception as error:  # pyarrow's errors are many
@@ -156,9 +156,9 @@ def load_results(path: Path) -> pd.DataFrame:
 
 def results_file(results: pd.DataFrame) -> bytes:
     """Return the results that a page shows as the Parquet file beside it: small, and enough to render the page."""
-    file = io.BytesIO()
-    results[COLUMNS].to_parquet(file, index=False, compression="zstd")
-    return file.getvalue()
+    import pyarrow
+
+    return parquet.to_bytes(pyarrow.Table.from_pandas(results[COLUMNS], preserve_index=False))
 
 
 # ------------------------------------------------------------------------------------------ views

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
 Catalogue = dict[str, list[dict[str, Any]]]
-"""detectors, datasets, metrics, commands, plugins → a row for each."""
+"""detectors, datasets, metrics, commands, plugins, and failures of plugins → a row for each."""
 
 
 def describe(registry: Registry) -> Catalogue:
@@ -19,6 +19,7 @@ def describe(registry: Registry) -> Catalogue:
         "metrics": _metrics(registry),
         "commands": _commands(registry),
         "plugins": _plugins(registry),
+        "failures": [{"name": name, "reason": why} for name, why in registry.failures.items()],
     }
 
 

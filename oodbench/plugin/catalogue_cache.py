@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 
 def current_catalogue(load_registry: Callable[[], Registry]) -> Catalogue:
-    """Return the saved catalogue if it is current, else describe the registry that ``load_registry`` returns."""
+    """Return the saved catalogue if it is current and complete, else describe what ``load_registry`` returns.
+
+    It is not complete if a plugin failed: that is reported again, and may be mended by now.
+    """
     saved = load()
-    return describe(load_registry()) if saved is None else saved
+    return describe(load_registry()) if saved is None or saved["failures"] else saved
 
 
 def load() -> Catalogue | None:
@@ -36,7 +39,7 @@ def load() -> Catalogue | None:
 
 
 def save(registry: Registry, key: str) -> None:
-    """Save the catalogue of the registry. Nothing is saved if a plugin failed, so that the failure is reported again.
+    """Save the catalogue of the registry, with the plugins that failed.
 
     Never raises: an error only means that the plugins are loaded next time.
 
@@ -44,9 +47,8 @@ def save(registry: Registry, key: str) -> None:
         key: what ``cache_key`` returned before the plugins were loaded.
     """
     with suppress(Exception):
-        if not registry.failures:
-            body = json.dumps(describe(registry), default=str)
-            _write(_path(), f"{_check(key, body)}\n{body}".encode())
+        body = json.dumps(describe(registry), default=str)
+        _write(_path(), f"{_check(key, body)}\n{body}".encode())
 
 
 def _write(path: Path, text: bytes) -> None:

@@ -71,7 +71,9 @@ def fit(
     reset_peak_memory(device)
     start = time.perf_counter()
     with isolated(device, title_of(run)):
-        detector = new_detector(run, splits, registry).fit(splits["train"], splits["validation"], context)
+        detector = new_detector(run, splits, registry)
+        reduced = detector.is_reduced(detector.params, detector.shape)
+        detector = detector.fit(splits["train"], splits["validation"], context)
     wait_for(device)
     seconds = time.perf_counter() - start
     parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
@@ -86,7 +88,7 @@ def fit(
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
-        reduced=detector.is_reduced(detector.params, detector.shape),
+        reduced=reduced,
         notes=[*notes, *context.notes, *resumed],
     )
     return FitResult(detector, provenance, context.history)

@@ -147,9 +147,9 @@ class DetectorCase:
         if name not in self._kept:
             try:
                 self._kept[name] = make()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._kept[name] = error
-        if isinstance(self._kept[name], Exception):
+        if isinstance(self._kept[name], BaseException):
             raise self._kept[name]
         kept: T = self._kept[name]
         return kept

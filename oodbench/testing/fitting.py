@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oodbench.errors import OODBenchError
+from oodbench.runs.isolation import changed_state, global_state
 from oodbench.testing.case import (
     FULL_BUDGET,
     MINIMAL_BUDGET,
@@ -143,6 +144,21 @@ def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
     assert not moved, (
         f"fit drew from or seeded the global random numbers of {' and '.join(moved)}: use context.global_seed(…) for "
         "weights and context.generator(…) for noise"
+    )
+
+
+def fit_leaves_the_process_alone(case: DetectorCase) -> None:
+    """Fitting and scoring change no setting that other detectors in the same process depend on."""
+    before = global_state()
+    try:
+        case.fit(case.params(SHORT_BUDGET), SHORT_IMAGES)
+        changed = [name for name in changed_state(before) if "random numbers" not in name]  # another check's business
+    finally:
+        for value, put in before.values():
+            put(value)
+    assert not changed, (
+        f"fit or score changed {' and '.join(changed)} for all other detectors in the same process: set it back, in a "
+        "finally block"
     )
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 
+from oodbench.api import Detector
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.images import held_out, noise, odd_images
 from oodbench.testing.results import Skip
@@ -53,6 +54,26 @@ def noise_scores_higher_than_data(case: DetectorCase) -> None:
         f"AUROC {share:.2f} of uniform noise against held-out data: a higher score must mean more out-of-distribution"
         + ("; the sign of the score is the wrong way round" if share < 0.2 else "; it has not learnt the data")
     )
+
+
+def networks_are_in_evaluation_mode(case: DetectorCase) -> None:
+    """After ``fit``, and after ``load_state``: dropout and batch statistics are for training."""
+    loaded = case.detector(case.params(), case.shape)
+    loaded.load_state(case.trained.state)
+    for detector, after in ((case.trained.detector, "fit"), (loaded, "load_state")):
+        training = _in_training_mode(detector)
+        assert not training, f"after {after}, {' and '.join(training)} is in training mode: call its eval()"
+
+
+def _in_training_mode(detector: Detector) -> list[str]:
+    """The detector's networks that are, by their attribute, those of a detector that it stands on included."""
+    found = []
+    for name, value in vars(detector).items():
+        if isinstance(value, torch.nn.Module) and any(module.training for module in value.modules()):
+            found.append(name)
+        elif isinstance(value, Detector):
+            found += [f"{name}.{inner}" for inner in _in_training_mode(value)]
+    return found
 
 
 def scoring_is_deterministic(case: DetectorCase) -> None:

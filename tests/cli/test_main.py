@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
-from oodbench.cli import COMMANDS
+from oodbench.cli import COMMANDS, main
+from oodbench.cli.options import print_json
 
 RUN = ["run", "--detector", "mean-distance", "--in", "bars:0", "--out", "bars:1"]
 
@@ -56,6 +59,44 @@ def test_an_error_nobody_thought_of_is_one_line(oodbench, toys, monkeypatch, ref
     )
     monkeypatch.setenv("OODBENCH_DEBUG", "1")
     assert isinstance(oodbench(*RUN, code=1).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["\x1b[2J"],
+        ["--\x1b[2J"],
+        ["run", "--detector", "\x1b[2J"],
+        ["leaderboard", "\x1b[2J"],
+        ["list", "\x1b[2J"],
+        ["run", "\x1b[2J", "--detector", "mean-distance"],
+        [*RUN, "--set", "power=\x1b[2J\x9b\u202e"],
+        [*RUN, "--store", "s3\x1b[2J://x"],
+    ],
+)
+def test_what_a_terminal_would_act_on_is_escaped(words, oodbench, toys):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code != 0
+    assert not {"\x1b", "\x9b", "\u202e"} & set(result.output)
+
+
+def test_json_escapes_it_too_and_means_the_same(capsys):
+    print_json({"name": "\x1b[2J\x9b\u202e ä ±"})
+    text = capsys.readouterr().out
+    assert "ä ±" in text and not {"\x1b", "\x9b", "\u202e"} & set(text)
+    assert json.loads(text) == {"name": "\x1b[2J\x9b\u202e ä ±"}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_terminal_that_lacks_a_character_loses_nothing_else(encoding, no_traces, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "oodbench", "show", "auroc"]
+    for options in ([], ["--json"]):
+        done = subprocess.run([*command, *options], capture_output=True, env=environment, check=True)
+        assert done.stdout
+    code = "from oodbench.cli import main, echo; main.main(['--version'], standalone_mode=False); echo('auroc ↑')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+    assert b"auroc \\u2191" in done.stdout
 
 
 def test_a_plugin_that_fails_at_import_is_named_and_the_rest_works(oodbench, install):

@@ -114,10 +114,15 @@ def test_a_change_of_the_core_is_seen(zero, monkeypatch):
     assert catalogue_cache.load() is None
 
 
-def test_a_failure_is_never_kept(zero, install):
+def test_names_are_kept_beside_a_failure_but_the_failure_is_looked_at_again(zero, install):
     install("sick", "sick_module", "import nothing_of_this_name")
-    keep()
-    assert catalogue_cache.load() is None
+    kept = keep()
+    assert catalogue_cache.load() == kept
+    assert "zero" in [row["name"] for row in kept["metrics"]], "completion goes on"
+    assert kept["failures"][0]["name"] == "sick"
+    loaded = []
+    catalogue_cache.current_catalogue(lambda: loaded.append(1) or load_registry())
+    assert loaded == [1]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ BROKEN: list[tuple[type[Detector], set[str], str]] = [
     (fits.OwnEntropy, {"same_seed_same_scores"}, "differ in the state"),
     (fits.OwnSeed, {"another_seed_gives_other_weights"}, "seeds 0 and 1 learn the same though fit draws random"),
     (fits.SeedsTheWorld, {"fit_leaves_global_random_numbers_alone"}, "global random numbers of torch"),
+    (fits.ChangesTheDefaultDtype, {"fit_leaves_the_process_alone"}, "changed torch's default dtype for all other"),
+    (fits.StaysInTraining, {"networks_are_in_evaluation_mode"}, "after load_state, model is in training mode"),
     (fits.WritesIntoItsInput, {"fit_leaves_its_inputs_alone"}, "wrote into the images of the train set"),
     (fits.TakesOutliers, {"fit_sees_no_out_data"}, "outliers=None"),
     (fits.DropsTheLastBatch, {"fits_fewer_images_than_a_batch"}, "fitted to 3 images it learns nothing"),
@@ -88,6 +90,13 @@ def test_a_broken_detector_fails_its_check_and_no_other(detector, expected, mess
     failed = failures(HERE, DetectorCase(detector, SHAPE))
     assert failed.keys() == expected, failed
     assert all(re.search(message, reason) for reason in failed.values()), failed
+
+
+def test_a_detector_that_ends_the_program_fails_its_checks_alone(capsys):
+    failed = failures(HERE, DetectorCase(fits.Exits, SHAPE))
+    assert "called sys.exit(3)" in failed["scores_are_not_constant"]
+    assert "parameters_round_trip" not in failed
+    assert capsys.readouterr().out == ""
 
 
 def test_what_is_not_saved_is_missed_elsewhere():

@@ -72,3 +72,4 @@ class Working(Detector):
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         self.model = self.build().to(next(iter(state.values())).device)
         self.model.load_state_dict(state)
+        self.model.eval()
