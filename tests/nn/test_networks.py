@@ -152,6 +152,18 @@ def test_arch32_attention_is_the_supplements_formula():
     torch.testing.assert_close(block(x)[:, :, 0, 0], expected)
 
 
+@torch.no_grad()
+def test_arch32_relu_is_arch32_with_the_printed_relu_before_attention():
+    torch.manual_seed(0)
+    plain, printed = (build_autoencoder(name, (3, 32, 32), 8, width=0.1).encoder for name in ("arch32", "arch32-relu"))
+    printed.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    before = plain[:-3](images)
+    assert (before < 0).any()
+    torch.testing.assert_close(plain(images), plain[-2:](before))
+    torch.testing.assert_close(printed(images), plain[-2:](before.clamp_min(0)))
+
+
 @pytest.mark.parametrize(
     ("architecture", "shape"), [("arch28", (1, 28, 28)), ("arch32", (3, 32, 32)), ("resnet32", (3, 32, 32))]
 )
