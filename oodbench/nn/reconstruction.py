@@ -158,6 +158,7 @@ def _phase(
         keep=params.keep,
         patience=params.patience,
         check_divergence=_check_divergence,
+        restartable=True,
     )
 
 
