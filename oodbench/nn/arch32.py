@@ -1,4 +1,9 @@
-"""Arch32, the autoencoder of the EBAE supplement for 3×32×32 images (Table 2, right)."""
+"""Arch32, the autoencoder of the EBAE supplement for 3×32×32 images (Table 2, right).
+
+Table 2 prints a ReLU between the last convolution of the encoder and ResAtt. The authors' code has none, and so
+``arch32`` has none: with it the skip path is never negative, which would hold the codes near one orthant of the
+sphere. ``arch32-relu`` is the table to the letter.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +39,7 @@ class ResAtt(nn.Module):
 
 
 def encoder32(latent_dim: int, width: float = 1.0, relu_before_attention: bool = False) -> nn.Sequential:
-    """Images (b, 3, 32, 32) → codes (b, latent_dim). ``width`` multiplies the hidden channels.
-
-    Table 2 has a ReLU between the last convolution and ResAtt. The authors' code has none: with it the skip path is
-    never negative, which would hold the codes in one orthant of the sphere. ``relu_before_attention`` puts it in.
-    """
+    """Images (b, 3, 32, 32) → codes (b, latent_dim). ``width`` multiplies the hidden channels."""
     c32, c64, c128, c256, hidden = (max(1, round(c * width)) for c in (32, 64, 128, 256, ATTENTION_HIDDEN))
     return nn.Sequential(
         nn.Conv2d(3, c32, 4, 2),  # 15×15

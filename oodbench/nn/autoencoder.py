@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ Builder = Callable[[int, float], nn.Module]
 ARCHITECTURES: dict[str, tuple[Shape, Builder, Builder]] = {
     "arch28": (arch28.SHAPE, arch28.encoder28, arch28.decoder28),
     "arch32": (arch32.SHAPE, arch32.encoder32, arch32.decoder32),
+    "arch32-relu": (arch32.SHAPE, partial(arch32.encoder32, relu_before_attention=True), arch32.decoder32),
     "resnet32": (resnet32.SHAPE, resnet32.resnet_encoder32, resnet32.resnet_decoder32),
 }
 SHAPES = tuple(dict.fromkeys(shape for shape, _, _ in ARCHITECTURES.values()))

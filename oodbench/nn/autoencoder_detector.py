@@ -15,8 +15,11 @@ from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_re
 
 
 class AutoencoderParams(Params):
-    architecture: Literal["auto", "arch28", "arch32", "resnet32"] = param(
-        "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
+    architecture: Literal["auto", "arch28", "arch32", "arch32-relu", "resnet32"] = param(
+        "auto",
+        "networks; auto takes Arch28 or Arch32 by the images' shape; arch32-relu has the ReLU that Table 2 prints "
+        "before ResAtt, which the authors' code and arch32 leave out; resnet32 is our reading of ImageNet32's",
+        source="supplement Table 2",
     )
     latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
     width: float = param(

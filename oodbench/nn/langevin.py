@@ -34,6 +34,12 @@ def input_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch
     return gradient, energies.detach()
 
 
+def mean_energy(energy: Energy, x: torch.Tensor) -> torch.Tensor:
+    """The mean of E over the samples x: the first energy of a chain without steps."""
+    with torch.no_grad():
+        return energy(x).mean()
+
+
 def visible_step(
     x: torch.Tensor,
     gradient: torch.Tensor,
@@ -80,12 +86,12 @@ def visible_chain(
     gradient_of: Gradient = input_gradient,
 ) -> Chain:
     """Langevin steps on E(x) from images x (b, C, H, W), each number of which stays in the box."""
-    first, clipped = x.new_full((), float("nan")), x.new_zeros((), dtype=torch.float64)
+    first, clipped = None, x.new_zeros((), dtype=torch.float64)
     for step in range(steps):
         gradient, energies = gradient_of(energy, x)
-        first = energies.mean() if step == 0 else first
+        first = energies.mean() if first is None else first
         gradient, share = clip_gradient(gradient, limit, clip)
         clipped = clipped + share / steps
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         x = visible_step(x, gradient, noise, step_size, annealed(noise_std, step, anneal), box)
-    return Chain(x.detach(), first, clipped)
+    return Chain(x.detach(), mean_energy(energy, x) if first is None else first, clipped)

@@ -28,7 +28,9 @@ class ReconstructionParams(Params):
     """How to train an autoencoder to reconstruct."""
 
     epochs: int = param(100, "epochs", ge=1, reduces="lower", source="supplement §3: 100 for MNIST, 120 for CIFAR-10")
-    learning_rate: float = param(1e-4, "of Adam", gt=0, source="NAE code; the supplement names one rate, 1e-5")
+    learning_rate: float = param(
+        1e-4, "of Adam; the supplement prints one rate for all training, 1e-5", gt=0, source="NAE code"
+    )
     batch_size: int = param(128, "images per update", ge=1, reduces="higher", source="NAE code; not in the supplement")
     encoder_l2: float = param(0.0, "weight of the sum of squares of all encoder parameters", ge=0, source="NAE code")
     gradient_clip: float = param(0.0, "greatest norm of the parameter gradient; 0 for none", ge=0, source="NAE code")
@@ -156,6 +158,7 @@ def _phase(
         keep=params.keep,
         patience=params.patience,
         check_divergence=_check_divergence,
+        restartable=True,
     )
 
 

@@ -2,8 +2,14 @@
 
 Encoder: Du & Mordatch, Implicit Generation and Modeling with Energy-Based Models (2019), its last representation
 average-pooled, without spectral normalisation. Decoder: the generator of Miyato et al., Spectral Normalization for
-GANs (2018), with group in place of batch normalisation, as in the authors' later code: a batch statistic would tie
-the energy of an image to its company.
+GANs (2018), with group in place of batch normalisation, as in the authors' later code (``GeneratorGN``): a batch
+statistic would tie the energy of an image to its company. That code gives its number of groups, 2, to the last
+normalisation alone; those within the blocks have one group.
+
+Which encoder the supplement means is our reading: "the same as one used in" Du & Mordatch, whose code has four:
+``ResNet32``, 6 blocks of 128 and 256 channels (conditional CIFAR-10; also rosinality's and the NAE code's); a large
+one, 9 blocks of up to 512 (unconditional CIFAR-10); ``ResNet32Wider``, 256 filters (ImageNet32); ``MnistNet``. This is
+the first of them.
 """
 
 from __future__ import annotations
@@ -31,13 +37,13 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """norm-ReLU-up-conv-norm-ReLU-conv plus nearest-neighbour skip; doubles the image."""
+    """norm-ReLU-up-conv-norm-ReLU-conv plus nearest-neighbour skip; doubles the image. Norms have one group."""
 
-    def __init__(self, channels: int, groups: int):
+    def __init__(self, channels: int):
         super().__init__()
-        self.first_norm = nn.GroupNorm(groups, channels)
+        self.first_norm = nn.GroupNorm(1, channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second_norm = nn.GroupNorm(groups, channels)
+        self.second_norm = nn.GroupNorm(1, channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,14 +72,14 @@ def resnet_encoder32(latent_dim: int, width: float = 1.0) -> nn.Sequential:
 
 
 def resnet_decoder32(latent_dim: int, width: float = 1.0, groups: int = 2) -> nn.Sequential:
-    """Codes (b, latent_dim) → images (b, 3, 32, 32) in (0, 1)."""
+    """Codes (b, latent_dim) → images (b, 3, 32, 32) in (0, 1). ``groups`` are those of the last normalisation."""
     hidden = max(groups, groups * round(128 * width / groups))
     decoder = nn.Sequential(
         nn.Unflatten(1, (latent_dim, 1, 1)),
         nn.ConvTranspose2d(latent_dim, hidden, 4),  # 4×4
-        DecoderBlock(hidden, groups),  # 8×8
-        DecoderBlock(hidden, groups),  # 16×16
-        DecoderBlock(hidden, groups),  # 32×32
+        DecoderBlock(hidden),  # 8×8
+        DecoderBlock(hidden),  # 16×16
+        DecoderBlock(hidden),  # 32×32
         nn.GroupNorm(groups, hidden),
         nn.ReLU(),
         nn.Conv2d(hidden, 3, 3, padding=1),

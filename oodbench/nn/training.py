@@ -46,7 +46,8 @@ class Phase:
     keep: the weights that the phase ends with: of the ``best`` validation loss or the ``last``.
     patience: stop after this number of epochs, in total, without a better validation loss; 0 for never.
     check_divergence: gives a reason to stop, or None, from the means so far this epoch (at its end with what
-        ``validate`` returned); the last good weights are put back.
+        ``validate`` returned); the last good weights are put back. It should say what to do.
+    restartable: whoever runs the phase begins again with another where the first epoch diverges: it is no error then.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Phase:
     keep: Literal["best", "last"] = "last"
     patience: int = 0
     check_divergence: Callable[[Values], str | None] = lambda values: None
+    restartable: bool = False
     display_name: str = ""
 
 
@@ -67,13 +69,20 @@ def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
 
 
 def train(phase: Phase, images: ImageSet, context: Context) -> dict[str, Any]:
-    """Run the phase, or what is left of it. Returns its outcome: epochs, the best one, and why it stopped early."""
+    """Run the phase, or what is left of it. Returns its outcome: epochs, the best one, and why it stopped early.
+
+    Raises FitError where it diverged before its first epoch was whole, unless it is ``restartable``: the weights that
+    it began with, random or of another phase, are not what was asked for.
+    """
     loop = _Loop(phase, context)
     if not loop.restore():
         while loop.epoch < phase.epochs and not loop.stopped:
             loop.run_epoch(images)
         loop.finish()
-    return context.phase_results[phase.name]
+    outcome = context.phase_results[phase.name]
+    if outcome["trouble"] and not outcome["epochs"] and not phase.restartable:
+        raise FitError(f"{outcome['stopped']}; no epoch of it was whole: it has no weights to go back to")
+    return outcome
 
 
 def weights_of(model: nn.Module) -> Weights:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from oodbench.errors import OODBenchError
 from oodbench.nn.arch28 import decoder28, encoder28
@@ -50,6 +51,69 @@ def test_resnet_parameter_counts():
     assert parameters(resnet_decoder32(32)) == 956_419
 
 
+def filled(network: nn.Module) -> nn.Module:
+    """The network in float64 with weights of a plain formula, alike on every machine: a wave through each tensor."""
+    network = network.double()
+    with torch.no_grad():
+        for place, parameter in enumerate(network.parameters()):
+            wave = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 0.7 + place)
+            parameter.copy_((wave / parameter[0].numel() ** 0.5).view(parameter.shape))
+    return network
+
+
+def group_norm(x: torch.Tensor, groups: int, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Each group of channels of each image to mean 0 and variance 1, then an affine map a channel."""
+    parts = []
+    for part in x.chunk(groups, dim=1):
+        mean = part.mean(dim=(1, 2, 3), keepdim=True)
+        variance = (part - mean).square().mean(dim=(1, 2, 3), keepdim=True)
+        parts.append((part - mean) / (variance + 1e-5).sqrt())
+    return torch.cat(parts, dim=1) * weight[:, None, None] + bias[:, None, None]
+
+
+def reference_decoder(weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+    """The generator of Miyato et al. (2018) with group normalisation: one group in the blocks, two at the end.
+
+    The weights are in the order of their use.
+    """
+    take = iter(weights)
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    x = functional.conv_transpose2d(z[:, :, None, None], next(take), next(take))
+    for _ in range(3):
+        y = double(group_norm(x, 1, next(take), next(take)).clamp_min(0))
+        y = functional.conv2d(y, next(take), next(take), padding=1)
+        y = group_norm(y, 1, next(take), next(take)).clamp_min(0)
+        x = functional.conv2d(y, next(take), next(take), padding=1) + double(x)
+    x = group_norm(x, 2, next(take), next(take)).clamp_min(0)
+    x = functional.conv2d(x, next(take), next(take), padding=1)
+    assert next(take, None) is None
+    return 1 / (1 + (-x).exp())
+
+
+AUTHORS_NUMBERS = [
+    0.3048558712, 0.0943304349, 0.3483521391, 0.2763747079, 0.3028299664, 0.4365003264, 0.1647203608,
+]  # fmt: skip
+CODES = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
+
+
+@torch.no_grad()
+def test_resnet_decoder_is_the_plain_reference():
+    decoder = filled(resnet_decoder32(4, width=0.0625))
+    expected = reference_decoder(list(decoder.parameters()), CODES)
+    torch.testing.assert_close(decoder(CODES), expected)
+
+
+@torch.no_grad()
+def test_resnet_decoder_gives_the_numbers_of_the_authors_module():
+    """Computed once by their GeneratorGN (num_groups=2) from these weights and codes; other groups give others."""
+    images = filled(resnet_decoder32(4, width=0.0625))(CODES)
+    found = [images.mean(), images.std(), *images[1, :, 5, 7], images[0, 0, 0, 0], images[2, 2, 31, 16]]
+    torch.testing.assert_close(torch.stack(found), torch.tensor(AUTHORS_NUMBERS, dtype=torch.float64))
+
+
 def test_arch28_encoder_layers():
     found = shapes(encoder28(16), torch.zeros(1, 1, 28, 28), (nn.Conv2d, nn.MaxPool2d))
     assert found == [
@@ -86,6 +150,18 @@ def test_arch32_attention_is_the_supplements_formula():
     v = x[:, :, 0, 0]
     expected = v + res(block.value, v) * torch.sigmoid(res(block.gate, v))
     torch.testing.assert_close(block(x)[:, :, 0, 0], expected)
+
+
+@torch.no_grad()
+def test_arch32_relu_is_arch32_with_the_printed_relu_before_attention():
+    torch.manual_seed(0)
+    plain, printed = (build_autoencoder(name, (3, 32, 32), 8, width=0.1).encoder for name in ("arch32", "arch32-relu"))
+    printed.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    before = plain[:-3](images)
+    assert (before < 0).any()
+    torch.testing.assert_close(plain(images), plain[-2:](before))
+    torch.testing.assert_close(printed(images), plain[-2:](before.clamp_min(0)))
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,33 @@ def test_trouble_puts_the_last_good_weights_back_and_is_recorded(images):
     assert surroundings.notes == ["a stopped in epoch 3 of 5: it ran away"]
 
 
+def test_divergence_in_the_first_epoch_is_an_error_also_when_resumed(images):
+    checkpoints = InMemoryCheckpoints()
+    for kill_after in (None, 0):  # the second time it must not train again
+        phase = noisy_phase("a", 5, kill_after, check_divergence=lambda values: "it ran away; lower the rate")
+        with pytest.raises(FitError, match="^a stopped in epoch 1 of 5: it ran away; lower the rate; no epoch of it"):
+            train(phase, images, context(checkpoints))
+
+
+def test_divergence_in_the_midst_of_the_first_epoch_is_an_error(images):
+    seen = []
+
+    def check(values):
+        seen.append(values)
+        return "it ran away" if len(seen) == 3 else None
+
+    with pytest.raises(FitError, match="a stopped in epoch 1 of 5: it ran away"):
+        train(noisy_phase("a", 5, check_divergence=check), images, context(InMemoryCheckpoints()))
+
+
+def test_divergence_in_the_first_epoch_is_left_to_who_begins_again(images):
+    phase = noisy_phase("a", 5, check_divergence=lambda values: "it ran away", restartable=True)
+    before = phase.model.weight.detach().clone()
+    outcome = train(phase, images, context())
+    assert outcome["trouble"] and outcome["epochs"] == 0
+    assert torch.equal(phase.model.weight, before)
+
+
 def test_two_phases_with_two_models_both_resume(images):
     """The first phase is finished when the second is killed: its model must not come back with random weights."""
 

@@ -44,7 +44,10 @@ def estimate(features: torch.Tensor, log_memberships: torch.Tensor, epsilon: flo
 
 
 def energy(mixture: Mixture, features: torch.Tensor) -> torch.Tensor:
-    """E = -log Σ_k φ_k N(features; μ_k, Σ_k), (n, D) → (n,) float64. Zong et al. (2018), eq. 6."""
+    """E = -log Σ_k φ_k N(features; μ_k, Σ_k), (n, D) → (n,) float64. Zong et al. (2018), eq. 6.
+
+    The public code (danieltan07/dagmm) differs: det(2πΣ)^¼ for det(2πΣ)^½, and no energy above 27.631 = -ln 1e-12.
+    """
     deviations = features.double() - mixture.means[:, None]  # (K, n, D)
     whitened = torch.linalg.solve_triangular(mixture.triangles, deviations.mT, upper=False)  # (K, D, n)
     log_determinants = 2 * mixture.triangles.diagonal(dim1=1, dim2=2).log().sum(dim=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from oodbench.nn.autoencoder import to_sphere
-from oodbench.nn.langevin import Chain, Energy, Gradient, input_gradient
+from oodbench.nn.langevin import Chain, Energy, Gradient, input_gradient, mean_energy
 
 
 def latent_step(
@@ -30,10 +30,11 @@ def latent_chain(
     gradient_of: Gradient = input_gradient,
 ) -> Chain:
     """Langevin steps on H(z) = E(f_d(z)) from codes z (b, D_z)."""
-    first = z.new_full((), float("nan"))
-    for step in range(steps):
+    first = None
+    for _ in range(steps):
         gradient, energies = gradient_of(energy, z)
-        first = energies.mean() if step == 0 else first
+        first = energies.mean() if first is None else first
         noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
         z = latent_step(z, gradient, noise, step_size, noise_std, spherical)
+    first = mean_energy(energy, z) if first is None else first
     return Chain(z.detach(), first, z.new_zeros((), dtype=torch.float64))

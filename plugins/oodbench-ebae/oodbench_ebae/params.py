@@ -35,8 +35,11 @@ class BufferParams(Params):
 
 
 class EBAEParams(Params):
-    architecture: Literal["auto", "arch28", "arch32", "resnet32"] = param(
-        "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
+    architecture: Literal["auto", "arch28", "arch32", "arch32-relu", "resnet32"] = param(
+        "auto",
+        "networks; auto takes Arch28 or Arch32 by the images' shape; arch32-relu has the ReLU that Table 2 prints "
+        "before ResAtt, which the authors' code and arch32 leave out; resnet32 is our reading of ImageNet32's",
+        source="supplement Table 2",
     )
     latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
     width: float = param(
@@ -50,7 +53,7 @@ class EBAEParams(Params):
     visible_chain: VisibleChainParams = param(VisibleChainParams(), "Langevin chain on E(x)")
     buffer: BufferParams = param(BufferParams(), "replay buffer of the latent chain")
     epochs: int = param(50, "of EBAE training", ge=0, reduces="lower", source=SUPPLEMENT)
-    learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=SUPPLEMENT)
+    learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=f"{SUPPLEMENT}, its one rate")
     batch_size: int = param(
         128, "images, and chains, per update", ge=1, reduces="higher", source="NAE code; not in the supplement"
     )

@@ -142,10 +142,25 @@ def test_ebae_training_raises_the_energy_of_what_the_autoencoder_makes_up(learnt
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
-def test_a_fit_that_diverges_keeps_the_last_good_weights_and_says_so(learnt, digits):
-    detector, surroundings = fitted(digits, **learnt[0][0].params.model_dump(include=CHANGED) | {"learning_rate": 1.0})
-    assert "ebae stopped in epoch 1 of 2" in surroundings.notes[-1]
-    assert same_state(detector, learnt[0][0])
+def test_a_fit_that_diverges_at_once_is_an_error_and_no_plain_autoencoder(learnt, digits):
+    changes = learnt[0][0].params.model_dump(include=CHANGED) | {"learning_rate": 1.0}
+    with pytest.raises(FitError, match="ebae stopped in epoch 1 of 2: .*lower learning_rate.*no weights to go back to"):
+        fitted(digits, **changes)
+
+
+def test_a_fit_that_diverges_later_keeps_the_last_good_weights_and_says_so(sets):
+    good, _ = fitted(sets, epochs=1)
+    detector, surroundings = EBAE(EBAEParams(**TINY | {"epochs": 3}), SHAPE), context()
+
+    def run_away(phase: str, epoch: int) -> None:
+        if phase == "ebae":
+            for parameter in detector.model.decoder.parameters():
+                torch.nn.init.constant_(parameter, 10.0)
+
+    surroundings.on_epoch_end = run_away
+    detector.fit(*sets, surroundings)
+    assert "ebae stopped in epoch 2 of 3: the" in surroundings.notes[-1]
+    assert same_state(detector, good)
 
 
 @pytest.mark.parametrize("kill_at", [2, 7, 9, 12])

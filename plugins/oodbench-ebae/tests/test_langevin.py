@@ -116,10 +116,29 @@ def test_visible_chain_repeats_the_step_with_clipped_gradient_and_annealed_noise
     torch.testing.assert_close(chain.first_energy, quadratic(x).mean())
 
 
-def test_no_steps_leave_the_start():
+def test_no_steps_leave_the_start_and_measure_its_energy():
     x = noise(2, 1, 4, 4).sigmoid()
-    assert torch.equal(visible_chain(quadratic, x, 0, 1, 1, "none", 1, "row", torch.Generator()).end, x)
-    assert torch.equal(latent_chain(quadratic, x.flatten(1), 0, 1, 1, True, torch.Generator()).end, x.flatten(1))
+    visible = visible_chain(quadratic, x, 0, 1, 1, "none", 1, "row", torch.Generator())
+    latent = latent_chain(quadratic, x.flatten(1), 0, 1, 1, True, torch.Generator())
+    assert torch.equal(visible.end, x) and torch.equal(latent.end, x.flatten(1))
+    for chain in (visible, latent):
+        torch.testing.assert_close(chain.first_energy, quadratic(x).mean())
+        assert not chain.first_energy.requires_grad
+
+
+@pytest.mark.parametrize(("steps", "evaluations"), [(0, 1), (1, 1), (3, 3)])
+def test_the_first_energy_costs_nothing_where_there_are_steps(steps, evaluations):
+    seen = []
+
+    def energy(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return quadratic(x)
+
+    x, generator = noise(2, 1, 4, 4).sigmoid(), torch.Generator()
+    visible_chain(energy, x, steps, 0.1, 0.1, "none", 1, "row", generator)
+    assert len(seen) == evaluations
+    latent_chain(energy, x.flatten(1), steps, 0.1, 0.1, True, generator)
+    assert len(seen) == 2 * evaluations
 
 
 def test_chains_accumulate_no_parameter_gradient():

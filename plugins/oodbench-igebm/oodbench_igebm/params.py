@@ -13,7 +13,12 @@ class ChainParams(Params):
     steps: int = param(60, "length", ge=0, reduces="lower", source=f"Du & Mordatch; {CODE}")
     step_size: float = param(10.0, "λ", ge=0, source=f"Du & Mordatch; {CODE}")
     noise_std: float = param(0.005, "σ of the noise of each step", ge=0, source=f"Du & Mordatch; {CODE}")
-    gradient_clip: float = param(0.01, "each element of the gradient is held within ±this", gt=0, source=CODE)
+    gradient_clip: float = param(
+        0.01,
+        "each element of the gradient is held within ±this; the NAE code limits the norm of each image row instead",
+        gt=0,
+        source="Du & Mordatch's and rosinality's code",
+    )
 
 
 class BufferParams(Params):
@@ -32,7 +37,9 @@ class IGEBMParams(Params):
         100, "epochs", ge=1, reduces="lower", source="MPDR's configuration of IGEBM, by the EBAE authors"
     )
     batch_size: int = param(128, "images, and chains, per update", ge=1, reduces="higher", source=CODE)
-    learning_rate: float = param(1e-4, "of Adam", gt=0, source=f"Du & Mordatch; {CODE}")
+    learning_rate: float = param(
+        1e-4, "of Adam; the default of Du & Mordatch's code is 3e-4", gt=0, source="rosinality's IGEBM code"
+    )
     beta1: float = param(0.0, "of Adam; β₂ is .999", ge=0, lt=1, source=CODE)
     alpha: float = param(1.0, "weight of the mean squared energies", ge=0, source=f"Du & Mordatch; {CODE}")
     clip_parameters: bool = param(
