@@ -1,4 +1,8 @@
-"""Training an autoencoder to reconstruct: a method of its own, and the first phase of others."""
+"""Training of an autoencoder to reconstruct images: a method by itself, and the first phase of others.
+
+"The supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020), which introduces EBAE; "NAE code" is the code of its published successor.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ terms; scalars."""
 
 
 class ReconstructionParams(Params):
-    """How to train an autoencoder to reconstruct."""
+    """Training parameters of an autoencoder."""
 
     epochs: int = param(100, "epochs", ge=1, source="supplement §3: 100 for MNIST, 120 for CIFAR-10")
     learning_rate: float = param(1e-4, "of Adam", gt=0, source="NAE code; the supplement names one rate, 1e-5")
@@ -47,14 +51,17 @@ on 7,200 digits at this rate the energy of the data stayed at .068 with it, and 
 
 
 def cost(params: ReconstructionParams, images: ImageSet) -> float:
-    """Of the whole phase, in forward passes of one image: forward, and backward to weights and activations."""
+    """Return the cost of the whole phase, in forward passes of one image.
+
+    A training step costs three per image: forward, and backward to activations and to weights.
+    """
     return 3.0 * params.epochs * len(images)
 
 
 def reconstruction_error(
     model: Autoencoder, images: torch.Tensor, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """The mean energy: the loss of the plain autoencoder."""
+    """Return the mean energy of images (b, C, H, W), the loss of the plain autoencoder; the generator is not used."""
     energy = model.energy(images).mean()
     return {"loss": energy, "positive_energy": energy}
 
@@ -69,11 +76,17 @@ def fit_reconstruction(
     loss: Loss[Model] = reconstruction_error,
     may_be_constant: bool = False,
 ) -> Model:
-    """Build an autoencoder and train it; start again when it collapsed to a constant output.
+    """Build an autoencoder, train it, and return it; restart if it collapsed to a constant output.
 
-    With other weights, and at half the learning rate: where one start dies of a high rate, so do most others.
+    A restart draws other weights and halves the learning rate, as most weights collapse at a rate that is too high.
 
-    may_be_constant: one output for every image is no collapse, but what this loss may rightly ask for.
+    Args:
+        build: returns a model with fresh weights.
+        name: of the training phase in progress and history.
+        loss: maps model, images (b, C, H, W) and generator to ``loss`` and its terms.
+        may_be_constant: do not treat one output for every image as a collapse, because the loss may demand it.
+
+    Raises FitError if the first training and every restart collapsed.
     """
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
@@ -94,20 +107,28 @@ def fit_reconstruction(
 
 
 def _note_once(context: Context, text: str) -> None:
-    """A resumed fit passes here again."""
+    """Add the note unless it is there: a resumed fit runs through here a second time."""
     if text not in context.notes:
         context.note(text)
 
 
 def collapsed(outcome: dict[str, Any], history: list[dict[str, Any]], phase: str) -> bool:
-    """Whether training died, or ended with one output for every image; a fit of a few epochs is given the doubt."""
+    """Return whether training diverged, or ended with one output for every image.
+
+    A constant output counts only from EPOCHS_TO_JUDGE epochs on.
+
+    Args:
+        outcome: what ``train`` returned.
+        history: rows of the context's history.
+        phase: name of the phase in these rows.
+    """
     rows = [row for row in history if row["phase"] == phase]
     constant = bool(rows) and rows[-1]["output_variance"] < CONSTANT
     return outcome["trouble"] or (constant and len(rows) >= EPOCHS_TO_JUDGE)
 
 
 def augment(batch: torch.Tensor, generator: torch.Generator, params: ReconstructionParams) -> torch.Tensor:
-    """Mirror and dequantize training images (b, C, H, W) as asked for."""
+    """Return training images (b, C, H, W), mirrored and dequantized as the parameters say."""
     if params.horizontal_flip:
         flip = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < params.horizontal_flip
         batch = torch.where(flip, batch.flip(3), batch)
@@ -118,7 +139,7 @@ def augment(batch: torch.Tensor, generator: torch.Generator, params: Reconstruct
 
 
 def squared_norm(module: torch.nn.Module) -> torch.Tensor:
-    """Sum of squares of all parameters, biases too."""
+    """Return the sum of squares of all parameters, biases included, as a scalar."""
     return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
 
 
@@ -169,7 +190,7 @@ def _check_divergence(values: Mapping[str, float]) -> str | None:
 
 @torch.no_grad()
 def _validate(model: Model, loss: Loss[Model], validation: ImageSet, context: Context) -> dict[str, float]:
-    """Mean loss, with the same noise every time; the encoder's norm; how far codes and outputs differ over images."""
+    """Return the mean loss, with the same noise every time, the encoder's norm, and the spread of codes and outputs."""
     generator = context.generator("validation")
     total = torch.zeros((), dtype=torch.float64, device=context.device)
     model.eval()
@@ -187,13 +208,13 @@ def _validate(model: Model, loss: Loss[Model], validation: ImageSet, context: Co
 
 
 def _spread(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
-    """How far codes differ over these images (greatest range), and outputs (variance, relative to the images' own).
+    """Return the greatest range of a code over these images, and the variance of outputs relative to the images' own.
 
-    In float32 always: bfloat16 may round small differences away.
+    It is computed outside autocast: bfloat16 may round small differences away.
     """
-    if len(images) < 2:  # one image differs from none
+    if len(images) < 2:  # one image has no spread
         return {"code_spread": math.nan, "output_variance": math.nan}
-    codes, outputs = model.encoder(images), model(images).double()  # else rounding alone looks like variance
+    codes, outputs = model.encoder(images), model(images).double()  # float32 rounding would look like variance
     variance = images.double().var(dim=0, correction=0).sum()
     return {
         "code_spread": (codes.amax(dim=0) - codes.amin(dim=0)).max().item(),
