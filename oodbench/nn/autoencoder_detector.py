@@ -22,15 +22,15 @@ class AutoencoderParams(Params):
     """Parameters of a detector built on an autoencoder: its networks and how they are trained."""
 
     architecture: Literal["auto", "arch28", "arch32", "resnet32"] = param(
-        "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
+        "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="EBAE supplement, Table 2"
     )
-    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
-    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the supplement's Table 2")
+    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the EBAE supplement searches 2 to 256")
+    width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is Table 2 of the EBAE supplement")
     training: ReconstructionParams = param(ReconstructionParams(), "of the autoencoder")
 
 
 QUICK_AUTOENCODER: dict[str, Any] = {"latent_dim": 16, "width": 0.25, "training": QUICK}
-"""The quick preset of every such detector."""
+"""Values of the ``quick`` preset of every detector of this kind."""
 
 
 class ReconstructionDetector(NetworkDetector):
@@ -69,7 +69,7 @@ class AutoencoderDetector(ReconstructionDetector):
         "training.restarts": "when training collapses",
     }
     may_be_constant: ClassVar[bool] = False
-    """Whether one output for every image is no failure of training."""
+    """Whether one output for every image is acceptable, so that training is not restarted."""
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:

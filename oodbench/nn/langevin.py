@@ -23,7 +23,7 @@ class Chain(NamedTuple):
 
     end: torch.Tensor
     first_energy: torch.Tensor
-    """Mean energy at its start."""
+    """Mean energy at the start of the chain; NaN for a chain of no steps."""
     clip_fraction: torch.Tensor
     """Share of gradient rows (or elements) that were clipped, over all steps."""
 

@@ -18,7 +18,7 @@ VALIDATION_BATCH = 512
 AT_ONCE = 128
 """Images scored at once: more would only need more memory."""
 LARGE = 2**24
-"""Bytes of one layer from which a CPU gets slower: larger blocks are mapped anew, page by page, at every use."""
+"""Bytes of one layer above which a CPU gets slower: larger blocks are mapped again, page by page, at every use."""
 
 
 class DensityModel(nn.Module):
@@ -55,8 +55,8 @@ class Scheduler(Stateful, Protocol):
 class LikelihoodParams(Params):
     """Training parameters of a density model; a detector overrides the defaults."""
 
-    epochs: int = param(100, "epochs", ge=1, source="EBAE authors' later configurations; not in the supplement")
-    batch_size: int = param(64, "images an update", ge=1)
+    epochs: int = param(100, "epochs", ge=1, source="EBAE authors' later configurations; not in the EBAE supplement")
+    batch_size: int = param(64, "images per update", ge=1)
     learning_rate: float = param(1e-3, "of Adam", gt=0)
     keep: Literal["best", "last"] = param(
         "best", "weights to end with: of the best validation likelihood, or the last", source="ours"

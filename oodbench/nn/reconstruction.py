@@ -18,36 +18,37 @@ from oodbench.nn.autoencoder import Autoencoder
 from oodbench.nn.training import Phase, train
 
 CONSTANT = 1e-4
-"""A variance of the reconstructions over images, relative to the images' own, that the eye takes for none."""
+"""Variance of reconstructions over images, relative to the images' own, below which they look identical."""
 EPOCHS_TO_JUDGE = 5
 VALIDATION_BATCH = 512
 
 Model = TypeVar("Model", bound=Autoencoder)
 Loss = Callable[[Model, torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
-"""What training lowers: of images (b, C, H, W) and with a generator for its noise, ``loss`` and, for the history, its
-terms; scalars."""
+"""Maps a model, images (b, C, H, W) and a generator for noise to ``loss`` and, for the history, its terms; scalars."""
 
 
 class ReconstructionParams(Params):
     """Training parameters of an autoencoder."""
 
-    epochs: int = param(100, "epochs", ge=1, source="supplement §3: 100 for MNIST, 120 for CIFAR-10")
-    learning_rate: float = param(1e-4, "of Adam", gt=0, source="NAE code; the supplement names one rate, 1e-5")
-    batch_size: int = param(128, "images an update", ge=1, source="NAE code; not in the supplement")
+    epochs: int = param(100, "epochs", ge=1, source="EBAE supplement §3: 100 for MNIST, 120 for CIFAR-10")
+    learning_rate: float = param(1e-4, "of Adam", gt=0, source="NAE code; the EBAE supplement gives one rate, 1e-5")
+    batch_size: int = param(128, "images per update", ge=1, source="NAE code; not in the EBAE supplement")
     encoder_l2: float = param(0.0, "weight of the sum of squares of all encoder parameters", ge=0, source="NAE code")
     gradient_clip: float = param(0.0, "greatest norm of the parameter gradient; 0 for none", ge=0, source="NAE code")
     keep: Literal["best", "last"] = param(
-        "best", "weights to end with: of the best validation loss, or the last", source="supplement §3; NAE code: last"
+        "best",
+        "weights to end with: of the best validation loss, or the last",
+        source="EBAE supplement §3; NAE code: last",
     )
-    patience: int = param(0, "stop after so many epochs in total without a better validation loss; 0: never", ge=0)
+    patience: int = param(0, "stop after this many epochs in total without a better validation loss; 0: never", ge=0)
     dequantize: bool = param(False, "x·255/256 + U[0,1)/256 on training images", source="NAE code, CIFAR-10")
     horizontal_flip: float = param(0.0, "probability of mirroring a training image", ge=0, le=1, source="NAE code")
-    restarts: int = param(3, "times to begin again, other weights, half the rate, if it collapses", ge=0, source="ours")
+    restarts: int = param(3, "restarts after a collapse, with other weights and half the rate", ge=0, source="ours")
 
 
 QUICK: dict[str, Any] = {"epochs": 20, "batch_size": 64, "learning_rate": 1e-3, "encoder_l2": 0.0}
-"""The recipe of every quick preset. On so small a budget encoder L2 would nearly collapse the autoencoder: in 40 epochs
-on 7,200 digits at this rate the energy of the data stayed at .068 with it, and fell to .008 without."""
+"""Training values of every ``quick`` preset. On so small a budget the autoencoder nearly collapses with encoder L2: in
+40 epochs on 7,200 digits at this rate the energy of the data stayed at .068 with it, and fell to .008 without."""
 
 
 def cost(params: ReconstructionParams, images: ImageSet) -> float:
