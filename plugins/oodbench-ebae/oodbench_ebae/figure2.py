@@ -1,4 +1,4 @@
-"""``oodbench ebae-figure2``: the supplement's Figure 2, drawn and in numbers."""
+"""``oodbench ebae-figure2``: Figure 2 of the EBAE supplement, as an image and in numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEASURES = {
 
 
 def option(field: str, **how: Any) -> Callable[[Any], Any]:
-    """The option of one of the settings, with its default."""
+    """Return the command-line option for a field of Settings, with its default."""
     return click.option(f"--{field.replace('_', '-')}", default=getattr(Settings, field), show_default=True, **how)
 
 
@@ -47,11 +47,13 @@ def option(field: str, **how: Any) -> Callable[[Any], Any]:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(output: Path, as_json: bool, **given: Any) -> None:
-    """Make the supplement's Figure 2 of EBAE: a toy in the plane.
+    """Draw Figure 2 of the EBAE supplement, an experiment in the plane.
 
-    An autoencoder with a code of one number learns two uniform clusters, 200 points each, and then EBAE trains its
-    encoder. The figure shows the reconstruction error over the plane before and after; the numbers, how far it rose.
-    The options are what the supplement's §4 leaves open. Less than a minute on an idle CPU.
+    "The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for
+    Out-of-Distribution Detection (2020). An autoencoder with a code of one number is trained on two uniform clusters of
+    200 points each; then EBAE trains its encoder. The figure shows the reconstruction error over the plane before and
+    after EBAE; the printed numbers are mean errors, their increase, and AUROCs. The options set values that §4 of the
+    supplement does not give. It takes less than a minute on an idle CPU.
     """
     from oodbench_ebae import toy, toy_figure
 

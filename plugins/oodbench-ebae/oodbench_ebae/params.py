@@ -1,4 +1,8 @@
-"""Every knob of EBAE, with its default, its source, and the presets."""
+"""The parameters of EBAE, with defaults and sources, and its presets.
+
+"The supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020), "NAE code" the code of its published successor, "hold-out code" the authors' later code.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,16 @@ SUPPLEMENT = "supplement §3"
 
 
 class LatentChainParams(Params):
+    """Parameters of the Langevin chain in latent space."""
+
     steps: int = param(10, "length", ge=0, source=f"{SUPPLEMENT}: Arch28 10, Arch32 50")
     step_size: float = param(0.4, "λ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.4, Arch32 2.0; NAE 0.2, CIFAR 1")
     noise_std: float = param(0.05, "σ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.05, Arch32 0.02")
 
 
 class VisibleChainParams(Params):
+    """Parameters of the Langevin chain in image space."""
+
     steps: int = param(50, "length", ge=0, source=SUPPLEMENT)
     step_size: float = param(20.0, "λ_x, for the mean energy", ge=0, source=f"{SUPPLEMENT}; NAE 10")
     noise_std: float = param(0.05, "σ_x before annealing", ge=0, source=SUPPLEMENT)
@@ -30,11 +38,15 @@ class VisibleChainParams(Params):
 
 
 class BufferParams(Params):
+    """Parameters of the replay buffer."""
+
     size: int = param(10_000, "codes kept; 0 for no buffer", ge=0, source=SUPPLEMENT)
     replay_ratio: float = param(0.95, "probability that a chain starts from the buffer", ge=0, le=1, source=SUPPLEMENT)
 
 
 class EBAEParams(Params):
+    """Parameters of EBAE."""
+
     architecture: Literal["auto", "arch28", "arch32", "resnet32"] = param(
         "auto", "networks; auto takes Arch28 or Arch32 by the images' shape", source="supplement Table 2"
     )
