@@ -1,6 +1,6 @@
-"""The energy: the residual network of Du & Mordatch (2019) for 3×32×32, on 1×28×28 the same blocks.
+"""The energy network: the residual network of Du & Mordatch (2019) for 3×32×32, and the same blocks for 1×28×28.
 
-Halving floors there: 28, 14, 7, 3. No class embedding: the data have no labels here.
+On 1×28×28, halving rounds down: 28, 14, 7, 3. There is no class embedding, as training uses no labels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ NEAR_ZERO = 1e-10
 
 
 class EnergyNetwork(nn.Module):
-    """Images (b, C, H, W) → energies (b,), float32."""
+    """A residual network that maps images (b, C, H, W) to energies (b,), float32.
+
+    Args:
+        channels: C of the images.
+        width: factor on the number of hidden channels.
+        spectral_norm: apply spectral normalisation to every convolution.
+    """
 
     def __init__(self, channels: int, width: float = 1.0, spectral_norm: bool = True):
         super().__init__()
@@ -39,17 +45,21 @@ class EnergyNetwork(nn.Module):
             _normalise(self.body)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the energies (b,) of images (b, C, H, W), float32."""
         features = self.body(x).sum(dim=(2, 3))
         return at_least_float32(self.head(features)).squeeze(1)
 
 
 def build_network(channels: int, width: float, spectral_norm: bool) -> EnergyNetwork:
-    """An energy with fresh weights, channels-last. ``width`` multiplies the hidden channels."""
+    """Return a network with fresh weights in channels-last memory format; see EnergyNetwork for the arguments."""
     return EnergyNetwork(channels, width, spectral_norm).to(memory_format=torch.channels_last)
 
 
 def _normalise(body: nn.Module) -> None:
-    """Normalise every convolution; weights are drawn as in the codes: N(0, 1), a block's second one near zero."""
+    """Apply spectral normalisation to every convolution, with weights drawn as in the published implementations.
+
+    These are N(0, 1), and near zero for the second convolution of a block.
+    """
     for name, layer in list(body.named_modules()):
         if isinstance(layer, nn.Conv2d):
             second = name.endswith("second")

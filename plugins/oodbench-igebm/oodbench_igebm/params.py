@@ -1,4 +1,4 @@
-"""Every knob of IGEBM, with its default, its source, and the presets."""
+"""The parameters of IGEBM, with defaults and sources, and its presets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ CODE = "rosinality's IGEBM code and the NAE code after it"
 
 
 class ChainParams(Params):
+    """Parameters of the Langevin chain in image space."""
+
     steps: int = param(60, "length", ge=0, source=f"Du & Mordatch; {CODE}")
     step_size: float = param(10.0, "λ", ge=0, source=f"Du & Mordatch; {CODE}")
     noise_std: float = param(0.005, "σ of the noise of each step", ge=0, source=f"Du & Mordatch; {CODE}")
@@ -17,11 +19,15 @@ class ChainParams(Params):
 
 
 class BufferParams(Params):
+    """Parameters of the replay buffer."""
+
     size: int = param(10_000, "images kept; 0 for no buffer", ge=0, source=f"Du & Mordatch; {CODE}")
     replay_ratio: float = param(0.95, "probability that a chain starts from the buffer", ge=0, le=1, source=CODE)
 
 
 class IGEBMParams(Params):
+    """Parameters of IGEBM."""
+
     width: float = param(1.0, "factor on the hidden channels", gt=0, source="ours; 1 is the paper's network")
     spectral_norm: bool = param(True, "normalise every convolution", source=f"Du & Mordatch; {CODE}")
     chain: ChainParams = param(ChainParams(), "Langevin chain on E(x)")
