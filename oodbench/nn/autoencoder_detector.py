@@ -1,7 +1,7 @@
 """Base classes of detectors that score by the reconstruction error of an autoencoder.
 
-"The supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
-Detection (2020), which introduces EBAE.
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Langevin chains in image space, for energies that are trained on their own samples.
 
-Gradients are taken with respect to the sample only: no parameter gradient is computed or accumulated. "The supplement"
-is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution Detection (2020), which
-introduces EBAE.
+Gradients are taken with respect to the sample only: no parameter gradient is computed or accumulated. "EBAE" and
+its "supplement" refer to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution Detection (2020).
 """
 
 from __future__ import annotations

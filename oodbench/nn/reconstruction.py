@@ -1,7 +1,7 @@
 """Training of an autoencoder to reconstruct images: a method by itself, and the first phase of others.
 
-"The supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
-Detection (2020), which introduces EBAE; "NAE code" is the code of its published successor.
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020); "NAE code" is the code of its published successor.
 """
 
 from __future__ import annotations
