@@ -12,7 +12,7 @@ from oodbench.nn.autoencoder_detector import AutoencoderDetector, AutoencoderPar
 class DAEParams(AutoencoderParams):
     """Parameters of DAE."""
 
-    noise_std: float = param(0.3, "of the Gaussian noise on training images", ge=0, source="supplement §3")
+    noise_std: float = param(0.3, "σ, of the Gaussian noise on training images", ge=0, source="EBAE supplement §3")
 
 
 class DAE(AutoencoderDetector):
