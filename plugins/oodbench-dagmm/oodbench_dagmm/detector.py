@@ -14,7 +14,7 @@ from oodbench_dagmm.mixture import energy, estimate, singular
 from oodbench_dagmm.network import DAGMMNetwork
 
 AUTHORS = "Zong et al. (2018)"
-CODE = "the public code the supplement used, danieltan07/dagmm"
+CODE = "danieltan07/dagmm, the public code used by the EBAE supplement"
 BATCH = 1024
 PAPER: dict[str, Any] = {"epochs": 200, "batch_size": 1024, "learning_rate": 1e-4, "gradient_clip": 5.0}
 
@@ -22,12 +22,12 @@ PAPER: dict[str, Any] = {"epochs": 200, "batch_size": 1024, "learning_rate": 1e-
 class DAGMMParams(AutoencoderParams):
     """Parameters of DAGMM."""
 
-    latent_dim: int = param(5, "D_z", ge=1, source="NAE authors' later code; the supplement searches 2 to 256")
-    components: int = param(4, "K, of the mixture", ge=1, source=CODE)
+    latent_dim: int = param(5, "D_z", ge=1, source="NAE authors' later code; EBAE supplement: 2 to 256")
+    components: int = param(4, "K, number of Gaussians in the mixture", ge=1, source=CODE)
     estimator_hidden: int = param(10, "units of the estimation network", ge=1, source=AUTHORS)
-    dropout: float = param(0.5, "in the estimation network, in training", ge=0, lt=1, source=AUTHORS)
-    energy_weight: float = param(0.1, "λ1, of the mean energy", ge=0, source=AUTHORS)
-    covariance_weight: float = param(0.005, "λ2, of Σ 1 / diagonal of the covariances", ge=0, source=AUTHORS)
+    dropout: float = param(0.5, "probability in the estimation network, in training", ge=0, lt=1, source=AUTHORS)
+    energy_weight: float = param(0.1, "λ1, weight of the mean energy", ge=0, source=AUTHORS)
+    covariance_weight: float = param(0.005, "λ2, weight of Σ 1 / diagonal of the covariances", ge=0, source=AUTHORS)
     epsilon: float = param(1e-6, "added to the diagonal of covariances", ge=0, source="ours; the public code has 1e-12")
     training: ReconstructionParams = param(ReconstructionParams(**PAPER), "of all networks at once", source=CODE)
 
@@ -83,7 +83,7 @@ class DAGMM(AutoencoderDetector):
         if bad:
             raise FitError(
                 f"dagmm: the covariance of component {', '.join(map(str, bad))} is singular: the features of "
-                f"{len(train)} images lie in fewer dimensions; lower latent_dim or components, give it more images "
+                f"{len(train)} images lie in a subspace; lower latent_dim or components, use more images "
                 "or try another seed"
             )
         self.model.keep(mixture)

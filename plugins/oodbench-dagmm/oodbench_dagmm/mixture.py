@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 
 RESOLVED = 1e-14
-"""Smallest over greatest eigenvalue of a covariance, a dimension, that features computed in float32 can bear out: about
-the square of their relative rounding."""
+"""Least ratio, per dimension, of smallest to greatest eigenvalue of a covariance that float32 features resolve: about
+the square of their relative rounding error."""
 
 
 class Mixture(NamedTuple):

@@ -9,7 +9,7 @@ from oodbench.nn.autoencoder import Autoencoder, at_least_float32
 from oodbench_dagmm.mixture import Mixture
 
 SMALL = 1e-6
-"""Least norm of an image that errors are taken relative to: a black image has none."""
+"""Lower bound on the norm of an image that errors are divided by: that of a black image is 0."""
 
 
 class DAGMMNetwork(Autoencoder):
