@@ -20,13 +20,13 @@ from oodbench.nn.langevin import Energy, Gradient
 VARIABLE = "OODBENCH_CHAINS"
 MODES = ("eager", "graph", "compile")
 WARM_UPS = 2
-"""Runs before a capture, in which libraries choose their kernels and allocate what they keep."""
+"""Runs before a capture, in which libraries select their kernels and allocate persistent memory."""
 
 Drawn = TypeVar("Drawn")
 Chains = Callable[[torch.Tensor, torch.Generator], Drawn]
-"""From where chains start (b, …), with a generator for their noise, to whatever tensors they end with."""
+"""Map starts (b, …) and a generator for the noise to the tensors with which chains end."""
 Prepare = Callable[[Chains[Drawn], torch.Tensor, torch.Generator], Chains[Drawn]]
-"""Makes chains faster for starts of one shape and one generator; it may run them, the caller puts the noise back."""
+"""Return faster chains for starts of one shape and one generator, whose state the caller restores afterwards."""
 
 
 def chosen_mode(device: torch.device) -> str:
@@ -82,7 +82,7 @@ class Accelerated(Generic[Drawn]):
             self.failed = True
             self.prepared.clear()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self.note(f"chains run without acceleration ({VARIABLE}=eager does so quietly): {reason}")
+            self.note(f"chains run without acceleration ({VARIABLE}=eager avoids this note): {reason}")
         finally:
             generator.set_state(noise)
 

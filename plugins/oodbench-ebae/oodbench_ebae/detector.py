@@ -227,9 +227,9 @@ def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> s
     if not abs(values["loss"]) < float("inf"):
         return "energies are no longer finite; lower learning_rate or the chains' step sizes"
     if negative > params.max_negative_energy:
-        return f"the negative energy {negative:.3g} runs away (max_negative_energy); lower learning_rate"
+        return f"the negative energy {negative:.3g} is above max_negative_energy; lower learning_rate"
     if positive > worst:
-        return f"the positive energy {positive:.3g} is above {worst:.3g}: data are forgotten; lower learning_rate"
+        return f"the positive energy {positive:.3g} is above {worst:.3g}: data are badly fitted; lower learning_rate"
     return None
 
 

@@ -29,21 +29,21 @@ def option(field: str, **how: Any) -> Callable[[Any], Any]:
 
 
 @click.command("ebae-figure2")
-@option("seed", type=click.IntRange(0), help="Of points, weights and noise.")
-@option("epochs", type=click.IntRange(0), help="Of EBAE.")
-@option("learning_rate", type=click.FloatRange(0, min_open=True), help="Of EBAE's Adam.")
-@option("latent_noise", type=click.FloatRange(0), help="Standard deviation in the latent chain.")
-@option("visible_noise", type=click.FloatRange(0), help="Standard deviation in the visible chain.")
-@option("anneal", type=click.Choice(["supplement", "code", "none"]), help="Of the visible noise, as in `show ebae`.")
+@option("seed", type=click.IntRange(0), help="Seed of points, weights and noise.")
+@option("epochs", type=click.IntRange(0), help="Epochs of EBAE.")
+@option("learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate of EBAE.")
+@option("latent_noise", type=click.FloatRange(0), help="Standard deviation of the noise in the latent chain.")
+@option("visible_noise", type=click.FloatRange(0), help="Standard deviation of the noise in the visible chain.")
+@option("anneal", type=click.Choice(["supplement", "code", "none"]), help="Decay of visible noise; see `show ebae`.")
 @option("box", type=click.FloatRange(0, min_open=True), help="Visible samples stay between -BOX and BOX.")
-@option("energy", type=click.Choice(["mean", "sum"]), help="Of the squared error over the two coordinates.")
+@option("energy", type=click.Choice(["mean", "sum"]), help="Mean or sum of the squared error over the two coordinates.")
 @option("gamma", type=click.FloatRange(0), help="Weight of the mean squared energy of samples.")
 @click.option(
     "--output",
     default="figure2.png",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to draw; its ending says the kind: png, svg, pdf.",
+    help="File to draw; its ending selects the format: png, svg, pdf.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(output: Path, as_json: bool, **given: Any) -> None:

@@ -23,13 +23,13 @@ from torch.nn import functional
 from oodbench.nn.autoencoder import Autoencoder, at_least_float32
 
 WIDE = 64
-"""Channels from which on it pays to mix them before the image grows."""
+"""Least number of input channels for which mixing them before upsampling is faster."""
 
 KEEP_NO_OUTPUT = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d)
-"""Layers whose gradients do not need what they gave."""
+"""Layers whose gradients do not need their output."""
 
 PART_BYTES = 2**21
-"""What the caches of a few cores hold, about."""
+"""Bytes of intermediate results at a time on a CPU: about what the caches of a few cores hold."""
 
 
 def frozen_copy(model: Autoencoder) -> Autoencoder:

@@ -23,10 +23,10 @@ from oodbench_ebae.params import EBAEParams
 from oodbench_ebae.toy_settings import Settings
 
 CLUSTERS = ((-2.0, -1.0), (1.0, 2.0))
-"""Where the two uniform distributions lie horizontally; vertically both fill HEIGHT."""
+"""Horizontal ranges of the two uniform distributions; the vertical range of both is HEIGHT."""
 HEIGHT = (-0.5, 0.5)
 PLANE = ((-3.0, 3.0), (-1.5, 1.5))
-"""What is drawn and measured, horizontally and vertically."""
+"""Horizontal and vertical range that is drawn and measured."""
 EACH = 200
 AE_EPOCHS = 200
 BATCH = 128

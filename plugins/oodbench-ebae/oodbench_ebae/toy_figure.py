@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DATA, CURVE = "white", "tab:red"
 DARKEST, BRIGHTEST = 0.01, 1.0
-"""The errors that the colours tell apart, on a logarithmic scale."""
+"""Range of errors on the logarithmic colour scale."""
 
 
 def draw(outcome: Outcome, measured: Mapping[str, Mapping[str, float]], path: Path) -> None:
