@@ -18,13 +18,13 @@ CODE = "chaiyujin/glow-pytorch, celeba.json; the code of the EBAE authors' basel
 class TrainingParams(LikelihoodParams):
     """Training parameters of Glow."""
 
-    batch_size: int = param(12, "images an update, and for the initialisation of actnorm", ge=1, source=CODE)
-    learning_rate: float = param(1e-3, "of Adam, the highest", gt=0, source=CODE)
+    batch_size: int = param(12, "images per update, and for the initialisation of actnorm", ge=1, source=CODE)
+    learning_rate: float = param(1e-3, "of Adam, at its highest", gt=0, source=CODE)
     beta2: float = param(0.9999, "of Adam: how slowly it forgets squared gradients", ge=0, lt=1, source=CODE)
     warmup: int = param(
         4000, "updates of linear rise; then the rate falls with 1/√update", ge=1, unit="updates", source=CODE
     )
-    least_learning_rate: float = param(1e-4, "below which it does not fall", ge=0, source=CODE)
+    least_learning_rate: float = param(1e-4, "lower bound on the falling learning rate", ge=0, source=CODE)
     clip_value: float = param(5.0, "limit on each element of the parameter gradient; 0 for none", ge=0, source=CODE)
     clip_norm: float = param(100.0, "limit on the norm of the parameter gradient; 0 for none", ge=0, source=CODE)
 
