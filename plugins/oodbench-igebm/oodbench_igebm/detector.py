@@ -43,7 +43,7 @@ class IGEBM(Detector):
             self.model = self.build().to(context.device)
         outcome = run_phase(self.phase(validation, context), train, context)
         if outcome["trouble"] and not outcome["epochs"]:
-            raise FitError(f"{outcome['stopped']}; no epoch was whole, so that there are no weights to go back to")
+            raise FitError(f"{outcome['stopped']}; no epoch was complete, so that there are no weights to go back to")
         self.model.eval()
         return self
 

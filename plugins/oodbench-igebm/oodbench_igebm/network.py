@@ -14,7 +14,7 @@ from oodbench.nn.resnet32 import EncoderBlock
 from oodbench_igebm.spectral import SpectralNorm
 
 NEAR_ZERO = 1e-10
-"""Standard deviation of the second convolution of a block at the start, which makes the block its skip path."""
+"""Initial standard deviation of the weights of a block's second convolution, so that only the skip path matters."""
 
 
 class EnergyNetwork(nn.Module):

@@ -12,10 +12,10 @@ CODE = "rosinality's IGEBM code and the NAE code after it"
 class ChainParams(Params):
     """Parameters of the Langevin chain in image space."""
 
-    steps: int = param(60, "length", ge=0, source=f"Du & Mordatch; {CODE}")
+    steps: int = param(60, "number of steps", ge=0, source=f"Du & Mordatch; {CODE}")
     step_size: float = param(10.0, "λ", ge=0, source=f"Du & Mordatch; {CODE}")
     noise_std: float = param(0.005, "σ of the noise of each step", ge=0, source=f"Du & Mordatch; {CODE}")
-    gradient_clip: float = param(0.01, "each element of the gradient is held within ±this", gt=0, source=CODE)
+    gradient_clip: float = param(0.01, "limit on each element of the gradient", gt=0, source=CODE)
 
 
 class BufferParams(Params):
@@ -33,12 +33,12 @@ class IGEBMParams(Params):
     chain: ChainParams = param(ChainParams(), "Langevin chain on E(x)")
     buffer: BufferParams = param(BufferParams(), "replay buffer of the chain")
     epochs: int = param(100, "epochs", ge=1, source="MPDR's configuration of IGEBM, by the EBAE authors")
-    batch_size: int = param(128, "images, and chains, an update", ge=1, source=CODE)
+    batch_size: int = param(128, "images, and chains, per update", ge=1, source=CODE)
     learning_rate: float = param(1e-4, "of Adam", gt=0, source=f"Du & Mordatch; {CODE}")
     beta1: float = param(0.0, "of Adam; β₂ is .999", ge=0, lt=1, source=CODE)
     alpha: float = param(1.0, "weight of the mean squared energies", ge=0, source=f"Du & Mordatch; {CODE}")
     clip_parameters: bool = param(
-        True, "hold each element of the parameter gradient within ±(3 √v̂ + 0.1), v̂ Adam's second moment", source=CODE
+        True, "clip each element of the parameter gradient to ±(3 √v̂ + 0.1), v̂ Adam's second moment", source=CODE
     )
     max_energy: float = param(
         20.0, "a mean energy further than this from 0 is divergence", gt=0, source="ours: α = 1 aims at ∓½"

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 FIRST_ITERATIONS = 15
-"""Of the power method, for fresh weights; afterwards one an update follows them."""
+"""Iterations of the power method for fresh weights; in training one per update follows."""
 
 
 class SpectralNorm(nn.Module):
