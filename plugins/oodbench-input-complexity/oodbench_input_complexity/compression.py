@@ -19,7 +19,7 @@ from PIL import Image, features
 from oodbench import OODBenchError
 
 Compressor = Callable[[np.ndarray], int]
-"""One image, uint8 (C, H, W) → bytes."""
+"""Maps one image, uint8 (C, H, W), to a number of bytes."""
 
 
 def _file_length(image: np.ndarray, kind: str, **options: object) -> int:
@@ -38,7 +38,7 @@ COMPRESSORS: dict[str, Compressor] = {
     "lzma": lambda image: len(lzma.compress(image.tobytes())),
 }
 MINIMUM = ("png", "jpeg2000")
-"""What ``min`` is the least of. The paper has FLIF too, for which there is no kept Python package."""
+"""Compressors whose shortest result is ``min``. The paper also uses FLIF, which no maintained Python package offers."""
 PILLOW_FEATURE = {"png": "zlib", "jpeg2000": "jpg_2000", "webp": "webp"}
 
 

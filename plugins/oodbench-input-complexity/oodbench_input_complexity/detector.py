@@ -22,10 +22,10 @@ class InputComplexityParams(Params):
     """Parameters of InputComplexity."""
 
     base: str = param("glow", "detector whose score is the negative log-likelihood", source="paper: Glow, PixelCNN++")
-    base_preset: str = param("paper", "of the base's parameters", source="ours")
-    base_version: str = param("", "of the base's plugin; filled in, so that a run is of one version", source="ours")
+    base_preset: str = param("paper", "preset of the base's parameters", source="ours")
+    base_version: str = param("", "version of the base's plugin, filled in, as it identifies the run", source="ours")
     compressor: Literal["min", "png", "jpeg2000", "webp", "zlib", "bz2", "lzma"] = param(
-        "min", "of image files, or of their bytes; min: the shorter of PNG and JPEG2000", source="paper: FLIF too"
+        "min", "of image files, or of pixel bytes; min: the shorter of PNG and JPEG2000", source="paper: FLIF too"
     )
 
     @pydantic.model_validator(mode="before")
