@@ -18,7 +18,7 @@ CODE = "pclucas14/pixel-cnn-pp, the code of the EBAE authors' baseline"
 class TrainingParams(LikelihoodParams):
     """Training parameters of PixelCNN++."""
 
-    batch_size: int = param(64, "images an update", ge=1, source=CODE)
+    batch_size: int = param(64, "images per update", ge=1, source=CODE)
     learning_rate: float = param(2e-4, "of Adam", gt=0, source=CODE)
     learning_rate_decay: float = param(0.999995, "factor on the rate after each epoch", gt=0, le=1, source=CODE)
 
@@ -26,9 +26,9 @@ class TrainingParams(LikelihoodParams):
 class PixelCNNPPParams(Params):
     """Parameters of PixelCNN++."""
 
-    resnets: int = param(5, "gated resnets a stream and resolution, on the way up", ge=1, source="paper §2.3")
+    resnets: int = param(5, "gated resnets per stream and resolution, on the way up", ge=1, source="paper §2.3")
     filters: int = param(80, "channels of the hidden layers", ge=1, source="EBAE supplement; the paper has 160")
-    mixtures: int = param(10, "logistics a pixel", ge=1, source=CODE)
+    mixtures: int = param(10, "logistics per pixel", ge=1, source=CODE)
     dropout: float = param(0.5, "probability that training drops a feature map", ge=0, lt=1, source="paper §2.5; code")
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 

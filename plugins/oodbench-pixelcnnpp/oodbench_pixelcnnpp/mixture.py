@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 STEP = 2 / 255
-"""Between neighbouring levels on [-1, 1]."""
+"""Distance of neighbouring levels in [-1, 1]."""
 LEAST_LOG_SCALE = -7.0
-"""As in the authors' code: a narrower logistic would put all its mass on one level anyway."""
+"""Lower bound on log scales, as in the authors' code: a narrower logistic has all its mass on one level anyway."""
 
 
 def outputs(channels: int, mixtures: int) -> int:
