@@ -14,7 +14,7 @@ from oodbench.nn.reconstruction import CONSTANT
 from oodbench_vae.likelihood import importance_weighted_nll, negative_elbo, reconstruction_nll
 
 MAX_LOG_STD = 10.0
-"""Bound on log σ either way, which data never come near; far from them exp(log σ) could overflow otherwise."""
+"""Bound on |log σ|. Data never come near it; far from data, exp(log σ) could overflow otherwise."""
 
 
 class VAEParams(AutoencoderParams):
@@ -22,9 +22,9 @@ class VAEParams(AutoencoderParams):
 
     samples: int = param(
         100,
-        "n, posterior samples and decoder passes a score",
+        "n, posterior samples and decoder passes per score",
         ge=1,
-        source="NAE authors' notebooks: 100 to 500; the supplement says several",
+        source="NAE authors' notebooks: 100 to 500; the EBAE supplement says several",
     )
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 
 Posterior = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""Images (b, …) → μ and log σ of q(z|x), each (b, D_z)."""
+"""Maps images (b, …) to μ and log σ of q(z|x), each (b, D_z)."""
 Decoder = Callable[[torch.Tensor], torch.Tensor]
-"""Codes (b, D_z) → means of p(x|z), (b, …)."""
+"""Maps codes (b, D_z) to means of p(x|z), (b, …)."""
 
 LOG_2PI = math.log(2 * math.pi)
 
