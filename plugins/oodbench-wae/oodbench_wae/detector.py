@@ -15,9 +15,9 @@ class WAEParams(AutoencoderParams):
 
     mmd_weight: float = param(
         0.01,
-        "λ, of the MMD beside the mean squared error",
+        "λ, weight of MMD² beside the mean squared error",
         ge=0,
-        source="supplement §3 searches 0.001 to 0.1; this is the geometric middle",
+        source="EBAE supplement §3 searches 0.001 to 0.1; this is the geometric mean",
     )
 
 
