@@ -1,1 +1,1 @@
-"""Networks for detectors to build on."""
+"""Networks, training loops and base classes that detectors are built from."""

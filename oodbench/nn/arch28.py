@@ -1,7 +1,8 @@
-"""Arch28, the autoencoder of the EBAE supplement for 1×28×28 images (Table 2, left).
+"""Arch28, the autoencoder for 1×28×28 images (EBAE supplement, Table 2, left).
 
-The supplement's last decoder layer, ConvT2d(32, 1, 4, 1), would give 29×29: a slip for a kernel of 3, which the
-authors' later code has. FC layers are 1×1 convolutions, and the upsampling aligns corners, as in that code.
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020). Its last decoder layer, ConvT2d(32, 1, 4, 1), would output 29×29; the authors' later code has a kernel
+of 3, as here. As in that code, fully connected layers are 1×1 convolutions, and upsampling aligns corners.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ SHAPE = (1, 28, 28)
 
 
 def encoder28(latent_dim: int, width: float = 1.0) -> nn.Sequential:
-    """Images (b, 1, 28, 28) → codes (b, latent_dim). ``width`` multiplies the hidden channels."""
+    """Return a network that maps images (b, 1, 28, 28) to codes (b, latent_dim).
+
+    Args:
+        width: factor on the number of hidden channels.
+    """
     c32, c64, c128, c1024 = (max(1, round(channels * width)) for channels in (32, 64, 128, 1024))
     return nn.Sequential(
         nn.Conv2d(1, c32, 3),  # 26×26
@@ -33,7 +38,11 @@ def encoder28(latent_dim: int, width: float = 1.0) -> nn.Sequential:
 
 
 def decoder28(latent_dim: int, width: float = 1.0) -> nn.Sequential:
-    """Codes (b, latent_dim) → images (b, 1, 28, 28) in (0, 1)."""
+    """Return a network that maps codes (b, latent_dim) to images (b, 1, 28, 28) in (0, 1).
+
+    Args:
+        width: factor on the number of hidden channels.
+    """
     c32, c64, c128 = (max(1, round(channels * width)) for channels in (32, 64, 128))
     return nn.Sequential(
         nn.Unflatten(1, (latent_dim, 1, 1)),

@@ -15,7 +15,7 @@ ATTENTION_HIDDEN = 1024
 
 
 class Res(nn.Module):
-    """y = x + F2(ReLU(F1(ReLU(x)))), F1 and F2 fully connected (as 1×1 convolutions)."""
+    """A residual block, y = x + F2(ReLU(F1(ReLU(x)))), with F1 and F2 fully connected (as 1×1 convolutions)."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
@@ -23,11 +23,12 @@ class Res(nn.Module):
         self.second = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return y for features x; both are (b, channels, H, W)."""
         return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
 class ResAtt(nn.Module):
-    """y = x + R1(x) ⊙ Sigmoid(R2(x)), two residual blocks that share no weights."""
+    """A gated residual block, y = x + R1(x) ⊙ Sigmoid(R2(x)), with two ``Res`` blocks R1, R2 that share no weights."""
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()
@@ -35,11 +36,17 @@ class ResAtt(nn.Module):
         self.gate = Res(channels, hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return y for features x; both are (b, channels, H, W)."""
         return x + self.value(x) * torch.sigmoid(self.gate(x))
 
 
 def encoder32(latent_dim: int, width: float = 1.0, relu_before_attention: bool = False) -> nn.Sequential:
-    """Images (b, 3, 32, 32) → codes (b, latent_dim). ``width`` multiplies the hidden channels."""
+    """Return a network that maps images (b, 3, 32, 32) to codes (b, latent_dim).
+
+    Args:
+        width: factor on the number of hidden channels.
+        relu_before_attention: put a ReLU between the last convolution and ResAtt, as Table 2 prints.
+    """
     c32, c64, c128, c256, hidden = (max(1, round(c * width)) for c in (32, 64, 128, 256, ATTENTION_HIDDEN))
     return nn.Sequential(
         nn.Conv2d(3, c32, 4, 2),  # 15×15
@@ -58,7 +65,11 @@ def encoder32(latent_dim: int, width: float = 1.0, relu_before_attention: bool =
 
 
 def decoder32(latent_dim: int, width: float = 1.0) -> nn.Sequential:
-    """Codes (b, latent_dim) → images (b, 3, 32, 32) in (0, 1)."""
+    """Return a network that maps codes (b, latent_dim) to images (b, 3, 32, 32) in (0, 1).
+
+    Args:
+        width: factor on the number of hidden channels.
+    """
     c64, c128, c256 = (max(1, round(channels * width)) for channels in (64, 128, 256))
     return nn.Sequential(
         nn.Unflatten(1, (latent_dim, 1, 1)),

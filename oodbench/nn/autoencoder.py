@@ -1,4 +1,8 @@
-"""An autoencoder whose reconstruction error is an energy, and the architectures it can be built from."""
+"""An autoencoder whose reconstruction error is an energy, and the architectures it can be built from.
+
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020).
+"""
 
 from __future__ import annotations
 
@@ -23,17 +27,23 @@ SHAPES = tuple(dict.fromkeys(shape for shape, _, _ in ARCHITECTURES.values()))
 
 
 def to_sphere(z: torch.Tensor) -> torch.Tensor:
-    """z / ‖z‖, each row (b, D_z) onto the unit sphere. The zero vector, which has no direction, stays zero."""
+    """Return z / ‖z‖: each row of z (b, D_z) projected onto the unit sphere. A zero row stays zero."""
     return z / z.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """What a network gave in bfloat16 under autocast, as float32: codes and energies are never rounded further."""
+    """Return x in float32 if its type is narrower, such as bfloat16 under autocast; else return it as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Autoencoder(nn.Module):
-    """Encoder f_e and decoder f_d, with or without the projection onto the unit sphere between them."""
+    """An encoder f_e and a decoder f_d, with an optional projection of the codes onto the unit sphere between them.
+
+    Args:
+        encoder: maps images (b, C, H, W) to codes (b, D_z).
+        decoder: maps codes (b, D_z) to images (b, C, H, W) in (0, 1).
+        spherical: project codes onto the unit sphere.
+    """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, spherical: bool):
         super().__init__()
@@ -42,27 +52,40 @@ class Autoencoder(nn.Module):
         self.spherical = spherical
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (b, C, H, W) → codes (b, D_z), float32."""
+        """Map images (b, C, H, W) to codes (b, D_z), float32."""
         z = at_least_float32(self.encoder(x))
         return to_sphere(z) if self.spherical else z
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Codes (b, D_z) → images (b, C, H, W) in (0, 1), float32."""
+        """Map codes (b, D_z) to images (b, C, H, W) in (0, 1), float32."""
         return at_least_float32(self.decoder(z))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The reconstruction, (b, C, H, W)."""
+        """Return the reconstruction of images x; both are (b, C, H, W)."""
         return self.decode(self.encode(x))
 
     def energy(self, x: torch.Tensor) -> torch.Tensor:
-        """E(x) = ‖x - f_d(f_e(x))‖² / D, the mean over pixels and channels of the squared error, (b,)."""
+        """Return E(x) = ‖x - f_d(f_e(x))‖² / D of images x (b, C, H, W), D = C·H·W, as (b,).
+
+        This is the mean squared error over pixels and channels.
+        """
         return (x - self(x)).square().mean(dim=(1, 2, 3))
 
 
 def build_autoencoder(
     architecture: str, shape: Shape, latent_dim: int, width: float = 1.0, spherical: bool = False
 ) -> Autoencoder:
-    """An autoencoder with fresh weights, channels-last. ``auto`` chooses the supplement's Arch28 or Arch32 by shape."""
+    """Return an autoencoder with fresh weights, in channels-last memory format.
+
+    Args:
+        architecture: a name of ARCHITECTURES, or ``auto``: Arch28 or Arch32 of the EBAE supplement, by the shape.
+        shape: (C, H, W) of the images.
+        latent_dim: D_z, the length of a code.
+        width: factor on the number of hidden channels.
+        spherical: project codes onto the unit sphere.
+
+    Raises OODBenchError if no architecture takes images of this shape, or the named one does not.
+    """
     model = Autoencoder(*build_networks(architecture, shape, latent_dim, width), spherical)
     return model.to(memory_format=torch.channels_last)
 
@@ -70,7 +93,14 @@ def build_autoencoder(
 def build_networks(
     architecture: str, shape: Shape, latent_dim: int, width: float = 1.0, outputs: int | None = None
 ) -> tuple[nn.Module, nn.Module]:
-    """A fresh encoder and decoder; ``outputs`` is how many numbers the encoder gives an image where not D_z."""
+    """Return an encoder and a decoder with fresh weights.
+
+    Args:
+        architecture, shape, latent_dim, width: as for ``build_autoencoder``.
+        outputs: numbers that the encoder outputs per image; None for ``latent_dim``.
+
+    Raises OODBenchError if no architecture takes images of this shape, or the named one does not.
+    """
     if architecture == "auto":
         architecture = next((name for name, entry in ARCHITECTURES.items() if entry[0] == shape), "auto")
     takes, encoder, decoder = ARCHITECTURES.get(architecture, ((0, 0, 0), None, None))

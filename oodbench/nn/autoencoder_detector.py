@@ -1,4 +1,8 @@
-"""What detectors around an autoencoder share: the score, and for those that differ in their loss alone, the fit."""
+"""Base classes of detectors that score by the reconstruction error of an autoencoder.
+
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020).
+"""
 
 from __future__ import annotations
 
@@ -15,44 +19,52 @@ from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_re
 
 
 class AutoencoderParams(Params):
+    """Parameters of a detector built on an autoencoder: its networks and how they are trained."""
+
     architecture: Literal["auto", "arch28", "arch32", "arch32-relu", "resnet32"] = param(
         "auto",
         "networks; auto takes Arch28 or Arch32 by the images' shape; arch32-relu has the ReLU that Table 2 prints "
         "before ResAtt, which the authors' code and arch32 leave out; resnet32 is our reading of ImageNet32's",
-        source="supplement Table 2",
+        source="EBAE supplement, Table 2",
     )
-    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
+    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the EBAE supplement searches 2 to 256")
     width: float = param(
-        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the supplement's Table 2"
+        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is Table 2 of the EBAE supplement"
     )
     training: ReconstructionParams = param(ReconstructionParams(), "of the autoencoder")
 
 
 QUICK_AUTOENCODER: dict[str, Any] = {"latent_dim": 16, "width": 0.25, "training": QUICK}
-"""The quick preset of every such detector."""
+"""Values of the ``quick`` preset of every detector of this kind."""
 
 
 class ReconstructionDetector(NetworkDetector):
-    """Scores by the error of its ``model`` on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
+    """A detector that scores by the error of its ``model`` on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
 
     shapes = SHAPES
     model: Autoencoder
 
     @abstractmethod
     def build(self) -> Autoencoder:
-        """The autoencoder of these parameters, with fresh weights."""
+        """Return the autoencoder that the parameters describe, with fresh weights."""
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the energies (b,) of images (b, C, H, W) in [0, 1]."""
         return self.model.energy(images.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the reconstructions of images in [0, 1]; both are (b, C, H, W)."""
         return self.model(images)
 
 
 class AutoencoderDetector(ReconstructionDetector):
-    """Trains an autoencoder on its ``loss``. The latent space is free: codes are not projected onto a sphere."""
+    """A detector that trains an autoencoder on its ``loss``.
+
+    A subclass defines ``loss``, and overrides ``build`` if it needs another network. By default codes are not projected
+    onto the unit sphere.
+    """
 
     Params = AutoencoderParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": QUICK_AUTOENCODER}
@@ -62,11 +74,14 @@ class AutoencoderDetector(ReconstructionDetector):
         "training.restarts": "when training collapses",
     }
     may_be_constant: ClassVar[bool] = False
-    """Whether one output for every image is no failure of training."""
+    """Whether one output for every image is acceptable, so that training is not restarted."""
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
-        """The paper's, with as many epochs as the supplement pre-trains EBAE: 120 for CIFAR-10, else 100."""
+        """Return the values of a preset, given the shape (C, H, W) of the images.
+
+        ``paper`` trains for as many epochs as the supplement pre-trains EBAE: 120 for 3×32×32 (CIFAR-10), else 100.
+        """
         values = dict(super().preset(name, shape))
         if name == "paper" and shape == (3, 32, 32):
             values["training"] = {"epochs": 120, **values.get("training", {})}
@@ -74,9 +89,15 @@ class AutoencoderDetector(ReconstructionDetector):
 
     @abstractmethod
     def loss(self, model: Any, images: torch.Tensor, generator: torch.Generator) -> Mapping[str, torch.Tensor]:
-        """What training lowers, under ``loss``, and its terms; scalars."""
+        """Return the loss of images (b, C, H, W) under the key ``loss``, and its terms for the history; all scalars.
+
+        Args:
+            model: the network that ``build`` gives.
+            generator: source of the noise, if the loss needs any.
+        """
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Train a new autoencoder. Raises FitError if training collapses or diverges in every attempt."""
         params = self.params.training
         context.progress.plan({"training": cost(params, train)})
         self.model = fit_reconstruction(
@@ -85,5 +106,6 @@ class AutoencoderDetector(ReconstructionDetector):
         return self
 
     def build(self) -> Autoencoder:
+        """Return the autoencoder that the parameters describe, with fresh weights."""
         params = self.params
         return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width)

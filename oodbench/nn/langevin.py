@@ -1,6 +1,7 @@
-"""Langevin chains in image space, for energies that are learnt from their own samples.
+"""Langevin chains in image space, for energies that are trained on their own samples.
 
-Gradients are taken with respect to the sample alone: no parameter gradient is computed, let alone accumulated.
+Gradients are taken with respect to the sample only: no parameter gradient is computed or accumulated. "EBAE" and
+its "supplement" refer to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution Detection (2020).
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ Anneal = Literal["supplement", "code", "none"]
 
 
 class Chain(NamedTuple):
-    """Where a chain ended, and measurements on the way (scalars on the device)."""
+    """The samples at the end of a chain (n, …), and measurements along it (scalars on the device)."""
 
     end: torch.Tensor
     first_energy: torch.Tensor
-    """Mean energy at its start."""
+    """Mean energy at the start of the chain; NaN for a chain of no steps."""
     clip_fraction: torch.Tensor
     """Share of gradient rows (or elements) that were clipped, over all steps."""
 
 
 def input_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """∇_x E(x) for each sample, and E(x) (b,)."""
+    """Return ∇_x E(x) of each sample, in the shape of x (b, …), and E(x), (b,)."""
     x = x.detach().requires_grad_()
     energies = energy(x)
     (gradient,) = torch.autograd.grad(energies.sum(), x)
@@ -48,15 +49,26 @@ def visible_step(
     noise_std: float,
     box: tuple[float, float] = (0, 1),
 ) -> torch.Tensor:
-    """x - λ_x clipped ∇E(x) + σ_t ε, kept in the box."""
+    """Return x - λ_x g + σ_t ε, clamped to the box.
+
+    Args:
+        x: images (b, C, H, W).
+        gradient: g, the clipped ∇E(x), in the shape of x.
+        noise: ε, standard normal, in the shape of x.
+        step_size: λ_x.
+        noise_std: σ_t.
+        box: least and greatest value of a pixel.
+    """
     return (x - step_size * gradient + noise_std * noise).clamp(*box)
 
 
 def clip_gradient(gradient: torch.Tensor, limit: float, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-    """The clipped gradient (b, C, H, W), and the share that was clipped.
+    """Return the clipped gradient (b, C, H, W), and the share of rows or elements that were clipped.
 
-    ``row`` scales each image row of each channel to an L2 norm of at most the limit (the EBAE authors' code);
-    ``element`` clamps each number to ±limit (Du & Mordatch; the EBAE authors' later hold-out code).
+    Args:
+        clip: ``row`` scales each image row of each channel to an L2 norm of at most the limit (the EBAE authors' code);
+            ``element`` clamps each number to ±limit (Du & Mordatch; the EBAE authors' later hold-out code); ``none``
+            leaves the gradient as it is.
     """
     if clip == "row":
         norm = gradient.norm(dim=-1, keepdim=True)
@@ -67,7 +79,13 @@ def clip_gradient(gradient: torch.Tensor, limit: float, clip: Clip) -> tuple[tor
 
 
 def annealed(noise_std: float, step: int, anneal: Anneal) -> float:
-    """σ_t: ``supplement`` σ/(1+t), t = 0, 1, …; ``code``, off by one, σ, σ, σ/2, σ/3, …; ``none`` σ."""
+    """Return σ_t, the standard deviation of the noise at step t = 0, 1, …
+
+    Args:
+        noise_std: σ.
+        step: t.
+        anneal: ``supplement`` for σ/(1+t); ``code`` for σ, σ, σ/2, σ/3, … (the authors' code); ``none`` for σ.
+    """
     divisor = {"supplement": 1 + step, "code": max(1, step), "none": 1}[anneal]
     return noise_std / divisor
 
@@ -85,7 +103,18 @@ def visible_chain(
     box: tuple[float, float] = (0, 1),
     gradient_of: Gradient = input_gradient,
 ) -> Chain:
-    """Langevin steps on E(x) from images x (b, C, H, W), each number of which stays in the box."""
+    """Run Langevin steps on E(x) from images x (b, C, H, W), and return where they end.
+
+    Args:
+        energy: maps images (b, C, H, W) to energies (b,).
+        step_size: λ_x.
+        noise_std: σ, before annealing.
+        anneal: how σ falls; see ``annealed``.
+        limit, clip: how the gradient is clipped; see ``clip_gradient``.
+        generator: source of the noise.
+        box: least and greatest value of a pixel, kept at every step.
+        gradient_of: computes gradient and energies, as ``input_gradient`` does.
+    """
     first, clipped = None, x.new_zeros((), dtype=torch.float64)
     for step in range(steps):
         gradient, energies = gradient_of(energy, x)

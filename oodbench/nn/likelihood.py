@@ -1,4 +1,4 @@
-"""Density models of 8-bit images: bits per dimension, and training by maximum likelihood."""
+"""Density models of 8-bit images: their bits per dimension, and training by maximum likelihood."""
 
 from __future__ import annotations
 
@@ -17,40 +17,45 @@ VALIDATION_BATCH = 512
 AT_ONCE = 128
 """Images scored at once: more would only need more memory."""
 LARGE = 2**24
-"""Bytes of one layer from which a CPU gets slower: larger blocks are mapped anew, page by page, at every use."""
+"""Bytes of one layer above which a CPU gets slower: larger blocks are mapped again, page by page, at every use."""
 
 
 class DensityModel(nn.Module):
-    """A network that gives every 8-bit image a likelihood.
+    """A network that assigns a likelihood to every 8-bit image.
 
-    widest: values that its widest layer has for each pixel; 1 stands for few.
+    widest: values per pixel of its widest layer, from which ``at_once`` chooses a batch size; 1 stands for few.
     """
 
     widest: int = 1
 
     def log_likelihood(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """ln p of images (b, C, H, W) in [0, 1], one each, (b,).
+        """Return ln p of images (b, C, H, W) in [0, 1], in nats, (b,).
 
-        With a generator as in training, dropout or noise drawn from it; without one deterministic.
+        Args:
+            generator: source of dropout masks or noise in training; None for a deterministic result.
         """
         raise NotImplementedError
 
     def bits_per_dim(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """-log2 p(x) / D over the D = C·H·W values of an image, (b,). Guessing blindly among 256 levels costs 8."""
+        """Return -log₂ p(x) / D of images x (b, C, H, W), D = C·H·W, as (b,). A uniform distribution costs 8 bits.
+
+        Args:
+            generator: as for ``log_likelihood``.
+        """
         return -self.log_likelihood(images, generator) / (images[0].numel() * math.log(2))
 
 
 class Scheduler(Stateful, Protocol):
-    """Any of torch.optim.lr_scheduler."""
+    """A learning rate schedule, such as any of torch.optim.lr_scheduler."""
 
     def step(self) -> None: ...
 
 
 class LikelihoodParams(Params):
-    """How to train a density model; a detector gives its own defaults."""
+    """Training parameters of a density model; a detector overrides the defaults."""
 
     epochs: int = param(
-        100, "epochs", ge=1, reduces="lower", source="EBAE authors' later configurations; not in the supplement"
+        100, "epochs", ge=1, reduces="lower", source="EBAE authors' later configurations; not in the EBAE supplement"
     )
     batch_size: int = param(64, "images per update", ge=1, reduces="higher")
     learning_rate: float = param(1e-3, "of Adam", gt=0)
@@ -62,18 +67,18 @@ class LikelihoodParams(Params):
 
 
 def to_levels(images: torch.Tensor) -> torch.Tensor:
-    """Images in [0, 1] → the nearest of 256 levels, 0 to 255, floating."""
+    """Return images in [0, 1] rounded to the nearest of the levels 0 to 255, as floats of the same shape."""
     return (images * (LEVELS - 1)).round()
 
 
 @torch.no_grad()
 def score_bits(model: DensityModel, images: torch.Tensor) -> torch.Tensor:
-    """Bits per dimension of images (b, C, H, W), deterministic, float32 (b,)."""
+    """Return the bits per dimension of images (b, C, H, W), deterministic, float32 (b,)."""
     return torch.cat([model.bits_per_dim(part) for part in images.split(at_once(model, images))]).float()
 
 
 def at_once(model: DensityModel, images: torch.Tensor) -> int:
-    """How many of the images (b, C, H, W) to score at once."""
+    """Return how many of the images (b, C, H, W) to score at once: fewer on a CPU if the model has a wide layer."""
     if images.device.type != "cpu":
         return AT_ONCE
     pixels = images.shape[2] * images.shape[3]
@@ -89,7 +94,14 @@ def fit_likelihood(
     validation: ImageSet,
     context: Context,
 ) -> None:
-    """Lower the bits per dimension of the training images; the scheduler makes one step an update."""
+    """Train the model to lower the mean bits per dimension of the training images; it ends in evaluation mode.
+
+    Args:
+        scheduler: makes one step per update of the weights.
+        validation: images whose mean bits per dimension are the validation loss.
+
+    Raises FitError if the likelihood is no longer finite before an epoch is complete.
+    """
     context.progress.plan({"training": 3.0 * params.epochs * len(train_set)})
 
     def train_step(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -117,7 +129,7 @@ def fit_likelihood(
 
 
 def mean_bits(model: DensityModel, images: ImageSet, context: Context) -> float:
-    """Bits per dimension of a whole set."""
+    """Return the mean bits per dimension of a set of images."""
     batches = images.batches(VALIDATION_BATCH, context.device)
     with context.autocast():
         return torch.cat([score_bits(model, batch) for batch in batches]).double().mean().item()

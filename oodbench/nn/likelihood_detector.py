@@ -13,9 +13,9 @@ from oodbench.nn.network_detector import NetworkDetector
 
 
 class LikelihoodDetector(NetworkDetector):
-    """S(x) = -log₂ p(x) / D in bits per dimension, trained by maximum likelihood.
+    """A detector that scores by S(x) = -log₂ p(x) / D, in bits per dimension, of a model trained by maximum likelihood.
 
-    A subclass defines ``build``, which gives a DensityModel, and ``optimization``; its ``Params`` have a group
+    A subclass defines ``build``, which returns a DensityModel, and ``optimization``; its ``Params`` have a group
     ``training`` of LikelihoodParams.
     """
 
@@ -23,6 +23,7 @@ class LikelihoodDetector(NetworkDetector):
     model: DensityModel
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Train a new model. Raises FitError if the likelihood is not finite in the first epoch."""
         training: LikelihoodParams = self.params.training
         with context.global_seed("weights"):
             model: Any = self.build().to(context.device)
@@ -33,12 +34,13 @@ class LikelihoodDetector(NetworkDetector):
         return self
 
     def initialise(self, train: ImageSet, context: Context) -> None:
-        """Set weights from the data before training, where a model needs it."""
+        """Set weights from the training images before training; does nothing unless a subclass overrides it."""
 
     @abstractmethod
     def optimization(self, train: ImageSet) -> tuple[torch.optim.Optimizer, Scheduler]:
-        """Return the optimizer of the model's weights, and a schedule that makes one step per update."""
+        """Return the optimizer of the model's weights, and a learning rate schedule that makes one step per update."""
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the bits per dimension (b,) of images (b, C, H, W) in [0, 1]."""
         return score_bits(self.model, images)

@@ -1,4 +1,8 @@
-"""Training an autoencoder to reconstruct: a method of its own, and the first phase of others."""
+"""Training of an autoencoder to reconstruct images: a method by itself, and the first phase of others.
+
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020); "NAE code" is the code of its published successor.
+"""
 
 from __future__ import annotations
 
@@ -14,49 +18,57 @@ from oodbench.nn.autoencoder import Autoencoder
 from oodbench.nn.training import Phase, train
 
 CONSTANT = 1e-4
-"""A variance of the reconstructions over images, relative to the images' own, that the eye takes for none."""
+"""Variance of reconstructions over images, relative to the images' own, below which they look identical."""
 EPOCHS_TO_JUDGE = 5
 VALIDATION_BATCH = 512
 
 Model = TypeVar("Model", bound=Autoencoder)
 Loss = Callable[[Model, torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
-"""What training lowers: of images (b, C, H, W) and with a generator for its noise, ``loss`` and, for the history, its
-terms; scalars."""
+"""Maps a model, images (b, C, H, W) and a generator for noise to ``loss`` and, for the history, its terms; scalars."""
 
 
 class ReconstructionParams(Params):
-    """How to train an autoencoder to reconstruct."""
+    """Training parameters of an autoencoder."""
 
-    epochs: int = param(100, "epochs", ge=1, reduces="lower", source="supplement §3: 100 for MNIST, 120 for CIFAR-10")
-    learning_rate: float = param(
-        1e-4, "of Adam; the supplement prints one rate for all training, 1e-5", gt=0, source="NAE code"
+    epochs: int = param(
+        100, "epochs", ge=1, reduces="lower", source="EBAE supplement §3: 100 for MNIST, 120 for CIFAR-10"
     )
-    batch_size: int = param(128, "images per update", ge=1, reduces="higher", source="NAE code; not in the supplement")
+    learning_rate: float = param(
+        1e-4, "of Adam; the EBAE supplement prints one rate for all training, 1e-5", gt=0, source="NAE code"
+    )
+    batch_size: int = param(
+        128, "images per update", ge=1, reduces="higher", source="NAE code; not in the EBAE supplement"
+    )
     encoder_l2: float = param(0.0, "weight of the sum of squares of all encoder parameters", ge=0, source="NAE code")
     gradient_clip: float = param(0.0, "greatest norm of the parameter gradient; 0 for none", ge=0, source="NAE code")
     keep: Literal["best", "last"] = param(
-        "best", "weights to end with: of the best validation loss, or the last", source="supplement §3; NAE code: last"
+        "best",
+        "weights to end with: of the best validation loss, or the last",
+        source="EBAE supplement §3; NAE code: last",
     )
-    patience: int = param(0, "stop after so many epochs in total without a better validation loss; 0: never", ge=0)
+    patience: int = param(0, "stop after this many epochs in total without a better validation loss; 0: never", ge=0)
     dequantize: bool = param(False, "x·255/256 + U[0,1)/256 on training images", source="NAE code, CIFAR-10")
     horizontal_flip: float = param(0.0, "probability of mirroring a training image", ge=0, le=1, source="NAE code")
-    restarts: int = param(3, "times to begin again, other weights, half the rate, if it collapses", ge=0, source="ours")
+    restarts: int = param(3, "restarts after a collapse, with other weights and half the rate", ge=0, source="ours")
 
 
 QUICK: dict[str, Any] = {"epochs": 20, "batch_size": 64, "learning_rate": 1e-3, "encoder_l2": 0.0}
-"""The recipe of every quick preset. On so small a budget encoder L2 would nearly collapse the autoencoder: in 40 epochs
-on 7,200 digits at this rate the energy of the data stayed at .068 with it, and fell to .008 without."""
+"""Training values of every ``quick`` preset. On so small a budget the autoencoder nearly collapses with encoder L2: in
+40 epochs on 7,200 digits at this rate the energy of the data stayed at .068 with it, and fell to .008 without."""
 
 
 def cost(params: ReconstructionParams, images: ImageSet) -> float:
-    """Of the whole phase, in forward passes of one image: forward, and backward to weights and activations."""
+    """Return the cost of the whole phase, in forward passes of one image.
+
+    A training step costs three per image: forward, and backward to activations and to weights.
+    """
     return 3.0 * params.epochs * len(images)
 
 
 def reconstruction_error(
     model: Autoencoder, images: torch.Tensor, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """The mean energy: the loss of the plain autoencoder."""
+    """Return the mean energy of images (b, C, H, W), the loss of the plain autoencoder; the generator is not used."""
     energy = model.energy(images).mean()
     return {"loss": energy, "positive_energy": energy}
 
@@ -71,11 +83,17 @@ def fit_reconstruction(
     loss: Loss[Model] = reconstruction_error,
     may_be_constant: bool = False,
 ) -> Model:
-    """Build an autoencoder and train it; start again when it collapsed to a constant output.
+    """Build an autoencoder, train it, and return it; restart if it collapsed to a constant output.
 
-    With other weights, and at half the learning rate: where one start dies of a high rate, so do most others.
+    A restart draws other weights and halves the learning rate, as most weights collapse at a rate that is too high.
 
-    may_be_constant: one output for every image is no collapse, but what this loss may rightly ask for.
+    Args:
+        build: returns a model with fresh weights.
+        name: of the training phase in progress and history.
+        loss: maps model, images (b, C, H, W) and generator to ``loss`` and its terms.
+        may_be_constant: do not treat one output for every image as a collapse, because the loss may demand it.
+
+    Raises FitError if the first training and every restart collapsed.
     """
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
@@ -96,20 +114,28 @@ def fit_reconstruction(
 
 
 def _note_once(context: Context, text: str) -> None:
-    """A resumed fit passes here again."""
+    """Add the note unless it is there: a resumed fit runs through here a second time."""
     if text not in context.notes:
         context.note(text)
 
 
 def collapsed(outcome: dict[str, Any], history: list[dict[str, Any]], phase: str) -> bool:
-    """Whether training died, or ended with one output for every image; a fit of a few epochs is given the doubt."""
+    """Return whether training diverged, or ended with one output for every image.
+
+    A constant output counts only from EPOCHS_TO_JUDGE epochs on.
+
+    Args:
+        outcome: what ``train`` returned.
+        history: rows of the context's history.
+        phase: name of the phase in these rows.
+    """
     rows = [row for row in history if row["phase"] == phase]
     constant = bool(rows) and rows[-1]["output_variance"] < CONSTANT
     return outcome["trouble"] or (constant and len(rows) >= EPOCHS_TO_JUDGE)
 
 
 def augment(batch: torch.Tensor, generator: torch.Generator, params: ReconstructionParams) -> torch.Tensor:
-    """Mirror and dequantize training images (b, C, H, W) as asked for."""
+    """Return training images (b, C, H, W), mirrored and dequantized as the parameters say."""
     if params.horizontal_flip:
         flip = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < params.horizontal_flip
         batch = torch.where(flip, batch.flip(3), batch)
@@ -120,7 +146,7 @@ def augment(batch: torch.Tensor, generator: torch.Generator, params: Reconstruct
 
 
 def squared_norm(module: torch.nn.Module) -> torch.Tensor:
-    """Sum of squares of all parameters, biases too."""
+    """Return the sum of squares of all parameters, biases included, as a scalar."""
     return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
 
 
@@ -172,7 +198,7 @@ def _check_divergence(values: Mapping[str, float]) -> str | None:
 
 @torch.no_grad()
 def _validate(model: Model, loss: Loss[Model], validation: ImageSet, context: Context) -> dict[str, float]:
-    """Mean loss, with the same noise every time; the encoder's norm; how far codes and outputs differ over images."""
+    """Return the mean loss, with the same noise every time, the encoder's norm, and the spread of codes and outputs."""
     generator = context.generator("validation")
     total = torch.zeros((), dtype=torch.float64, device=context.device)
     model.eval()
@@ -190,13 +216,13 @@ def _validate(model: Model, loss: Loss[Model], validation: ImageSet, context: Co
 
 
 def _spread(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
-    """How far codes differ over these images (greatest range), and outputs (variance, relative to the images' own).
+    """Return the greatest range of a code over these images, and the variance of outputs relative to the images' own.
 
-    In float32 always: bfloat16 may round small differences away.
+    It is computed outside autocast: bfloat16 may round small differences away.
     """
-    if len(images) < 2:  # one image differs from none
+    if len(images) < 2:  # one image has no spread
         return {"code_spread": math.nan, "output_variance": math.nan}
-    codes, outputs = model.encoder(images), model(images).double()  # else rounding alone looks like variance
+    codes, outputs = model.encoder(images), model(images).double()  # float32 rounding would look like variance
     variance = images.double().var(dim=0, correction=0).sum()
     return {
         "code_spread": (codes.amax(dim=0) - codes.amin(dim=0)).max().item(),

@@ -1,4 +1,4 @@
-"""The sample replay buffer: ends of earlier chains, from which later ones go on."""
+"""A replay buffer of samples: the ends of earlier Langevin chains, from which later chains start."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import torch
 
 
 class ReplayBuffer:
-    """First in, first out; every chain's end is appended, and what is drawn stays (with replacement).
+    """A first-in, first-out buffer of samples. The end of every chain is appended; samples are drawn with replacement.
 
-    It lives on the device, and how full it is is known without asking the device. (Du & Mordatch write back to the slot
-    that was drawn; this follows the later codes: a lineage may have many descendants.)
+    Du & Mordatch (2019) write a chain's end back to the slot it was drawn from. This follows later implementations,
+    which append it instead, so that several chains may continue from the same sample. The samples are on the device;
+    their count is on the CPU, so that reading it does not wait for the device.
 
-    shape: of one sample, without the batch. dtype: samples are kept as; half the bytes in float16.
+    Args:
+        capacity: samples kept at most.
+        shape: of one sample, without the batch dimension.
+        dtype: type in which samples are kept; float16 halves the memory.
     """
 
     def __init__(
@@ -31,11 +35,11 @@ class ReplayBuffer:
         return self.filled
 
     def draw(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """n stored samples, uniformly with replacement, (n, …), float32."""
+        """Return n stored samples (n, …), drawn uniformly with replacement, float32."""
         return self.samples[torch.randint(self.filled, (n,), generator=generator, device=self.samples.device)].float()
 
     def replay(self, starts: torch.Tensor, ratio: float, generator: torch.Generator) -> torch.Tensor:
-        """Return new starts (n, …), each with probability ``ratio`` replaced by a stored sample if there are any."""
+        """Return ``starts`` (n, …), each replaced by a stored sample with probability ``ratio``, if there are any."""
         if not len(self):
             return starts
         each = (len(starts), *(1 for _ in starts.shape[1:]))
@@ -43,7 +47,7 @@ class ReplayBuffer:
         return torch.where(replayed, self.draw(len(starts), generator), starts)
 
     def push(self, samples: torch.Tensor) -> None:
-        """Append samples (n, …); the oldest make room."""
+        """Append samples (n, …); the oldest are overwritten when the buffer is full."""
         capacity = len(self.samples)
         samples = samples.detach()[-capacity:]
         first = self.oldest + self.filled
@@ -54,8 +58,10 @@ class ReplayBuffer:
         self.filled = min(capacity, self.filled + len(samples))
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the samples and the position of the oldest, for a checkpoint."""
         return {"samples": self.samples, "filled": self.filled, "oldest": self.oldest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
         self.samples.copy_(state["samples"])
         self.filled, self.oldest = state["filled"], state["oldest"]

@@ -22,7 +22,13 @@ SHAPE = (3, 32, 32)
 
 
 class EncoderBlock(nn.Module):
-    """conv-LeakyReLU-conv plus skip, halved by averaging where ``pool`` is set, LeakyReLU."""
+    """A residual block: conv-LeakyReLU-conv plus skip, optional 2×2 average pooling, LeakyReLU.
+
+    Args:
+        channels: input channels.
+        out: output channels.
+        pool: halve height and width by average pooling.
+    """
 
     def __init__(self, channels: int, out: int, pool: bool):
         super().__init__()
@@ -32,12 +38,16 @@ class EncoderBlock(nn.Module):
         self.pool = nn.AvgPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features (b, channels, H, W) to (b, out, H, W), or to (b, out, H/2, W/2) with pooling."""
         y = self.second(functional.leaky_relu(self.first(x), 0.2))
         return functional.leaky_relu(self.pool(y + self.skip(x)), 0.2)
 
 
 class DecoderBlock(nn.Module):
-    """norm-ReLU-up-conv-norm-ReLU-conv plus nearest-neighbour skip; doubles the image. Norms have one group."""
+    """A residual block that doubles height and width: norm-ReLU-upsample-conv-norm-ReLU-conv plus an upsampled skip.
+
+    Upsampling is nearest-neighbour. Each normalisation has one group.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -47,13 +57,18 @@ class DecoderBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features (b, channels, H, W) to (b, channels, 2H, 2W)."""
         y = functional.interpolate(torch.relu(self.first_norm(x)), scale_factor=2)
         y = self.second(torch.relu(self.second_norm(self.first(y))))
         return y + functional.interpolate(x, scale_factor=2)
 
 
 def resnet_encoder32(latent_dim: int, width: float = 1.0) -> nn.Sequential:
-    """Images (b, 3, 32, 32) → codes (b, latent_dim). ``width`` multiplies the hidden channels."""
+    """Return a network that maps images (b, 3, 32, 32) to codes (b, latent_dim).
+
+    Args:
+        width: factor on the number of hidden channels.
+    """
     c128, c256 = max(1, round(128 * width)), max(1, round(256 * width))
     return nn.Sequential(
         nn.Conv2d(3, c128, 3, padding=1),  # 32×32
@@ -72,7 +87,12 @@ def resnet_encoder32(latent_dim: int, width: float = 1.0) -> nn.Sequential:
 
 
 def resnet_decoder32(latent_dim: int, width: float = 1.0, groups: int = 2) -> nn.Sequential:
-    """Codes (b, latent_dim) → images (b, 3, 32, 32) in (0, 1). ``groups`` are those of the last normalisation."""
+    """Return a network that maps codes (b, latent_dim) to images (b, 3, 32, 32) in (0, 1).
+
+    Args:
+        width: factor on the number of hidden channels, which is rounded to a multiple of ``groups``.
+        groups: groups of the last normalisation.
+    """
     hidden = max(groups, groups * round(128 * width / groups))
     decoder = nn.Sequential(
         nn.Unflatten(1, (latent_dim, 1, 1)),

@@ -1,8 +1,8 @@
-"""One training loop for detectors to build on: resumable, watched, with a history.
+"""A training loop for detectors: it saves checkpoints, resumes from them, reports progress and keeps a history.
 
-A fit is one phase or several, one after the other. Every ``checkpoint_seconds`` the loop saves all that the rest of the
-phase depends on: a fit that is killed and started again ends with the weights it would have had, bit for bit on the
-same device.
+A fit has one or more phases, which run one after the other. Every ``checkpoint_seconds`` the loop saves everything that
+the rest of the phase depends on: a fit that is killed and started again ends with the same weights as an uninterrupted
+one, bit for bit on the same device.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights = dict[str, torch.Tensor]
 
 
 class Stateful(Protocol):
-    """An optimiser, a buffer: anything whose state a checkpoint must hold."""
+    """Anything whose state a checkpoint must hold, such as an optimizer or a replay buffer."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -35,19 +35,21 @@ class Stateful(Protocol):
 
 @dataclass
 class Phase:
-    """What to do with each batch, and when to stop.
+    """One phase of training: what to do with each batch, and when to stop.
 
-    name: of the phase in the history, in the record and for its random numbers; progress shows ``display_name``
-        instead where it is given.
-    train_step: one optimiser step on float32 images (b, C, H, W), with a generator for its noise; returns scalar
-        tensors on the device (their means over an epoch are the history), so that nothing waits for the device.
-    checkpointed: what a checkpoint holds besides the model: optimiser, scheduler, buffer.
-    validate: called after each epoch; its ``validation_loss`` is what ``keep="best"`` and ``patience`` go by.
-    keep: the weights that the phase ends with: of the ``best`` validation loss or the ``last``.
-    patience: stop after this number of epochs, in total, without a better validation loss; 0 for never.
-    check_divergence: gives a reason to stop, or None, from the means so far this epoch (at its end with what
-        ``validate`` returned); the last good weights are put back. It should say what to do.
-    restartable: whoever runs the phase begins again with another where the first epoch diverges: it is no error then.
+    Args:
+        name: of the phase in the history and the record; it also selects the phase's random numbers.
+        train_step: makes one optimizer step on float32 images (b, C, H, W), with a generator for its noise. It returns
+            scalar tensors on the device, so that nothing waits for the device; the history has their means per epoch.
+        checkpointed: objects that a checkpoint holds besides the model, such as optimizer, scheduler, buffer.
+        validate: called after each epoch; ``keep="best"`` and ``patience`` use the ``validation_loss`` it returns.
+        keep: which weights the phase ends with: those of the ``best`` validation loss, or the ``last``.
+        patience: stop after this number of epochs in total without a better validation loss; 0 for never.
+        check_divergence: returns a reason to stop, or None, given the means so far in this epoch (at its end together
+            with what ``validate`` returned). The phase then ends with the weights kept so far.
+        display_name: shown in progress instead of ``name``; empty for ``name``.
+        restartable: whoever runs the phase begins again with another where the first epoch diverges, so that this is no
+            error.
     """
 
     name: str
@@ -65,14 +67,19 @@ class Phase:
 
 
 def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
+    """Return the number of batches per epoch, including a smaller last one."""
     return math.ceil(len(images) / batch_size)
 
 
 def train(phase: Phase, images: ImageSet, context: Context) -> dict[str, Any]:
-    """Run the phase, or what is left of it. Returns its outcome: epochs, the best one, and why it stopped early.
+    """Run the phase, or what is left of it after an interruption.
 
-    Raises FitError where it diverged before its first epoch was whole, unless it is ``restartable``: the weights that
-    it began with, random or of another phase, are not what was asked for.
+    Returns its result: ``epochs``, ``best_epoch``, ``stopped`` (why it stopped early, else empty) and ``trouble``
+    (whether it diverged). The model ends in evaluation mode.
+
+    Raises FitError if ``keep="best"`` and ``validate`` returns no ``validation_loss``.
+    Raises it too if the phase diverged before its first epoch was complete, unless it is ``restartable``: the weights
+    that it began with, random or of another phase, are not what was requested.
     """
     loop = _Loop(phase, context)
     if not loop.restore():
@@ -86,12 +93,12 @@ def train(phase: Phase, images: ImageSet, context: Context) -> dict[str, Any]:
 
 
 def weights_of(model: nn.Module) -> Weights:
-    """A copy of the weights that later steps leave alone."""
+    """Return a copy of the model's weights and buffers, which later training steps do not change."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 class _Loop:
-    """The state of one phase: all of it is in ``state_dict``."""
+    """The state of one running phase, all of which is in ``state_dict``."""
 
     def __init__(self, phase: Phase, context: Context):
         self.phase, self.context = phase, context
@@ -108,7 +115,7 @@ class _Loop:
         order = context.generator(phase.name, "order", self.epoch, device="cpu")
         steps = steps_per_epoch(images, phase.batch_size)
         started = time.monotonic() - self.seconds
-        done = self.step  # before an interruption
+        done = self.step  # steps of this epoch before an interruption
         phase.model.train()
         batches = images.batches(phase.batch_size, context.device, order, skip=done * phase.batch_size)
         for step, batch in enumerate(batches, done):
@@ -119,7 +126,7 @@ class _Loop:
                 if self._has_diverged(self._means()):
                     return
                 self._save()
-        means = self._means()  # waits for a GPU, whose work is this epoch's
+        means = self._means()  # waits for the GPU, so that its time counts for this epoch
         self.seconds = time.monotonic() - started
         self._end_epoch({**means, **self.phase.validate()})
 
@@ -193,7 +200,7 @@ class _Loop:
         self.saved_at = time.monotonic()
 
     def restore(self) -> bool:
-        """Take up the last checkpoint of this phase. True if the phase was finished."""
+        """Restore the last checkpoint of this phase, if there is one. Return whether the phase was finished."""
         state = self.context.checkpoints.load() if self.context.checkpoints else None
         if state is None or state.get("device") != self.context.device.type:  # random streams differ between devices
             return False
@@ -210,7 +217,7 @@ class _Loop:
         context, name = self.context, self.phase.name
         if state["phase"] == name:
             self.load_state_dict(state)
-        elif name in state.get("finished", {}):  # of a model that the later phase does not have
+        elif name in state.get("finished", {}):  # its model is not part of the later phase
             self.phase.model.load_state_dict(state["finished"][name])
         context.history[:] = state["history"]
         context.notes[:] = dict.fromkeys([*state["notes"], *context.notes])  # also those between two phases

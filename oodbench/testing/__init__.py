@@ -1,4 +1,4 @@
-"""The contracts of detectors, data sets and metrics, as small named checks that anyone can run on their own.
+"""Contract checks for detectors, data sets and metrics, which a plugin's author can run on the plugin.
 
 In a plugin's tests, with pytest::
 
@@ -9,11 +9,11 @@ In a plugin's tests, with pytest::
         check(case)
 
 Without pytest, ``for check in DETECTOR_CHECKS: check(case)``; on the command line, ``oodbench check NAME``. A check
-that fails raises AssertionError, and its message says what is wrong and what to change; one that does not apply raises
-Skip, which pytest and unittest know as a skipped test. The checks of one case share its fits.
+that fails raises AssertionError with a message that names the fault and the remedy. A check that does not apply raises
+Skip, which pytest and unittest report as a skipped test. The checks of one case share its fits.
 
-For tests of one's own: ``easy_images`` (enlarged digits), ``kill_and_resume`` and ``InMemoryCheckpoints`` (interrupted
-fits), ``same_state`` (bit for bit). Here belongs what tests a plugin; nothing that a run needs.
+Helpers for a plugin's own tests: ``easy_images`` (enlarged digits), ``kill_and_resume`` and ``InMemoryCheckpoints``
+(interrupted fits), ``same_state`` (comparison bit for bit). This package tests plugins; no run needs it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One detector to be checked, with parameters that make it quick; what it learns once is shared by the checks."""
+"""A detector to be checked, with parameters that make its fits quick; the checks share its fits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from oodbench.testing.images import easy_images, held_out, noise
 FULL_BUDGET = {"epochs": 4, "steps": 4, "batch_size": 16}
 SHORT_BUDGET = {"epochs": 2, "steps": 2, "batch_size": 8}
 MINIMAL_BUDGET = {"epochs": 0, "steps": 0, "batch_size": 2}
-"""Every integer parameter of these names, in whatever group, is at most this, or the least its bounds allow: the budget
-of a fit that should learn something, of one that should only do everything once, and of one that hardly trains."""
+"""Upper limits on integer parameters of these names, in any group; a limit out of bounds becomes the least valid value.
+
+The budgets are for a fit that should learn, for one that should run every step once, and for one that hardly trains.
+"""
 SHORT_IMAGES = 20
-"""Two full batches and a part of one."""
+"""Images of a short fit: two full batches and a part of one."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is to be seen of a fit: all that was learnt, some scores, and what it put into the record."""
+    """A finished fit: detector, context, a copy of the state, and float64 scores (12,) of ``some_images``."""
 
     detector: Detector
     context: Context
@@ -36,7 +38,7 @@ class Fit:
     scores: torch.Tensor
 
     def difference(self, other: Fit) -> str:
-        """What differs first, in words; empty if everything is the same. Seconds are not compared."""
+        """Return the first part that differs from the other fit, in words, or an empty string. Times are ignored."""
         if different := different_tensors(self.state, other.state):
             return f"the state ({different})"
         if not same(self.scores, other.scores):
@@ -50,10 +52,13 @@ class Fit:
 
 @dataclass
 class DetectorCase:
-    """A detector, a shape, and how to fit quickly.
+    """A detector to be checked, the shape of its images, and parameters that make its fits quick.
 
-    values: parameters by dotted name; they override the preset ``quick`` and the budgets below.
-    alternatives: for a parameter for which no other valid value can be guessed from its type and bounds, some.
+    Args:
+        shape: (C, H, W) of the images.
+        values: parameters by dotted name; they override the preset ``quick`` and the budgets.
+        alternatives: other valid values by dotted name, where type and bounds do not suggest any.
+        device, precision, progress: passed to the context of every fit.
     """
 
     detector: type[Detector]
@@ -72,7 +77,15 @@ class DetectorCase:
         preset: str = "quick",
         shape: Shape | None = None,
     ) -> Params:
-        """The parameters of a quick fit; ``values`` come on top of the case's own. OODBenchError where not valid."""
+        """Return the parameters of a quick fit.
+
+        Args:
+            budget: upper limits on integer parameters, by the last part of their name.
+            values: parameters by dotted name, which override the case's own.
+            shape: (C, H, W); None for the case's.
+
+        Raises OODBenchError if a value is invalid.
+        """
         shape = shape or self.shape
         whole = resolve(self.detector, preset, shape, {})
         lowered = {
@@ -85,6 +98,7 @@ class DetectorCase:
         return resolve(self.detector, preset, shape, {**lowered, **self.values, **(values or {})})
 
     def context(self, seed: int = 0, **settings: Any) -> Context:
+        """Return a new context with the case's device, precision and progress, and these settings."""
         return Context(self.device, seed, **{"precision": self.precision, "progress": self.progress, **settings})
 
     def fit(
@@ -95,7 +109,14 @@ class DetectorCase:
         context: Context | None = None,
         detector: Detector | None = None,
     ) -> Fit:
-        """Fit (a new detector) to the first images of easy data, or of their negatives."""
+        """Fit a detector to easy data and return the fit.
+
+        Args:
+            images: fit to at most this number of training images; None for all.
+            negative: fit to the photographic negatives instead.
+            context: None for a new one with seed 0.
+            detector: fit this one again; None for a new one with ``params``.
+        """
         shape = self.shape if detector is None else detector.shape
         sets = self.sets(shape, images, negative)
         context = context or self.context()
@@ -104,12 +125,12 @@ class DetectorCase:
         return Fit(fitted, context, state, self.scores(fitted, some_images(shape)))
 
     def sets(self, shape: Shape, images: int | None = None, negative: bool = False) -> tuple[ImageSet, ImageSet]:
-        """Train and validation, fresh copies."""
+        """Return fresh copies of the train and validation sets, of at most ``images`` images each."""
         train, validation = (easy_images(shape, split, images, negative) for split in ("train", "validation"))
         return train, validation
 
     def scores(self, detector: Detector, images: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
-        """All scores, float64 (n,) on the CPU; the global generators stand the same at the start of each call."""
+        """Return scores of images (n, C, H, W), float64 (n,) on the CPU, with torch's global seed set to 0."""
         parts = []
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -123,17 +144,17 @@ class DetectorCase:
 
     @property
     def trained(self) -> Fit:
-        """The one fit that should have learnt something; only to be read."""
+        """The shared fit that should have learnt something; do not modify it."""
         return self.once("trained", lambda: self.fit(self.params(FULL_BUDGET)))
 
     @property
     def short_fit(self) -> Fit:
-        """A fit that did everything once, but hardly learnt; only to be read."""
+        """The shared fit that ran every step but hardly learnt; do not modify it."""
         return self.once("short_fit", lambda: self.fit(self.params(SHORT_BUDGET), SHORT_IMAGES))
 
     @property
     def short_fit_repeat(self) -> Fit:
-        """The same again, while the world's own random numbers stand elsewhere."""
+        """A repetition of ``short_fit`` with another seed of torch's global generator; do not modify it."""
 
         def again() -> Fit:
             with torch.random.fork_rng():
@@ -143,7 +164,7 @@ class DetectorCase:
         return self.once("short_fit_repeat", again)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What ``make`` gave, or raised, the first time."""
+        """Return what ``make`` returned, or raise what it raised, when first called under this name."""
         if name not in self._kept:
             try:
                 self._kept[name] = make()
@@ -156,18 +177,18 @@ class DetectorCase:
 
 
 def some_images(shape: Shape) -> torch.Tensor:
-    """Data, their negatives and noise, (12, C, H, W)."""
+    """Return four held-out images, four negatives of such images, and four of noise: (12, C, H, W) in [0, 1]."""
     return torch.cat([held_out(shape, 4), held_out(shape, 4, negative=True), noise(shape, 4)])
 
 
 def least(info: pydantic.fields.FieldInfo) -> int:
-    """The least value that the bounds of an integer parameter allow; 0 if they name none."""
+    """Return the least value that the bounds of an integer parameter allow, and 0 if they have no lower bound."""
     bounds = [getattr(rule, "ge", getattr(rule, "gt", -1) + 1) for rule in info.metadata]
     return max([0, *bounds])
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Bit for bit; on a GPU, where sums are taken in any order, nearly."""
+    """Return whether two tensors are equal: exactly on the CPU, closely on a GPU, where the order of sums varies."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.device.type == "cpu" and other.device.type == "cpu":
@@ -176,19 +197,22 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def nearly_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """All but rounding: a step of 1e-30 is none."""
+    """Return whether two tensors are equal up to rounding, so that a change of 1e-30 does not count."""
     return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-6, atol=1e-12)
 
 
 def different_tensors(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str:
-    """The names of tensors that only one state has or that differ, the first three."""
+    """Return the names of the first three tensors that differ or that only one state has."""
     names = dict.fromkeys([*one, *other])
     different = [name for name in names if name not in one or name not in other or not same(one[name], other[name])]
     return ", ".join(different[:3]) + ("…" if len(different) > 3 else "")
 
 
 def digest(fit: Fit) -> str:
-    """Equal for two fits exactly where ``difference`` finds nothing, on a CPU; it keeps no network in memory."""
+    """Return a hash of a fit: on a CPU, equal for two fits exactly if ``difference`` finds none.
+
+    It allows comparing fits without keeping their networks in memory.
+    """
     whole = hashlib.sha256()
     for name, tensor in fit.state.items():
         whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -16,7 +16,7 @@ FEW = 4
 
 
 def builds_from_every_preset(case: DetectorCase) -> None:
-    """The whole networks of each preset, hardly trained, on a few images."""
+    """Check that each preset builds, by fitting its full network for a minimal budget to a few images."""
     presets = case.detector.presets
     for name in ("paper", "quick"):
         assert name in presets, f"there is no preset {name!r}: every detector has paper and quick, which may be empty"
@@ -25,7 +25,7 @@ def builds_from_every_preset(case: DetectorCase) -> None:
             params = case.params(MINIMAL_BUDGET, preset=preset)
         except OODBenchError as error:
             if preset not in ("paper", "quick") and "×" in str(error):
-                continue  # it is for another shape
+                continue  # a preset for another shape
             raise AssertionError(f"preset {preset} is refused for {shape_text(case.shape)}: {error}") from None
         try:
             case.fit(params, FEW)
@@ -36,6 +36,7 @@ def builds_from_every_preset(case: DetectorCase) -> None:
 
 
 def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:
+    """Check that grey and colour images either get one score each, or are refused with the shapes it takes."""
     for shape in SHAPES:
         if shape == case.shape:
             continue
@@ -45,7 +46,7 @@ def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:
         except OODBenchError as error:
             if "×" not in str(error):
                 raise AssertionError(
-                    f"images of {shape_text(shape)} are refused, but not which it takes: {error}; declare `shapes`"
+                    f"images of {shape_text(shape)} are refused without naming valid shapes: {error}; declare `shapes`"
                 ) from None
         except Exception as error:
             raise AssertionError(
@@ -56,13 +57,13 @@ def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:
 
 
 def parameters_round_trip(case: DetectorCase) -> None:
-    """Through JSON, as a run keeps them; unknown ones are refused in every group; each says what it means."""
+    """Check that parameters survive JSON, that unknown ones are refused in every group, and that all have a meaning."""
     params = case.params()
     assert isinstance(params, Params), "Params must derive from oodbench.Params, which refuses unknown names"
     again = case.detector.Params.model_validate_json(params.canonical())
     assert again == params and again.canonical() == params.canonical(), (
         f"parameters change on their way through JSON: {params.canonical()} → {again.canonical()}; use plain numbers, "
-        "texts, booleans and lists"
+        "strings, booleans and lists"
     )
     for group, model in _groups(case.detector.Params).items():
         try:
@@ -77,7 +78,7 @@ def parameters_round_trip(case: DetectorCase) -> None:
 
 
 def _groups(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, type[pydantic.BaseModel]]:
-    """The model and its groups, by dotted name."""
+    """Return the model and its groups, by dotted name."""
     groups = {prefix or "the detector": model}
     for name, info in model.model_fields.items():
         if is_group(info.annotation):
@@ -86,10 +87,10 @@ def _groups(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, type
 
 
 def every_parameter_takes_effect(case: DetectorCase) -> None:
-    """Another valid value changes the state, the scores, the history, the notes, or whether it fits at all.
+    """Check that another valid value of each parameter changes the state, scores, history or notes, or makes fit fail.
 
-    Each parameter is changed alone; where that changes nothing, together with one other, as some matter only then
-    (how to clip, when something is clipped). A detector may name parameters that matter in rare cases only, each with
+    Each parameter is changed alone; if that has no effect, together with one other parameter, as some matter only then
+    (how to clip, when something is clipped). A detector may exempt parameters that matter in rare cases only, each with
     the case: ``conditional_parameters: ClassVar = {"restarts": "when training collapses"}``.
     """
     rare = case.detector.conditional_parameters

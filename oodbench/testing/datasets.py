@@ -1,4 +1,4 @@
-"""The contract of a data set: the same images every time and everywhere, as declared, and no image in two splits."""
+"""Checks of a data set: images as declared, the same in every process, and none in two splits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from oodbench.testing.subprocesses import run_in_subprocess
 
 ASKED: tuple[Shape, ...] = ((1, 28, 28), (3, 32, 32))
 DUPLICATES = 3
-"""How many times as common images may be that two splits share as images that a split has twice."""
+"""Greatest ratio of the share of images that two splits have in common to the share of duplicates within a split."""
 
 
 @dataclass
 class DatasetCase:
-    """A data set to be checked, read from the folder ``root``."""
+    """A data set to be checked, whose files are in the folder ``root``."""
 
     dataset: Dataset
     root: Path = field(default_factory=Path.cwd)
@@ -34,14 +34,16 @@ class DatasetCase:
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
+        """The shapes (C, H, W) to check: the data set's own, or grey and colour if it has none."""
         return (self.dataset.shape,) if self.dataset.shape else ASKED
 
     @property
     def splits(self) -> list[str]:
+        """The splits that the data set declares."""
         return [split for split in SPLITS if split in self.dataset.sizes]
 
     def load(self, split: str, shape: Shape | None = None) -> ImageSet:
-        """Read it anew. Skip where its files are missing."""
+        """Read a split again. Raises Skip if its files are missing."""
         shape = shape or self.shapes[0]
         try:
             return self.dataset.load(split, self.root, None if self.dataset.shape else shape)
@@ -51,44 +53,47 @@ class DatasetCase:
             raise Skip(f"cannot be read here: {error}") from None
 
     def loaded(self, split: str, shape: Shape | None = None) -> ImageSet:
-        """Read once, and only to be looked at."""
+        """Return a split, read once; do not modify it. Raises Skip if its files are missing."""
         if (split, shape) not in self._kept:
             self._kept[split, shape] = self.load(split, shape)
         return self._kept[split, shape]
 
 
 def declares_itself(case: DatasetCase) -> None:
+    """Check that the data set declares valid splits with a test split, a summary and a source."""
     dataset = case.dataset
     unknown = sorted(set(dataset.sizes) - set(SPLITS))
     assert not unknown, f"sizes names {', '.join(unknown)}; the splits are {', '.join(SPLITS)}"
-    assert "test" in dataset.sizes, "sizes has no test split, which is what is scored"
+    assert "test" in dataset.sizes, "sizes has no test split, which is the split that is scored"
     for word in ("summary", "source"):
         assert getattr(dataset, word), (
-            f"there is no {word}: a reader must know what the images are and where they are from"
+            f"there is no {word}: a reader must know what the images are and where they come from"
         )
 
 
 def has_as_many_images_as_declared(case: DatasetCase) -> None:
+    """Check that each split has the declared number of images."""
     for split in case.splits:
         found, declared = len(case.loaded(split)), case.dataset.sizes[split]
         assert found == declared, (
-            f"{split} has {found:,} images, declared are {declared:,}: correct sizes, or the files"
+            f"{split} has {found:,} images, but sizes declares {declared:,}: correct sizes, or the files"
         )
 
 
 def images_are_of_the_declared_shape(case: DatasetCase) -> None:
-    """Also a set without a shape of its own gives what it is asked for."""
+    """Check shape, name and pixel range of each split; a set without its own shape must give every requested one."""
     for shape in case.shapes:
         for split in case.splits:
             images = case.loaded(split, shape)
             assert images.shape == shape, f"{split} is {shape_text(images.shape)}, not {shape_text(shape)}"
-            assert images.split == split, f"load({split!r}, …) gave a set that calls itself {images.split!r}"
+            assert images.split == split, f"load({split!r}, …) returned a set whose split is {images.split!r}"
             assert images.images.max() > images.images.min(), (
                 f"every pixel of {split} is {images.images.max()}: images are bytes from 0 to 255, not fractions"
             )
 
 
 def labels_are_the_declared_classes(case: DatasetCase) -> None:
+    """Check that labels are int64 and that exactly the declared classes occur over all splits."""
     classes, found = set(case.dataset.classes), set()
     for split in case.splits:
         labels = case.loaded(split).labels
@@ -97,23 +102,28 @@ def labels_are_the_declared_classes(case: DatasetCase) -> None:
     if not classes:
         assert len(found) == 1, f"there are labels {_few(found)}, but no classes are declared"
         return
-    assert found <= classes, f"labels {_few(found - classes)} are no declared classes: correct classes or the labels"
+    assert found <= classes, f"labels {_few(found - classes)} are not declared: correct classes or the labels"
     assert classes <= found, f"classes {_few(classes - found)} have no image: correct classes or the labels"
 
 
 def indices_name_one_image_each(case: DatasetCase) -> None:
+    """Check that indices are int64, not negative, and unique within each split."""
     for split in case.splits:
         indices = case.loaded(split).indices
         assert indices.dtype == np.int64, f"the indices of {split} are {indices.dtype}, not int64"
         assert len(np.unique(indices)) == len(indices), (
-            f"{split} has one index twice: an index says where an image stands in its source, so that a score can be "
-            "traced to it"
+            f"{split} has an index twice: an index is the position of an image in its source, so that a score can be "
+            "traced to the image"
         )
         assert indices.min() >= 0, f"{split} has a negative index"
 
 
 def splits_share_no_image(case: DatasetCase) -> None:
-    """By their bytes. A source with duplicates of its own may have some across splits too, but not the same index."""
+    """Check that no two splits share an image, compared by bytes.
+
+    A source with duplicates may also have some across splits, up to DUPLICATES times their share within a split, but
+    not with the same index.
+    """
     hashes = {split: _by_bytes(case.loaded(split)) for split in case.splits}
     own = max(1 - len(found) / max(1, len(case.loaded(split))) for split, found in hashes.items())
     for number, split in enumerate(case.splits):
@@ -129,7 +139,7 @@ def splits_share_no_image(case: DatasetCase) -> None:
 
 
 def _by_bytes(images: ImageSet) -> dict[bytes, set[int]]:
-    """Each distinct image with its indices."""
+    """Return the indices of each distinct image, by its bytes."""
     found: dict[bytes, set[int]] = {}
     for image, index in zip(images.images, images.indices.tolist(), strict=True):
         found.setdefault(image.tobytes(), set()).add(index)
@@ -137,7 +147,10 @@ def _by_bytes(images: ImageSet) -> dict[bytes, set[int]]:
 
 
 def loads_the_same_again(case: DatasetCase) -> None:
-    """In the other order of splits, with the world's random numbers elsewhere; and it draws none of them."""
+    """Check that a second load returns the same images, without drawing from numpy's global random numbers.
+
+    The splits are loaded in reverse order, and with another global seed.
+    """
     state = np.random.get_state()
     try:
         np.random.seed(1)
@@ -150,12 +163,15 @@ def loads_the_same_again(case: DatasetCase) -> None:
         np.random.set_state(state)
     for split, images in again.items():
         assert _identity(images) == _identity(case.loaded(split)), (
-            f"{split} loaded again is another: images must depend on the files, or on seed and index, alone"
+            f"{split} differs when loaded again: images must depend on nothing but the files, or seed and index"
         )
 
 
 def an_image_depends_on_its_index_alone(case: DatasetCase) -> None:
-    """Of a set that is made, not read: not on the split it was made for, nor on those made before it."""
+    """Check that a generated image does not depend on its split or on the images generated before it.
+
+    Raises Skip if the data set is read from files.
+    """
     if case.dataset.shape is not None:
         raise Skip("it is read from files, not made")
     for shape in case.shapes:
@@ -164,14 +180,14 @@ def an_image_depends_on_its_index_alone(case: DatasetCase) -> None:
             images = case.loaded(split, shape)
             for image, index in zip(images.images, images.indices.tolist(), strict=True):
                 assert whole.setdefault(index, image.tobytes()) == image.tobytes(), (
-                    f"image {index} of {split} is another than in another split: make it from (seed, index, shape)"
+                    f"image {index} of {split} differs from that of another split: make it from (seed, index, shape)"
                 )
         repeats = Counter(whole.values()).most_common(1)[0][1]
         assert repeats < len(whole) or len(whole) == 1, "all its images are the same"
 
 
 def is_the_same_elsewhere(case: DatasetCase) -> None:
-    """The fingerprints in another process, with another hash seed."""
+    """Check that the images have the same fingerprints in another process with another hash seed."""
     here = {split: _identity(case.loaded(split)) for split in case.splits}
     module = getattr(getattr(case.dataset.load, "func", case.dataset.load), "__module__", "")
     with tempfile.TemporaryDirectory(prefix="oodbench-check-") as name:
@@ -183,21 +199,21 @@ def is_the_same_elsewhere(case: DatasetCase) -> None:
         there = json.loads((folder / "fingerprints.json").read_text(encoding="utf-8"))
     different = [split for split in here if here[split] != there[split]]
     assert not different, (
-        f"{', '.join(different)} has another fingerprint in another process: images must not depend on hash(), sets, "
-        "clocks, folders' order or anything drawn without a seed"
+        f"{', '.join(different)} has a different fingerprint in another process: images must not depend on hash(), "
+        "sets, clocks, the order of a folder or anything drawn without a seed"
     )
 
 
 def load_there(
     load: Callable[..., ImageSet], folder: Path, splits: list[str], root: str, shape: list[int] | None
 ) -> None:
-    """The other process's part."""
+    """Write the fingerprints of the splits to the folder; runs in the other process."""
     found = {split: _identity(load(split, Path(root), tuple(shape) if shape else None)) for split in splits}
     (folder / "fingerprints.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def _identity(images: ImageSet) -> str:
-    """Of images, labels and indices."""
+    """Return a fingerprint of images, labels and indices."""
     return f"{images.fingerprint} {hashlib.sha256(images.indices.astype('<i8').tobytes()).hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""The contract of a detector: every check, in the order of what one would want to know first."""
+"""The contract of a detector: the list of all its checks, the most informative first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of ``fit``: that it learns, repeats itself, forgets, goes on when interrupted, and touches nothing else."""
+"""Checks of ``fit``: it learns, is reproducible, resumes after an interruption, and has no side effects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from oodbench.testing.results import Skip
 from oodbench.testing.scoring import separation
 
 CEILING = 0.95
-"""An AUROC from which more training need not raise it."""
+"""AUROC above which training need not raise it further."""
 GLOBAL_GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch": (
         lambda: torch.random.get_rng_state().tolist(),
@@ -41,13 +41,13 @@ GLOBAL_GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     ),
     "python": (random.getstate, random.setstate),
 }
-"""How to see and set each, as plain values."""
+"""Functions that read and set the state of each global generator, as plain values."""
 
 
 def training_helps(case: DetectorCase) -> None:
-    """It changes the state, and tells data from their negatives better than a copy that was hardly trained.
+    """Check that training changes the state, and separates data from their negatives better than almost no training.
 
-    In either direction: that the right side scores higher is another check's business.
+    Either side may score higher: ``noise_scores_higher_than_data`` checks the direction.
     """
     least = MINIMAL_BUDGET | {"batch_size": FULL_BUDGET["batch_size"]}
     try:
@@ -61,12 +61,12 @@ def training_helps(case: DetectorCase) -> None:
         not nearly_same(tensor, untrained.state[name]) for name, tensor in learnt.state.items()
     )
     assert changed, (
-        "the state after the whole fit is that of a fit of one step: the training loop trains nothing (is the "
-        "optimiser made of the parameters that state gives? is its step called?)"
+        "the state after a full fit equals that after a fit of one step: the training loop trains nothing (does the "
+        "optimizer have the parameters that state returns? is its step called?)"
     )
     before, after = (_told_apart(case, fit) for fit in (untrained, learnt))
     assert after > before or after >= CEILING, (
-        f"trained it tells data from their negatives with AUROC {after:.3f}, untrained with {before:.3f}: training "
+        f"data and their negatives are separated with AUROC {after:.3f} when trained, {before:.3f} untrained: training "
         "does not lower the score of data (is the sign of the loss right? is the learning rate of quick too low?)"
     )
 
@@ -82,6 +82,7 @@ def _told_apart(case: DetectorCase, fit: Fit) -> float:
 
 
 def same_seed_same_scores(case: DetectorCase) -> None:
+    """Check that two fits with the same seed have the same state, scores, history and notes."""
     difference = case.short_fit.difference(case.short_fit_repeat)
     assert not difference, (
         f"two fits with the same seed differ in {difference}: draw weights inside context.global_seed(…), noise from "
@@ -90,6 +91,7 @@ def same_seed_same_scores(case: DetectorCase) -> None:
 
 
 def another_seed_gives_other_weights(case: DetectorCase) -> None:
+    """Check that another seed gives another state. Raises Skip if fit draws no random numbers."""
     params, context = case.params(SHORT_BUDGET), case.context(seed=1)
     with _RandomNumbers() as drawn:
         fitted = case.detector(params, case.shape).fit(*case.sets(case.shape, SHORT_IMAGES), context)
@@ -106,7 +108,7 @@ def another_seed_gives_other_weights(case: DetectorCase) -> None:
 
 
 class _RandomNumbers(TorchDispatchMode):
-    """Hears which of torch's random operations are used."""
+    """Records which of torch's random operations are used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +124,7 @@ class _RandomNumbers(TorchDispatchMode):
 
 
 def fit_leaves_its_inputs_alone(case: DetectorCase) -> None:
+    """Check that fit does not modify the images, labels or indices that it is given."""
     given, untouched = (case.sets(case.shape, SHORT_IMAGES) for _ in range(2))
     case.detector(case.params(SHORT_BUDGET), case.shape).fit(*given, case.context())
     for one, other in zip(given, untouched, strict=True):
@@ -132,6 +135,7 @@ def fit_leaves_its_inputs_alone(case: DetectorCase) -> None:
 
 
 def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
+    """Check that fit does not draw from or seed the global generators of torch, numpy and Python."""
     before = {name: get() for name, (get, _) in GLOBAL_GENERATORS.items()}
     try:
         _stir()
@@ -163,18 +167,19 @@ def fit_leaves_the_process_alone(case: DetectorCase) -> None:
 
 
 def _stir() -> None:
-    """Bring the global generators where no fit leaves them, so that one who seeds them is seen to."""
+    """Advance the global generators to a state that no seeding gives, so that a fit that seeds them is detected."""
     torch.rand(1)
     np.random.rand()
     random.random()
 
 
 def fit_sees_no_out_data(case: DetectorCase) -> None:
+    """Check that fit takes exactly train, validation and context, and so no out-data."""
     names = list(inspect.signature(case.detector.fit).parameters.values())[1:]
     plain = all(name.kind in (name.POSITIONAL_ONLY, name.POSITIONAL_OR_KEYWORD) for name in names)
     assert len(names) == 3 and plain, (
-        f"fit takes ({', '.join(map(str, names))}): it takes train, validation and context, and nothing through which "
-        "out-data could reach it"
+        f"fit takes ({', '.join(map(str, names))}): it must take exactly train, validation and context, so that no "
+        "out-data can reach it"
     )
 
 
@@ -182,7 +187,10 @@ def fit_sees_no_out_data(case: DetectorCase) -> None:
 
 
 def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
-    """Three images, and one more than a batch holds; it learns from them, and then scores one image."""
+    """Check that fit learns from three images, and from one more than a batch holds, and can then score one image.
+
+    Raises Skip if it refuses to be fitted to so few images.
+    """
     for count in (3, SHORT_BUDGET["batch_size"] + 1):
         try:
             fit = case.fit(case.params(SHORT_BUDGET), count)
@@ -190,33 +198,37 @@ def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
             raise Skip(f"refuses to be fitted to {count} images: {error}") from None
         except Exception as error:
             raise AssertionError(
-                f"fitted to {count} images, it gave {type(error).__name__}: {error}; a last batch may "
+                f"fitted to {count} images, it gave {type(error).__name__}: {error}; the last batch may "
                 "be smaller than batch_size, and may be the only one: do not drop it, or refuse with a FitError"
             ) from error
         learns = not fit.state or fit.difference(case.fit(case.params(SHORT_BUDGET), count, negative=True))
-        assert learns, f"fitted to {count} images it learns nothing: the batch that is not full is left out"
+        assert learns, f"fitted to {count} images it learns nothing: a batch that is not full is left out"
         score = case.scores(fit.detector, held_out(case.shape, 1))
         assert score.shape == (1,) and torch.isfinite(score).all(), f"fitted to {count} images, it scores {score}"
 
 
 def refit_forgets(case: DetectorCase) -> None:
+    """Check that a second fit of the same detector equals the fit of a new one."""
     _needs_repeatable_fits(case)
     params = case.params(SHORT_BUDGET)
     used = case.fit(params, SHORT_IMAGES, negative=True, context=case.context(seed=1)).detector
     difference = case.fit(params, SHORT_IMAGES, detector=used).difference(case.short_fit)
     assert not difference, (
-        f"a detector fitted a second time differs in {difference} from a new one: fit must begin anew, with fresh "
-        "networks, optimisers, buffers and statistics"
+        f"a detector fitted a second time differs in {difference} from a new one: fit must start again, with fresh "
+        "networks, optimizers, buffers and statistics"
     )
 
 
 def interrupted_fit_ends_the_same(case: DetectorCase) -> None:
-    """Killed right after it saved, at the first, a middle and the last checkpoint, and started again."""
+    """Check that a fit that is killed right after a checkpoint and resumed ends like an uninterrupted one.
+
+    It is killed at the first, two intermediate and the last checkpoint. Raises Skip if it saves none.
+    """
     _needs_repeatable_fits(case)
     params, counted = case.params(SHORT_BUDGET), InMemoryCheckpoints()
     whole = case.fit(params, SHORT_IMAGES, context=case.context(checkpoints=counted, checkpoint_seconds=0))
     if not counted.saves:
-        raise Skip("saves no checkpoints: a fit that is killed begins again")
+        raise Skip("saves no checkpoints: a fit that is killed starts from the beginning")
     assert not (difference := whole.difference(case.short_fit)), f"saving checkpoints changes {difference}"
     for kill_at in sorted({1, counted.saves // 3, 2 * counted.saves // 3, counted.saves} - {0}):
         checkpoints = InMemoryCheckpoints(kill_at)
@@ -230,9 +242,9 @@ def interrupted_fit_ends_the_same(case: DetectorCase) -> None:
         resumed = case.fit(params, SHORT_IMAGES, context=case.context(**settings))
         difference = resumed.difference(case.short_fit)
         assert not difference, (
-            f"killed at checkpoint {kill_at} of {counted.saves} and resumed, the fit ends with another {difference}: "
-            "a checkpoint must hold all that the rest depends on (weights, optimiser, buffers, generators, epoch and "
-            "step), and the step it was taken at must not be done twice"
+            f"killed at checkpoint {kill_at} of {counted.saves} and resumed, the fit differs in {difference}: "
+            "a checkpoint must hold all that the rest depends on (weights, optimizer, buffers, generators, epoch and "
+            "step), and the step before it must not be repeated"
         )
 
 

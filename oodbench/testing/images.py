@@ -1,4 +1,4 @@
-"""Images for the checks: easy to learn, and of a kind that nobody's results depend on."""
+"""Images for the checks: easy to learn, and part of no benchmark result."""
 
 from __future__ import annotations
 
@@ -14,32 +14,36 @@ SIDE = 8
 
 
 def easy_images(shape: Shape, split: str = "train", n: int | None = None, negative: bool = False) -> ImageSet:
-    """Enlarged handwritten digits, or their photographic negative; a fresh copy, which may be spoilt.
+    """Return enlarged handwritten digits, or their photographic negatives, as a fresh copy that may be modified.
 
-    split: ``train`` (512 images), ``validation`` (64) or ``held out`` (128); the first ``n`` of them.
+    Args:
+        shape: (C, H, W) of the images.
+        split: ``train`` (512 images), ``validation`` (64) or ``held out`` (128).
+        n: return the first n images; None for all.
     """
     first, count = {"train": (0, TRAIN), "validation": (TRAIN, VALIDATION), "held out": (1000, HELD_OUT)}[split]
     indices = np.arange(first, first + (count if n is None else min(n, count)))
-    images = _digits(shape)[indices]  # a copy, as it is chosen by an array
+    images = _digits(shape)[indices]  # indexing with an array makes a copy
     return ImageSet("digits", split, 255 - images if negative else images, indices % 10, indices)
 
 
 def tensor(images: ImageSet) -> torch.Tensor:
-    """As a detector is given them: float32 (n, C, H, W) in [0, 1]."""
+    """Return the images as a detector receives them: float32 (n, C, H, W) in [0, 1]."""
     return next(images.batches(len(images)))
 
 
 def held_out(shape: Shape, n: int = HELD_OUT, negative: bool = False) -> torch.Tensor:
+    """Return the first n images of the split ``held out``, or their negatives: float32 (n, C, H, W) in [0, 1]."""
     return tensor(easy_images(shape, "held out", n, negative))
 
 
 def noise(shape: Shape, n: int = HELD_OUT) -> torch.Tensor:
-    """Every pixel uniform in [0, 1]: (n, C, H, W)."""
+    """Return n images whose pixels are uniform in [0, 1]: float32 (n, C, H, W), the same at every call."""
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def odd_images(shape: Shape) -> torch.Tensor:
-    """Legal images that make careless formulas divide by zero: black, white, grey, one bright pixel; (4, C, H, W)."""
+    """Return images on which a formula may divide by zero: black, white, grey, one bright pixel; (4, C, H, W)."""
     images = torch.stack([torch.full(shape, value) for value in (0.0, 1.0, 0.5, 0.0)])
     images[3, :, 0, 0] = 1.0
     return images
@@ -47,7 +51,7 @@ def odd_images(shape: Shape) -> torch.Tensor:
 
 @cache
 def _digits(shape: Shape) -> np.ndarray:
-    """Scikit-learn's 1,797 8×8 digits in the middle of a black frame, each channel a little darker than the last."""
+    """Return the 1,797 8×8 digits of scikit-learn in a black frame, each channel darker than the last; (n, C, H, W)."""
     from sklearn.datasets import load_digits
 
     channels, height, width = shape

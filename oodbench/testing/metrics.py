@@ -1,4 +1,4 @@
-"""The contract of a metric: what any sensible function of in-scores and out-scores does."""
+"""Checks of a metric: properties that every function of in-scores and out-scores should have."""
 
 from __future__ import annotations
 
@@ -21,48 +21,51 @@ class MetricCase:
     metric: Metric
 
     def value(self, pair: Pair) -> float:
-        """Of copies, which may be spoilt."""
+        """Return the metric of copies of in-scores (n,) and out-scores (m,), so that it cannot modify the originals."""
         return self.metric.compute(pair[0].copy(), pair[1].copy())
 
     def better(self, one: float, other: float) -> bool:
-        """Whether the first value is better, by what the metric says of itself."""
+        """Return whether the first value is better, in the direction that the metric declares."""
         return one > other if self.metric.higher_is_better else one < other
 
     @property
     def word(self) -> str:
+        """The direction that the metric declares as better: ``higher`` or ``lower``."""
         return "higher" if self.metric.higher_is_better else "lower"
 
 
 def perfect() -> Pair:
-    """Every out-image scores higher than every in-image."""
+    """Return in-scores (40,) and out-scores (30,) of which every out-score is higher than every in-score."""
     n, m = COUNTS
     return np.arange(n, dtype=float), 1000.0 + np.arange(m)
 
 
 def inverted() -> Pair:
-    """Every out-image scores lower."""
+    """Return in-scores (40,) and out-scores (30,) of which every out-score is lower than every in-score."""
     in_scores, out_scores = perfect()
     return -in_scores, -out_scores
 
 
 def constant(value: float = 0.5) -> Pair:
+    """Return in-scores (40,) and out-scores (30,) that all equal ``value``."""
     n, m = COUNTS
     return np.full(n, value), np.full(m, value)
 
 
 def tied() -> Pair:
-    """Few distinct values, out-images somewhat higher: most pairs tie."""
+    """Return in-scores (40,) and out-scores (30,) with few distinct values, so that many pairs tie."""
     n, m = COUNTS
     return np.arange(n) % 3 / 1.0, np.arange(m) % 3 + 1.0
 
 
 def mixed() -> Pair:
-    """Overlapping scores without ties."""
+    """Return overlapping in-scores (40,) and out-scores (30,) without ties."""
     random = np.random.default_rng(0)
     return random.normal(0, 1, COUNTS[0]), random.normal(1, 1, COUNTS[1])
 
 
 def one_finite_number_for_any_scores(case: MetricCase) -> None:
+    """Check that the metric is one finite float for scores of any kind and number."""
     kinds = {
         "perfect": perfect(),
         "inverted": inverted(),
@@ -76,17 +79,17 @@ def one_finite_number_for_any_scores(case: MetricCase) -> None:
     for kind, pair in kinds.items():
         value = case.value(pair)
         assert np.ndim(value) == 0 and isinstance(value, float | np.floating), (
-            f"{kind} scores give {value!r}: give one float"
+            f"{kind} scores give {value!r}: return one float"
         )
-        assert math.isfinite(value), f"{kind} scores give {value}: every pair of score lists has a value"
+        assert math.isfinite(value), f"{kind} scores give {value}: every pair of score lists must have a finite value"
 
 
 def perfect_scores_are_best(case: MetricCase) -> None:
-    """And inverted ones worst, in the direction that the metric declares."""
+    """Check that perfect scores are best and inverted ones worst, in the direction that the metric declares."""
     best, worst = case.value(perfect()), case.value(inverted())
     assert case.better(best, worst), (
-        f"perfect scores give {best:.4g}, inverted ones {worst:.4g}, though {case.word} is said to be better: "
-        "out-images are the positive class and score higher; turn compute or higher_is_better round"
+        f"perfect scores give {best:.4g}, inverted ones {worst:.4g}, though {case.word} is declared better: "
+        "out-images are the positive class and score higher; reverse compute or higher_is_better"
     )
     for kind, pair in {"tied": tied(), "mixed": mixed()}.items():
         value = case.value(pair)
@@ -96,18 +99,19 @@ def perfect_scores_are_best(case: MetricCase) -> None:
 
 
 def constant_scores_are_not_perfect(case: MetricCase) -> None:
-    """A detector that says nothing must not win, whatever the constant."""
+    """Check that constant scores, whatever the constant, are not rated as perfect."""
     best, worst = case.value(perfect()), case.value(inverted())
     low, high = sorted((best, worst))
     values = [case.value(constant(value)) for value in (0.5, 0.0, -3.0)]
     assert len(set(values)) == 1, f"constant scores give {values}, which depends on the constant"
     assert low <= values[0] <= high and values[0] != best, (
-        f"constant scores give {values[0]:.4g}, perfect ones {best:.4g}, inverted ones {worst:.4g}: a tie is no success"
+        f"constant scores give {values[0]:.4g}, perfect ones {best:.4g}, inverted ones {worst:.4g}: "
+        "do not count a tie as a success"
     )
 
 
 def order_does_not_matter(case: MetricCase) -> None:
-    """Of the images, within the in-scores and within the out-scores; ties are where it shows."""
+    """Check that the order of in-scores, and that of out-scores, does not matter, above all where scores tie."""
     random = np.random.default_rng(1)
     for kind, pair in {"tied": tied(), "mixed": mixed(), "constant": constant()}.items():
         in_scores, out_scores = pair
@@ -117,12 +121,12 @@ def order_does_not_matter(case: MetricCase) -> None:
         for order in orders:
             value = case.value(order)
             assert math.isclose(value, first, rel_tol=1e-9, abs_tol=1e-12), (
-                f"{kind} scores give {first:.6g} or {value:.6g}, by their order: treat equal scores as one step"
+                f"{kind} scores give {first:.6g} or {value:.6g} by their order: treat equal scores as one step"
             )
 
 
 def ties_lie_between_the_ways_to_break_them(case: MetricCase) -> None:
-    """Equal scores are worth no more than if every tie were won, and no less than if every tie were lost."""
+    """Check that the value of tied scores lies between those with every tie lost and with every tie won."""
     in_scores, out_scores = tied()
     value, won, lost = (case.value((in_scores, out_scores + nudge)) for nudge in (0.0, 1e-6, -1e-6))
     assert min(lost, won) <= value <= max(lost, won), (
@@ -131,6 +135,7 @@ def ties_lie_between_the_ways_to_break_them(case: MetricCase) -> None:
 
 
 def scores_are_left_alone(case: MetricCase) -> None:
+    """Check that the metric does not modify the scores that it is given."""
     for pair in (mixed(), tied()):
         given = tuple(scores.copy() for scores in pair)
         case.metric.compute(*given)
@@ -139,6 +144,7 @@ def scores_are_left_alone(case: MetricCase) -> None:
 
 
 def says_what_it_is(case: MetricCase) -> None:
+    """Check that the metric has a summary."""
     assert case.metric.summary, "there is no summary: one line for the tables"
 
 

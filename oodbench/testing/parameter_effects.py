@@ -1,4 +1,4 @@
-"""Whether a parameter does anything: other valid values for it, and what a brief fit gives with them."""
+"""Search for the effect of a parameter: other valid values, and what a short fit gives with them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, dige
 
 MOST_PAIRS = 40
 RATE = 0.02
-"""A float below this is taken for a rate or a weight, and is also tried a thousand times as large; a larger one may be
-the size of something."""
+"""A float below this is assumed to be a rate or a weight, and is also tried a thousand times as large. A larger one may
+be a size, which that would make too expensive."""
 
 
 class Search:
-    """Fits briefly with other values of parameters, each combination once."""
+    """Short fits with other values of parameters, each combination fitted once.
+
+    Args:
+        case: the detector, shape and parameters to start from.
+    """
 
     def __init__(self, case: DetectorCase):
         self.case = case
@@ -25,7 +29,7 @@ class Search:
         self.valid: dict[str, list[Any]] = {}
 
     def others(self, name: str) -> list[Any]:
-        """Other values that the detector accepts, the near ones first and the extreme ones last."""
+        """Return other values that the detector accepts, the nearest first and the most extreme last."""
         if name not in self.valid:
             value = get_path(self.base, name)
             guesses = self.case.alternatives.get(name) or other_values(value, self.infos[name].annotation)
@@ -33,6 +37,7 @@ class Search:
         return self.valid[name]
 
     def matters(self, name: str) -> bool:
+        """Return whether another value changes the fit, alone or together with another value of one other parameter."""
         if any(self._differ({}, {name: other}) for other in self.others(name)):
             return True
         return any(
@@ -42,7 +47,7 @@ class Search:
         )
 
     def _company(self, name: str) -> list[tuple[str, Any]]:
-        """The most extreme two values of each other parameter, those of its own group first."""
+        """Return the two most extreme values of each other parameter, those of its own group first."""
         group = name.rpartition(".")[0]
         names = [other for other in self.infos if other != name]
         extremes = [(other, value) for far in (1, 2) for other in names for value in self.others(other)[-far:][:1]]
@@ -59,7 +64,7 @@ class Search:
         return self._outcome(one) != self._outcome(other)
 
     def _outcome(self, values: dict[str, Any]) -> str:
-        """What a brief fit with these values gives, or how it refuses them: also something a parameter does."""
+        """Return a hash of a short fit with these values, or the error it raises, which is an effect too."""
         key = repr(sorted(values.items()))
         if key not in self.seen:
             try:
@@ -70,7 +75,7 @@ class Search:
 
 
 def other_values(value: Any, annotation: Any) -> list[Any]:
-    """Guesses at other values of the same type, valid or not."""
+    """Return guesses at other values of the same type, which may be invalid."""
     if get_origin(annotation) is Literal:
         return [other for other in get_args(annotation) if other != value]
     if isinstance(value, bool):
@@ -91,5 +96,5 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
 
 
 def _without(value: float, others: list[Any]) -> list[Any]:
-    """Each once, where it comes last, but the value itself."""
+    """Return the others without the value itself, each once, at its last position."""
     return [other for other in reversed(dict.fromkeys(reversed(others))) if other != value]

@@ -1,4 +1,4 @@
-"""Checks of a detector in other surroundings: another process, another precision, another device."""
+"""Checks of a detector in another process, in another precision, and on another device."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from oodbench.testing.scoring import noise_scores_higher_than_data
 from oodbench.testing.subprocesses import run_in_subprocess
 
 BFLOAT16 = 0.1
-"""How far a score may be off in bfloat16, of the range between data and noise: eight bits, through many layers."""
+"""Greatest error of a score in bfloat16, as a share of the range of scores: eight bits, through many layers."""
 
 
 def saved_state_scores_the_same_elsewhere(case: DetectorCase) -> None:
-    """As safetensors, with the parameters as JSON, in another process."""
+    """Check that a state saved as safetensors, with parameters as JSON, gives the same scores in another process."""
     from safetensors.torch import load_file, save_file
 
     fit = case.trained
@@ -36,12 +36,12 @@ def saved_state_scores_the_same_elsewhere(case: DetectorCase) -> None:
     worst = float((there - fit.scores).abs().max())
     assert torch.allclose(there, fit.scores, rtol=1e-5, atol=1e-7), (
         f"loaded from its saved state in another process, it scores up to {worst:.3g} differently: state must give all "
-        "that score uses (buffers, normalisation constants), and load_state take up all of it"
+        "that score uses (buffers, normalisation constants), and load_state must restore all of it"
     )
 
 
 def score_there(detector: type[Detector], folder: Path, params: str, shape: list[int], **device: str) -> None:
-    """The other process's part."""
+    """Load the detector and write its scores to the folder; runs in the other process."""
     from safetensors.torch import load_file, save_file
 
     channels, height, width = shape
@@ -55,7 +55,7 @@ def score_there(detector: type[Detector], folder: Path, params: str, shape: list
 
 
 def bfloat16_stays_close(case: DetectorCase) -> None:
-    """Scoring in bfloat16 what was learnt in float32; and a brief fit in bfloat16 that ends with float32 weights."""
+    """Check that bfloat16 scores are close to float32 ones, and that a fit in bfloat16 ends with float32 weights."""
     detector = case.trained.detector
     images = torch.cat([held_out(case.shape, 16), noise(case.shape, 16)])
     exact = case.scores(detector, images)
@@ -72,11 +72,12 @@ def bfloat16_stays_close(case: DetectorCase) -> None:
         "of nearly equal numbers in float32"
     )
     low = [name for name, tensor in fit.state.items() if tensor.dtype in (torch.bfloat16, torch.float16)]
-    assert not low, f"fitted in bfloat16, {', '.join(low)} is kept in bfloat16: weights stay float32, autocast rounds"
+    assert not low, f"fitted in bfloat16, {', '.join(low)} is kept in 16 bits: keep weights in float32; autocast rounds"
     assert torch.isfinite(fit.scores).all(), "fitted in bfloat16, its scores are not finite"
 
 
 def cpu_and_gpu_agree(case: DetectorCase) -> None:
+    """Check that CPU and GPU give the same scores, and that a fit on the GPU learns. Raises Skip without a GPU."""
     if not torch.cuda.is_available():
         raise Skip("torch sees no CUDA device here")
     images = some_images(case.shape)
@@ -90,7 +91,7 @@ def cpu_and_gpu_agree(case: DetectorCase) -> None:
     on_cpu, on_gpu = scores
     worst = float((on_cpu - on_gpu).abs().max())
     assert torch.allclose(on_cpu, on_gpu, rtol=1e-3, atol=1e-5), (
-        f"CPU and GPU scores differ by up to {worst:.3g}: make every tensor on the images' device"
+        f"CPU and GPU scores differ by up to {worst:.3g}: create every tensor on the images' device"
     )
     fitted_there = DetectorCase(case.detector, case.shape, case.values, device=devices[1], progress=case.progress)
     noise_scores_higher_than_data(fitted_there)

@@ -1,4 +1,4 @@
-"""The contract as one decorator for pytest, which is imported only when this is used."""
+"""A pytest decorator that runs every contract check; pytest is imported only when the decorator is used."""
 
 from __future__ import annotations
 

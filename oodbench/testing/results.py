@@ -1,4 +1,4 @@
-"""What comes of a check: passed, failed or skipped, and why."""
+"""Results of checks: passed, failed or skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Case = TypeVar("Case")
 
 
 class Skip(unittest.SkipTest):
-    """A check that does not apply, with the reason. pytest reports it as a skipped test."""
+    """Raised by a check that does not apply, with the reason. pytest and unittest report a skipped test."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Of one check; ``reason`` is one line, empty where it passed."""
+    """The result of one check. ``reason`` is one line, empty if it passed; ``seconds`` is the time that it took."""
 
     check: str
     outcome: Literal["passed", "failed", "skipped"]
@@ -33,7 +33,11 @@ class CheckResult:
 def run_checks(
     checks: Iterable[Callable[[Case], None]], case: Case, before: Callable[[str], None] = lambda name: None
 ) -> Iterator[CheckResult]:
-    """The result of each check in turn, as soon as it is there; ``before`` is told which one comes next."""
+    """Run the checks in turn and yield the result of each.
+
+    Args:
+        before: called with the name of each check before it runs.
+    """
     for check in checks:
         before(check.__name__)
         start = time.perf_counter()

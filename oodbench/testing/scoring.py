@@ -1,4 +1,4 @@
-"""Checks of what a fitted detector gives: one finite number an image, that depends on this image alone."""
+"""Checks of ``score``: one finite number per image, which depends on this image alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from oodbench.testing.images import held_out, noise, odd_images
 from oodbench.testing.results import Skip
 
 RELATIVE = 1e-4
-"""How much rounding may change a score: other batch sizes take other paths through the matrix products."""
+"""Greatest relative change of a score by rounding: the order of sums depends on the batch size."""
 WINDOWS, BATCHES, BATCH_BYTES = 5, 16, 1 << 17
 
 
 def one_finite_score_an_image(case: DetectorCase) -> None:
+    """Check that images (b, C, H, W) get finite floating-point scores (b,), for unusual images too."""
     detector = case.trained.detector
     kinds = {
         "held-out data": held_out(case.shape, 5),
@@ -29,16 +30,17 @@ def one_finite_score_an_image(case: DetectorCase) -> None:
     }
     for kind, images in kinds.items():
         scores = detector.score(images.to(case.device))
-        assert isinstance(scores, torch.Tensor), f"score gave a {type(scores).__name__} for {kind}: give a tensor (b,)"
+        assert isinstance(scores, torch.Tensor), f"score gave a {type(scores).__name__} for {kind}, not a tensor (b,)"
         assert scores.shape == (len(images),), (
-            f"score gave shape {tuple(scores.shape)} for {len(images)} images ({kind}): give one number an image, (b,)"
+            f"score gave shape {tuple(scores.shape)} for {len(images)} images ({kind}): give one number per image, (b,)"
         )
-        assert scores.is_floating_point(), f"score gave {scores.dtype} for {kind}: give floats"
+        assert scores.is_floating_point(), f"score gave {scores.dtype} for {kind}: return floats"
         bad = int((~torch.isfinite(scores)).sum())
         assert not bad, f"{bad} of {len(images)} scores are NaN or infinite for {kind}: guard the division or logarithm"
 
 
 def scores_are_not_constant(case: DetectorCase) -> None:
+    """Check that different held-out images get different scores."""
     scores = case.scores(case.trained.detector, held_out(case.shape))
     few = len(scores.unique())
     assert few > len(scores) // 10, (
@@ -48,11 +50,12 @@ def scores_are_not_constant(case: DetectorCase) -> None:
 
 
 def noise_scores_higher_than_data(case: DetectorCase) -> None:
+    """Check that uniform noise scores higher than held-out data, with an AUROC above 0.8."""
     detector = case.trained.detector
     share = separation(case.scores(detector, held_out(case.shape)), case.scores(detector, noise(case.shape)))
     assert share > 0.8, (
         f"AUROC {share:.2f} of uniform noise against held-out data: a higher score must mean more out-of-distribution"
-        + ("; the sign of the score is the wrong way round" if share < 0.2 else "; it has not learnt the data")
+        + ("; the sign of the score is reversed" if share < 0.2 else "; it has not learnt the data")
     )
 
 
@@ -77,6 +80,7 @@ def _in_training_mode(detector: Detector) -> list[str]:
 
 
 def scoring_is_deterministic(case: DetectorCase) -> None:
+    """Check that the same images scored twice get the same scores."""
     assert _is_deterministic(case), (
         "the same images scored twice got different scores: draw noise for scoring from a generator seeded in score, "
         "and switch dropout off"
@@ -84,7 +88,7 @@ def scoring_is_deterministic(case: DetectorCase) -> None:
 
 
 def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
-    """On its size, its order, or the company of other images."""
+    """Check that a score does not depend on the size or order of the batch, or on the other images in it."""
     if not _is_deterministic(case):
         raise Skip("scores are not even deterministic: see scoring_is_deterministic")
     detector, images = case.trained.detector, held_out(case.shape, 24)
@@ -95,7 +99,7 @@ def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
         "one at a time instead of together": case.scores(detector, images, batch_size=1),
         "in batches of 7 instead of together": case.scores(detector, images, batch_size=7),
         "in another order": case.scores(detector, images[order])[order.argsort()],
-        "in the company of noise": case.scores(detector, torch.cat([strangers, images]))[len(strangers) :],
+        "together with noise": case.scores(detector, torch.cat([strangers, images]))[len(strangers) :],
     }
     tolerance = RELATIVE * (together.abs() + together.std())
     for way, scores in ways.items():
@@ -107,6 +111,7 @@ def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
 
 
 def scoring_leaves_its_images_alone(case: DetectorCase) -> None:
+    """Check that score does not modify the images that it is given."""
     images = held_out(case.shape, 8).to(case.device)
     given = images.clone()
     case.trained.detector.score(given)
@@ -114,15 +119,18 @@ def scoring_leaves_its_images_alone(case: DetectorCase) -> None:
 
 
 def memory_does_not_grow(case: DetectorCase) -> None:
-    """The process's memory over many batches; the median of five windows, as an allocator may once take a page more."""
+    """Check that scoring many batches does not use ever more memory.
+
+    The growth is the median over five windows, as an allocator may take another page at any time.
+    """
     detector = case.trained.detector
-    batch_size = 1 + BATCH_BYTES // noise(case.shape, 1).nbytes  # pages and the allocator make smaller leaks uncertain
+    batch_size = 1 + BATCH_BYTES // noise(case.shape, 1).nbytes  # the allocator hides smaller leaks
     batches = [noise(case.shape, batch_size) for _ in range(BATCHES)]
     sizes = []
     for _ in range(WINDOWS + 2):
         for batch in batches:
             detector.score(batch.to(case.device, copy=True))
-        gc.collect(1)  # what the windows left in cycles; all that was there before would take long
+        gc.collect(1)  # what the windows left in cycles; a full collection would take long
         sizes.append(_memory(case.device))
     windows = sorted(after - before for before, after in pairwise(sizes[1:]))
     scored = sum(batch.nbytes for batch in batches)
@@ -133,13 +141,13 @@ def memory_does_not_grow(case: DetectorCase) -> None:
 
 
 def separation(in_scores: torch.Tensor, out_scores: torch.Tensor) -> float:
-    """The AUROC of few scores: the share of pairs in which the out-image scores higher, ties one half."""
+    """Return the AUROC of in-scores (n,) and out-scores (m,): the share of pairs with a higher out-score, ties half."""
     difference = out_scores[:, None] - in_scores[None, :]
     return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
 
 
 def _is_deterministic(case: DetectorCase) -> bool:
-    """With the world's own random numbers elsewhere each time: exactly, as the batches are the same."""
+    """Return whether scores are equal (on the CPU exactly) with two different seeds of torch's global generator."""
     images = torch.cat([held_out(case.shape, 8), noise(case.shape, 8)]).to(case.device)
     scored = []
     with torch.random.fork_rng():
@@ -151,7 +159,7 @@ def _is_deterministic(case: DetectorCase) -> bool:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes this process holds: on the GPU what torch has allocated there, else resident memory."""
+    """Return the bytes that this process holds: on the GPU what torch has allocated there, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:
@@ -161,5 +169,5 @@ def _memory(device: torch.device) -> int:
         try:
             import resource
         except ImportError:
-            raise Skip("this system does not say how much memory a process holds") from None
+            raise Skip("this system does not report how much memory a process holds") from None
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

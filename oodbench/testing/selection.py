@@ -1,4 +1,4 @@
-"""From a name to its checks and the cases to run them on."""
+"""Selection of the checks and cases for a detector, data set or metric by its name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GREY_AND_COLOUR = ((1, 28, 28), (3, 32, 32))
 
 Check = Callable[[Any], None]
 Cases = Mapping[str, Any]
-"""Shape as text → the case; a data set or metric has one case, under the empty text."""
+"""Cases by shape as text; a data set or metric has one case, under the empty string."""
 
 
 class SelectionError(OODBenchError):
@@ -38,7 +38,7 @@ def find_checks(
     """Return the checks for the detector, data set or metric of this name, and the cases to run them on.
 
     Args:
-        shapes: shapes to check a detector with, as in ``1x28x28``; by default all it takes, else grey and colour.
+        shapes: shapes to check a detector with, as in ``1x28x28``; by default those it declares, else grey and colour.
         sets: parameters of a detector as ``name=value``.
         data_dir: folder of the data sets' files; None for the user's data folder.
 
@@ -78,7 +78,7 @@ def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequen
 
 
 def parse_shape(text: str) -> Shape:
-    """``1x28x28`` → ``(1, 28, 28)``. Raises SelectionError."""
+    """Return the shape (C, H, W) that a text such as ``1x28x28`` gives. Raises SelectionError if it is invalid."""
     if not re.fullmatch(r"[1-9]\d*([x×][1-9]\d*){2}", text):
         raise SelectionError(f"--shape {text}: write channels, height and width as in 1x28x28")
     channels, height, width = map(int, re.split("[x×]", text))

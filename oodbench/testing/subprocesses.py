@@ -1,7 +1,7 @@
-"""Work in another process, which knows nothing but what it is told: ``python -m oodbench.testing.subprocesses FOLDER``.
+"""Functions that run in a new process, started as ``python -m oodbench.testing.subprocesses FOLDER``.
 
-An object is sent as a pickle, that is by the name of its module; one that was loaded from a file, as tests are, is
-loaded from there again.
+Objects are sent as a pickle, which refers to a class or function by its module's name. A module that was loaded from a
+file, as test modules are, is loaded from that file again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ SECONDS = 300
 def run_in_subprocess(work: Callable[..., None], sent: Any, module: str, folder: Path, **said: Any) -> None:
     """Run ``work(sent, folder, **said)`` in a new process, which reads from and writes to the folder.
 
-    ``module`` is that of what is sent. Skip where it cannot be sent; AssertionError where the process fails.
+    Args:
+        sent: the object under test, sent as a pickle.
+        module: name of the module that defines it.
+        said: further arguments, which JSON can represent.
+
+    Raises Skip if the object cannot be sent, AssertionError if the process fails.
     """
     try:
         (folder / "sent.pickle").write_bytes(pickle.dumps((work, sent)))
@@ -41,6 +46,7 @@ def run_in_subprocess(work: Callable[..., None], sent: Any, module: str, folder:
 
 
 def main(folder: Path) -> None:
+    """Run the work that ``run_in_subprocess`` wrote to the folder."""
     order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
     sys.path[:] = order["path"]
     if order["file"]:
@@ -50,7 +56,7 @@ def main(folder: Path) -> None:
 
 
 def _import(name: str, file: str) -> ModuleType:
-    """The module by name, else from its file, as pytest imports tests."""
+    """Return the module, imported by name, else from its file, as pytest imports tests."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -1,4 +1,4 @@
-"""AE: the score of an image is its reconstruction error."""
+"""AE, the plain autoencoder: the score of an image is its reconstruction error."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from oodbench.nn.reconstruction import reconstruction_error
 
 
 class AEParams(AutoencoderParams):
+    """Parameters of AE."""
+
     spherical: bool = param(False, "project codes onto the unit sphere", source="NAE code: free latent for AE")
 
 
 class AE(AutoencoderDetector):
-    """Trained on what it scores by, E(x) = ‖x - f_d(f_e(x))‖² / D."""
+    """An autoencoder trained to lower the energy that it scores by, E(x) = ‖x - f_d(f_e(x))‖² / D."""
 
     name = "ae"
     summary = "autoencoder, reconstruction error"
@@ -23,8 +25,10 @@ class AE(AutoencoderDetector):
     Params = AEParams
 
     def build(self) -> Autoencoder:
+        """Return an autoencoder with fresh weights."""
         params = self.params
         return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width, params.spherical)
 
     def loss(self, model: Autoencoder, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return the mean energy of images (b, C, H, W) as a scalar."""
         return reconstruction_error(model, images, generator)

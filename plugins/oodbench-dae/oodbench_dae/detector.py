@@ -1,4 +1,4 @@
-"""DAE: an autoencoder that learns to take noise away; the score is its error on the clean image."""
+"""DAE: an autoencoder trained to remove noise; the score is its reconstruction error on the clean image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from oodbench.nn.autoencoder_detector import AutoencoderDetector, AutoencoderPar
 
 
 class DAEParams(AutoencoderParams):
-    noise_std: float = param(0.3, "of the Gaussian noise on training images", ge=0, source="supplement §3")
+    """Parameters of DAE."""
+
+    noise_std: float = param(0.3, "σ, of the Gaussian noise on training images", ge=0, source="EBAE supplement §3")
 
 
 class DAE(AutoencoderDetector):
-    """Trained to give x from x + σε; E(x) = ‖x - f_d(f_e(x))‖² / D, without noise."""
+    """An autoencoder trained to reconstruct x from x + σε. It scores by E(x) = ‖x - f_d(f_e(x))‖² / D, noise-free."""
 
     name = "dae"
     summary = "denoising autoencoder, reconstruction error"
@@ -22,6 +24,7 @@ class DAE(AutoencoderDetector):
     Params = DAEParams
 
     def loss(self, model: Autoencoder, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return the mean squared error of the reconstruction of noisy images (b, C, H, W), as a scalar."""
         noise = torch.randn(images.shape, generator=generator, device=images.device)
-        noisy = images + self.params.noise_std * noise  # not clamped: outside [0, 1] too
+        noisy = images + self.params.noise_std * noise  # not clamped to [0, 1]
         return {"loss": (images - model(noisy)).square().mean()}

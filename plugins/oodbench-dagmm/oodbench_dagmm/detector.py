@@ -1,4 +1,4 @@
-"""DAGMM: an autoencoder and a Gaussian mixture over what it makes of an image; the score is the mixture's energy."""
+"""DAGMM: an autoencoder, and a Gaussian mixture over its code and errors; the score is the energy of the mixture."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from oodbench_dagmm.mixture import energy, estimate, singular
 from oodbench_dagmm.network import DAGMMNetwork
 
 AUTHORS = "Zong et al. (2018)"
-CODE = "the public code the supplement used, danieltan07/dagmm"
+CODE = "danieltan07/dagmm, the public code used by the EBAE supplement"
 BATCH = 1024
 PAPER: dict[str, Any] = {"epochs": 200, "batch_size": 1024, "learning_rate": 1e-4, "gradient_clip": 5.0}
 
 
 class DAGMMParams(AutoencoderParams):
-    latent_dim: int = param(5, "D_z", ge=1, source="NAE authors' later code; the supplement searches 2 to 256")
-    components: int = param(4, "K, of the mixture", ge=1, source=CODE)
+    """Parameters of DAGMM."""
+
+    latent_dim: int = param(5, "D_z", ge=1, source="NAE authors' later code; EBAE supplement: 2 to 256")
+    components: int = param(4, "K, number of Gaussians in the mixture", ge=1, source=CODE)
     estimator_hidden: int = param(10, "units of the estimation network", ge=1, source=AUTHORS)
-    dropout: float = param(0.5, "in the estimation network, in training", ge=0, lt=1, source=AUTHORS)
-    energy_weight: float = param(0.1, "λ1, of the mean energy", ge=0, source=AUTHORS)
-    covariance_weight: float = param(0.005, "λ2, of Σ 1 / diagonal of the covariances", ge=0, source=AUTHORS)
+    dropout: float = param(0.5, "probability in the estimation network, in training", ge=0, lt=1, source=AUTHORS)
+    energy_weight: float = param(0.1, "λ1, weight of the mean energy", ge=0, source=AUTHORS)
+    covariance_weight: float = param(0.005, "λ2, weight of Σ 1 / diagonal of the covariances", ge=0, source=AUTHORS)
     epsilon: float = param(1e-6, "added to the diagonal of covariances", ge=0, source="ours; the public code has 1e-12")
     training: ReconstructionParams = param(ReconstructionParams(**PAPER), "of all networks at once", source=CODE)
 
 
 class DAGMM(AutoencoderDetector):
-    """Features [z, ‖x - x'‖ / ‖x‖, cos(x, x')]; E = -log Σ_k φ_k N(features; μ_k, Σ_k).
+    """A detector that scores by the energy of a Gaussian mixture, E = -log Σ_k φ_k N(features; μ_k, Σ_k).
 
-    In training φ, μ and Σ are those of the batch. For scoring they are estimated once, on the whole training set.
+    The features of an image x with code z and reconstruction x' are [z, ‖x - x'‖ / ‖x‖, cos(x, x')]. In training φ, μ
+    and Σ are those of the batch. For scoring they are estimated once, on the whole training set.
     """
 
     name = "dagmm"
@@ -47,11 +50,14 @@ class DAGMM(AutoencoderDetector):
     model: DAGMMNetwork
 
     def loss(self, model: DAGMMNetwork, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Mean squared error + λ1 mean energy + λ2 Σ 1/diag Σ_k; Zong et al., eq. 7."""
+        """Return mean squared error + λ1 mean energy + λ2 Σ 1/diag Σ_k (Zong et al., eq. 7) and its terms, as scalars.
+
+        A batch with too few images (b, C, H, W) for a covariance has the mean squared error alone.
+        """
         params = self.params
         output, features = model.features(images)
         error = (images - output).square().mean()
-        if len(images) <= features.shape[1]:  # too few to span a covariance: a last batch
+        if len(images) <= features.shape[1]:  # too few for a covariance, as a last batch may have
             return {"loss": error, "positive_energy": error}
         mixture = estimate(features, model.log_memberships(features, generator), params.epsilon)
         mean_energy = energy(mixture, features).mean()
@@ -60,13 +66,14 @@ class DAGMM(AutoencoderDetector):
         return {"loss": loss, "positive_energy": error, "mixture_energy": mean_energy, "covariance_penalty": penalty}
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Train new networks, then estimate the mixture. Raises FitError if training or a covariance is degenerate."""
         super().fit(train, validation, context)
         self.estimate_mixture(train, context)
         return self
 
     @torch.no_grad()
     def estimate_mixture(self, train: ImageSet, context: Context) -> None:
-        """φ, μ and Σ of the whole training set. Raises FitError where a covariance is singular."""
+        """Set φ, μ and Σ to those of the whole training set. Raises FitError if a covariance is singular."""
         features, memberships = [], []
         for batch in train.batches(BATCH, context.device):
             features.append(self.features(batch))
@@ -76,23 +83,26 @@ class DAGMM(AutoencoderDetector):
         if bad:
             raise FitError(
                 f"dagmm: the covariance of component {', '.join(map(str, bad))} is singular: the features of "
-                f"{len(train)} images lie in fewer dimensions; lower latent_dim or components, give it more images "
+                f"{len(train)} images lie in a subspace; lower latent_dim or components, use more images "
                 "or try another seed"
             )
         self.model.keep(mixture)
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the energies (b,) of images (b, C, H, W) in [0, 1]."""
         return energy(self.model.mixture, self.features(images)).float()
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(b, D_z + 2), always in float32: the mixture measures in units of a feature's spread, which may be less than
-        what bfloat16 rounds away.
+        """Return the features (b, D_z + 2) of images (b, C, H, W), always in float32.
+
+        The mixture measures distances in units of a feature's spread, which may be less than the rounding of bfloat16.
         """
         with torch.autocast(images.device.type, enabled=False):
             return self.model.features(images.contiguous(memory_format=torch.channels_last))[1]
 
     def build(self) -> DAGMMNetwork:
+        """Return the networks with fresh weights."""
         params = self.params
         networks = build_networks(params.architecture, self.shape, params.latent_dim, params.width)
         model = DAGMMNetwork(*networks, params.latent_dim, params.components, params.estimator_hidden, params.dropout)

@@ -1,7 +1,7 @@
-"""A Gaussian mixture whose memberships a network gives, so that its parameters follow without iteration.
+"""A Gaussian mixture estimated in one step from memberships that a network predicts.
 
-All in float64: covariances of features as unlike as a code and a cosine are badly scaled, and autocast leaves float64
-alone.
+Everything is computed in float64, which autocast does not change: codes, relative errors and cosines have different
+scales, so that their covariances are ill-conditioned.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from typing import NamedTuple
 import torch
 
 RESOLVED = 1e-14
-"""Smallest over greatest eigenvalue of a covariance, a dimension, that features computed in float32 can bear out: about
-the square of their relative rounding."""
+"""Least ratio, per dimension, of smallest to greatest eigenvalue of a covariance that float32 features resolve: about
+the square of their relative rounding error."""
 
 
 class Mixture(NamedTuple):
-    """K components over D features, float64."""
+    """A Gaussian mixture of K components over D features, float64."""
 
     log_weights: torch.Tensor  # (K,) log φ
     means: torch.Tensor  # (K, D) μ
     covariances: torch.Tensor  # (K, D, D) Σ, regularised
-    triangles: torch.Tensor  # (K, D, D) lower Cholesky factors of Σ; NaN where there is none
+    triangles: torch.Tensor  # (K, D, D) lower Cholesky factors of Σ; NaN if there is none
 
 
 def estimate(features: torch.Tensor, log_memberships: torch.Tensor, epsilon: float) -> Mixture:
-    """Weights, means and covariances (plus ε on the diagonal) of features (n, D) with memberships (n, K).
+    """Return the mixture of features (n, D) with these memberships (Zong et al., 2018, eq. 5).
 
-    Zong et al. (2018), eq. 5. In logarithms, so that a component that hardly anything belongs to divides nothing by
-    zero.
+    Args:
+        log_memberships: logarithms of each feature's share in each component, (n, K). With logarithms, a component with
+            almost no features does not cause a division by zero.
+        epsilon: added to the diagonal of the covariances.
     """
     features, log_memberships = features.double(), log_memberships.double()
     log_counts = log_memberships.logsumexp(dim=0)  # (K,)
@@ -44,7 +46,7 @@ def estimate(features: torch.Tensor, log_memberships: torch.Tensor, epsilon: flo
 
 
 def energy(mixture: Mixture, features: torch.Tensor) -> torch.Tensor:
-    """E = -log Σ_k φ_k N(features; μ_k, Σ_k), (n, D) → (n,) float64. Zong et al. (2018), eq. 6.
+    """Return E = -log Σ_k φ_k N(features; μ_k, Σ_k), (n, D) → (n,) float64 (Zong et al., 2018, eq. 6).
 
     The public code (danieltan07/dagmm) differs: det(2πΣ)^¼ for det(2πΣ)^½, and no energy above 27.631 = -ln 1e-12.
     """
@@ -56,9 +58,13 @@ def energy(mixture: Mixture, features: torch.Tensor) -> torch.Tensor:
 
 
 def singular(mixture: Mixture, n: int, epsilon: float) -> list[int]:
-    """The components, of a mixture estimated from n features, whose covariance has no inverse to speak of.
+    """Return the indices of components whose covariance is numerically singular.
 
-    A component that not even one feature belongs to is let be: nearly none of the density is its.
+    Components with less than one feature in total are left out, as they contribute almost nothing to the density.
+
+    Args:
+        n: number of features that the mixture was estimated from.
+        epsilon: what was added to the diagonal of the covariances.
     """
     weighty = mixture.log_weights + math.log(n) >= 0
     dimensions = mixture.means.shape[1]

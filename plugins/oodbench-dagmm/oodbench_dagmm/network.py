@@ -1,4 +1,4 @@
-"""The networks of DAGMM: an autoencoder, and one that says which component an image's features belong to."""
+"""The networks of DAGMM: an autoencoder, and a network that assigns an image's features to mixture components."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from oodbench.nn.autoencoder import Autoencoder, at_least_float32
 from oodbench_dagmm.mixture import Mixture
 
 SMALL = 1e-6
-"""Least norm of an image that errors are taken relative to: a black image has none."""
+"""Lower bound on the norm of an image that errors are divided by: that of a black image is 0."""
 
 
 class DAGMMNetwork(Autoencoder):
-    """Compression network (the autoencoder), estimation network, and the mixture that scoring uses."""
+    """A compression network (the autoencoder), an estimation network, and the mixture that scoring uses.
+
+    Args:
+        encoder: maps images (b, C, H, W) to codes (b, latent_dim).
+        decoder: maps codes (b, latent_dim) to images (b, C, H, W).
+        components: K, of the mixture.
+        hidden: units of the estimation network.
+        dropout: probability of dropping such a unit in training.
+    """
 
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, components: int, hidden: int, dropout: float
@@ -28,7 +36,10 @@ class DAGMMNetwork(Autoencoder):
             self.register_buffer(name, torch.zeros(components, *empty[name], dtype=torch.float64))
 
     def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images → reconstructions x', and [z, ‖x - x'‖ / ‖x‖, cos(x, x')], (b, D_z + 2) float32."""
+        """Return reconstructions x' and features of images x (b, C, H, W).
+
+        The features are [z, ‖x - x'‖ / ‖x‖, cos(x, x')], float32 (b, D_z + 2).
+        """
         z = self.encode(x)
         output = self.decode(z)
         flat, flat_output = x.flatten(1), output.flatten(1)
@@ -37,9 +48,11 @@ class DAGMMNetwork(Autoencoder):
         return output, torch.cat([z, relative[:, None], cosine[:, None]], dim=1)
 
     def log_memberships(self, features: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Log of each component's share in features (b, D_z + 2), (b, K); with dropout in training mode only.
+        """Return the logarithm of the share of each component in features (b, D_z + 2), (b, K).
 
-        The dropout takes its own generator: torch's global one is in no checkpoint.
+        Args:
+            generator: source of dropout masks in training mode; None for no dropout. A checkpoint holds its state,
+                which it does not for torch's global generator.
         """
         hidden = torch.tanh(self.hidden(features))
         if self.training and generator is not None:
@@ -49,9 +62,10 @@ class DAGMMNetwork(Autoencoder):
 
     @property
     def mixture(self) -> Mixture:
+        """The mixture that scoring uses."""
         return Mixture(*(getattr(self, name) for name in Mixture._fields))
 
     def keep(self, mixture: Mixture) -> None:
-        """Use this mixture for scoring; it is saved with the weights."""
+        """Use this mixture for scoring; it becomes part of the state."""
         for name, tensor in mixture._asdict().items():
             getattr(self, name).copy_(tensor)

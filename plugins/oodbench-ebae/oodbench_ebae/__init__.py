@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_detectors() -> list[type[Detector]]:
+    """Return the detectors of this plugin."""
     from oodbench_ebae.detector import EBAE
 
     return [EBAE]
@@ -19,6 +20,7 @@ def register_detectors() -> list[type[Detector]]:
 
 @hookimpl
 def register_commands() -> list[click.Command]:
+    """Return the commands of this plugin."""
     from oodbench_ebae.figure2 import command
 
     return [command]

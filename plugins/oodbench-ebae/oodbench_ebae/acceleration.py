@@ -1,8 +1,8 @@
-"""How chains are driven: step by step, as one captured CUDA graph, or with compiled gradients.
+"""Execution of Langevin chains: step by step, as one captured CUDA graph, or with compiled gradients.
 
-``OODBENCH_CHAINS=eager|graph|compile`` chooses. The noise is the same, and the numbers are to rounding, so that it is
-no part of what a run is. On a GPU one small kernel after another costs more to launch than to run: there whole chains
-are captured and replayed as one.
+The environment variable ``OODBENCH_CHAINS=eager|graph|compile`` selects the mode. The noise is the same in every mode,
+and results are equal up to rounding, so that the mode is not part of a run's identity. On a GPU, launching many small
+kernels takes longer than running them: by default whole chains are captured there and replayed as one graph.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from oodbench.nn.langevin import Energy, Gradient
 VARIABLE = "OODBENCH_CHAINS"
 MODES = ("eager", "graph", "compile")
 WARM_UPS = 2
-"""Runs before a capture, in which libraries choose their kernels and allocate what they keep."""
+"""Runs before a capture, in which libraries select their kernels and allocate persistent memory."""
 
 Drawn = TypeVar("Drawn")
 Chains = Callable[[torch.Tensor, torch.Generator], Drawn]
-"""From where chains start (b, …), with a generator for their noise, to whatever tensors they end with."""
+"""Map starts (b, …) and a generator for the noise to the tensors with which chains end."""
 Prepare = Callable[[Chains[Drawn], torch.Tensor, torch.Generator], Chains[Drawn]]
-"""Makes chains faster for starts of one shape and one generator; it may run them, the caller puts the noise back."""
+"""Return faster chains for starts of one shape and one generator, whose state the caller restores afterwards."""
 
 
 def chosen_mode(device: torch.device) -> str:
-    """What the environment asks for; by default graphs on a GPU. There are no graphs elsewhere."""
+    """Return the mode to use on this device: that of OODBENCH_CHAINS, else ``graph``, which is ``eager`` without a GPU.
+
+    Raises OODBenchError if OODBENCH_CHAINS names no mode.
+    """
     mode = os.environ.get(VARIABLE) or "graph"
     if mode not in MODES:
         raise OODBenchError(f"{VARIABLE} is {mode!r}; set it to {', '.join(MODES)}, or leave it unset")
@@ -40,14 +43,25 @@ def chosen_mode(device: torch.device) -> str:
 def accelerated(
     chains: Chains[Drawn], mode: str, device: torch.device, note: Callable[[str], None] = print
 ) -> Chains[Drawn]:
-    """The chains, driven as the mode says; what they return is overwritten by the next call on starts of that shape."""
+    """Return the chains in a form that runs in this mode.
+
+    What they return may be overwritten by the next call with starts of the same shape.
+
+    Args:
+        note: receives one line if acceleration fails, in which case the plain chains run.
+    """
     if mode == "eager":
         return chains
     return Accelerated(chains, capture if device.type == "cuda" else warm_up, note)
 
 
 class Accelerated(Generic[Drawn]):
-    """Chains that are prepared when starts of a new shape come, and run as they are once that has failed."""
+    """Chains that are prepared when first called with starts of a new shape, and run unprepared once that has failed.
+
+    Args:
+        prepare: makes chains faster; see ``Prepare``.
+        note: receives one line if preparing fails.
+    """
 
     def __init__(self, chains: Chains[Drawn], prepare: Prepare[Drawn], note: Callable[[str], None]):
         self.chains, self.prepare, self.note = chains, prepare, note
@@ -64,25 +78,25 @@ class Accelerated(Generic[Drawn]):
         noise = generator.get_state()
         try:
             self.prepared[start.shape, generator] = self.prepare(self.chains, start, generator)
-        except Exception as error:  # whatever a compiler or a driver may raise: the plain chains need neither
+        except Exception as error:  # any error of compiler or driver: the plain chains need neither
             self.failed = True
             self.prepared.clear()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self.note(f"chains run without acceleration ({VARIABLE}=eager does so quietly): {reason}")
+            self.note(f"chains run without acceleration ({VARIABLE}=eager avoids this note): {reason}")
         finally:
             generator.set_state(noise)
 
 
 def warm_up(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generator) -> Chains[Drawn]:
-    """The chains themselves, after one run in which what they call is compiled."""
+    """Run the chains once, so that the functions they call are compiled, and return them."""
     chains(start, generator)
     return chains
 
 
 def capture(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generator) -> Chains[Drawn]:
-    """The chains as one CUDA graph: weights are read, and noise goes on, at every replay.
+    """Return the chains as one CUDA graph. Every replay reads the current weights, and draws new noise.
 
-    Streams belong to the current device, which need not be the chains': a capture on another one records nothing.
+    Streams belong to the current device, and capturing on another than the chains' device would record nothing.
     """
     with torch.cuda.device(start.device):
         static = start.clone()
@@ -94,15 +108,20 @@ def capture(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generat
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
-        torch.clear_autocast_cache()  # weights that autocast has cast are freed with it, and the graph would read on
-        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # other threads may go on
+        torch.clear_autocast_cache()  # the graph must not read cast weights that autocast frees
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # other threads may use the GPU
             drawn = chains(static, generator)
         torch.clear_autocast_cache()
     return replaying(graph, static, drawn)
 
 
 def replaying(graph: torch.cuda.CUDAGraph, static: torch.Tensor, drawn: Drawn) -> Chains[Drawn]:
-    """Copies starts to where the graph reads them, and returns what it writes."""
+    """Return chains that copy the starts to where the graph reads them, replay it, and return what it writes.
+
+    Args:
+        static: starts (b, …) that the graph reads.
+        drawn: tensors that the graph writes.
+    """
 
     def replay(start: torch.Tensor, generator: torch.Generator) -> Drawn:
         static.copy_(start)
@@ -113,7 +132,7 @@ def replaying(graph: torch.cuda.CUDAGraph, static: torch.Tensor, drawn: Drawn) -
 
 
 def functional_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """∇_x E(x) for each sample, and E(x) (b,), in the form that torch.compile can trace."""
+    """Return ∇_x E(x) of each sample, (b, …), and E(x), (b,), in a form that torch.compile can trace."""
 
     def total(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         energies = energy(x)
@@ -125,4 +144,5 @@ def functional_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, 
 
 @cache
 def compiled_gradient() -> Gradient:
+    """Return ``functional_gradient``, compiled once per process."""
     return torch.compile(functional_gradient, dynamic=False)

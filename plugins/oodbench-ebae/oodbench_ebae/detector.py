@@ -1,8 +1,9 @@
 """EBAE: the energy-based autoencoder.
 
-Reconstruction error is the energy of a normalised density, p(x) = exp(-E(x)) / Ω, and training follows the gradient of
-its log likelihood: energy goes down on data and up on samples of the model. Samples come from a Langevin chain in the
-spherical latent space, begun from a replay buffer, and then one in image space.
+The reconstruction error is the energy of a normalised density, p(x) = exp(-E(x)) / Ω. Training follows the gradient of
+its log likelihood: it lowers the energy of data and raises that of samples of the model. Samples come from a Langevin
+chain in the spherical latent space, started from a replay buffer, followed by one in image space. Source: supplement to
+Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution Detection (2020).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PIXELS = (1, 2, 3)
 
 
 class EBAE(ReconstructionDetector):
-    """E(x) = ‖x - f_d(f_e(x) / ‖f_e(x)‖)‖² / D, one forward pass of the clean image."""
+    """A detector that scores by E(x) = ‖x - f_d(f_e(x) / ‖f_e(x)‖)‖² / D, in one forward pass of the clean image."""
 
     name = "ebae"
     summary = "energy-based autoencoder, reconstruction error as a learnt energy"
@@ -44,6 +45,7 @@ class EBAE(ReconstructionDetector):
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
+        """Return the values of a preset. Raises OODBenchError if it is for images of another shape (C, H, W)."""
         values = super().preset(name, shape)
         if MADE_FOR.get(name, shape) != shape:
             raise OODBenchError(
@@ -52,6 +54,7 @@ class EBAE(ReconstructionDetector):
         return PAPER_32 if name == "paper" and shape == (3, 32, 32) else values
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Pre-train an autoencoder, then train it by EBAE. Raises FitError if pre-training collapses."""
         params = self.params
         context.progress.plan({"pretraining": cost(params.pretraining, train), "ebae": self._cost(train)})
         self.model = fit_reconstruction(self.build, params.pretraining, train, validation, context, "pretraining")
@@ -61,13 +64,18 @@ class EBAE(ReconstructionDetector):
         return self
 
     def build(self) -> Autoencoder:
+        """Return the autoencoder with fresh weights."""
         params = self.params
         return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width, params.spherical)
 
     # ------------------------------------------------------------------------------ the algorithm
 
     def phase(self, context: Context, worst: float) -> Phase:
-        """EBAE training of the model as it is; a mean energy of the data above ``worst`` ends it."""
+        """Return the EBAE training phase of the current model.
+
+        Args:
+            worst: mean energy of the data above which training stops.
+        """
         params, model = self.params, self.model
         optimizer = torch.optim.Adam(
             model.parameters(), lr=params.learning_rate, fused=True if context.device.type == "cuda" else None
@@ -97,13 +105,13 @@ class EBAE(ReconstructionDetector):
         )
 
     def _cost(self, images: ImageSet) -> float:
-        """In forward passes of one image: a latent step decodes, encodes and decodes, forward and back."""
+        """Return the cost in forward passes of one image; a latent step decodes, encodes, decodes, forward and back."""
         chains = 3 * self.params.latent_chain.steps + 2 * self.params.visible_chain.steps
         return (chains + 7.0) * self.params.epochs * len(images)
 
 
 class Negatives(NamedTuple):
-    """Samples of the model (n, C, H, W), the codes (n, D_z) where their latent chains ended, and measurements."""
+    """Samples of the model (n, C, H, W), the codes (n, D_z) at the end of their latent chains, and measurements."""
 
     images: torch.Tensor
     codes: torch.Tensor
@@ -111,11 +119,11 @@ class Negatives(NamedTuple):
 
 
 def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Chains[Negatives]:
-    """Both chains on the model's weights as they are at each call, driven as the device and the user have it."""
+    """Return both chains, which read the model's weights at each call, in the mode of the device and the user."""
     mode = chosen_mode(context.device)
 
     def chains(start: torch.Tensor, generator: torch.Generator) -> Negatives:
-        if mode == "compile":  # it knows the model by its identity, and does its own rearranging
+        if mode == "compile":  # it recognises the model by identity, and optimizes layers itself
             return run_chains(model, start, params, generator, compiled_gradient())
         return run_chains(frozen_copy(model), start, params, generator)
 
@@ -125,7 +133,7 @@ def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Cha
 def draw_negatives(
     chains: Chains[Negatives], buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """n samples of the model (n, C, H, W), whose codes the buffer keeps; and measurements of the chains."""
+    """Return n samples of the model (n, C, H, W), and scalar measurements; append the samples' codes to the buffer."""
     negatives = chains(chain_start(buffer, n, params, generator), generator)
     if len(buffer.samples):
         buffer.push(negatives.codes)
@@ -139,7 +147,12 @@ def run_chains(
     generator: torch.Generator,
     gradient_of: Gradient = input_gradient,
 ) -> Negatives:
-    """From codes (n, D_z): latent chain, decode, visible chain."""
+    """Run the latent chain from codes, decode its end, and run the visible chain from there.
+
+    Args:
+        start: codes (n, D_z).
+        gradient_of: computes gradient and energies, as ``input_gradient`` does.
+    """
     latent = params.latent_chain
     on_manifold = latent_chain(
         lambda z: model.energy(model.decode(z)),
@@ -170,7 +183,10 @@ def run_chains(
 
 
 def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator) -> torch.Tensor:
-    """Where latent chains begin, (n, D_z): each from the buffer with the replay ratio's probability, else at random."""
+    """Return codes (n, D_z) at which latent chains start.
+
+    Each comes from the buffer with the probability ``replay_ratio``, else it is random.
+    """
     shape, device = (n, params.latent_dim), buffer.samples.device
     start = torch.randn(shape, generator=generator, device=device)
     start = buffer.replay(start, params.buffer.replay_ratio, generator)
@@ -180,7 +196,12 @@ def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: tor
 def loss_terms(
     model: Autoencoder, positives: torch.Tensor, negatives: torch.Tensor, params: EBAEParams
 ) -> dict[str, torch.Tensor]:
-    """Mean E(x⁺) - mean E(x⁻) + γ mean E(x⁻)² + c ‖θ_enc‖², and its terms."""
+    """Return mean E(x⁺) - mean E(x⁻) + γ mean E(x⁻)² + c ‖θ_enc‖² and its terms, as scalars.
+
+    Args:
+        positives: data x⁺ (b, C, H, W).
+        negatives: samples x⁻ (b, C, H, W).
+    """
     positive, negative = model.energy(positives), model.energy(negatives)
     loss = (
         positive.mean()
@@ -197,26 +218,30 @@ def loss_terms(
 
 
 def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> str | None:
-    """A reason to stop: energies that are no numbers, negatives that run away, data no longer reconstructed."""
+    """Return a reason to stop training, or None.
+
+    Reasons are energies that are not finite, a mean energy of samples above ``max_negative_energy``, and one of data
+    above ``worst``.
+    """
     positive, negative = values["positive_energy"], values["negative_energy"]
     if not abs(values["loss"]) < float("inf"):
         return "energies are no longer finite; lower learning_rate or the chains' step sizes"
     if negative > params.max_negative_energy:
-        return f"the negative energy {negative:.3g} runs away (max_negative_energy); lower learning_rate"
+        return f"the negative energy {negative:.3g} is above max_negative_energy; lower learning_rate"
     if positive > worst:
-        return f"the positive energy {positive:.3g} is above {worst:.3g}: data are forgotten; lower learning_rate"
+        return f"the positive energy {positive:.3g} is above {worst:.3g}: data are badly fitted; lower learning_rate"
     return None
 
 
 def pretrained_energy(context: Context) -> float:
-    """The mean energy of the data when pre-training ended."""
+    """Return the mean energy of the training data in the last epoch of pre-training."""
     rows = [row for row in context.history if row["phase"].startswith("pretraining")]
     return rows[-1]["positive_energy"]
 
 
 @torch.no_grad()
 def mean_image_error(images: ImageSet, device: torch.device) -> float:
-    """The energy of data reconstructed as their mean image: what an autoencoder reaches that has learnt nothing."""
+    """Return the mean energy of images that are all reconstructed as their mean image, as if nothing were learnt."""
     total = torch.zeros(2, *images.shape, dtype=torch.float64, device=device)
     for batch in images.batches(1024, device):
         batch = batch.double()

@@ -1,4 +1,4 @@
-"""``oodbench ebae-figure2``: the supplement's Figure 2, drawn and in numbers."""
+"""``oodbench ebae-figure2``: Figure 2 of the EBAE supplement, as an image and in numbers."""
 
 from __future__ import annotations
 
@@ -24,34 +24,36 @@ MEASURES = {
 
 
 def option(field: str, **how: Any) -> Callable[[Any], Any]:
-    """The option of one of the settings, with its default."""
+    """Return the command-line option for a field of Settings, with its default."""
     return click.option(f"--{field.replace('_', '-')}", default=getattr(Settings, field), show_default=True, **how)
 
 
 @click.command("ebae-figure2")
-@option("seed", type=click.IntRange(0), help="Of points, weights and noise.")
-@option("epochs", type=click.IntRange(0), help="Of EBAE.")
-@option("learning_rate", type=click.FloatRange(0, min_open=True), help="Of EBAE's Adam.")
-@option("latent_noise", type=click.FloatRange(0), help="Standard deviation in the latent chain.")
-@option("visible_noise", type=click.FloatRange(0), help="Standard deviation in the visible chain.")
-@option("anneal", type=click.Choice(["supplement", "code", "none"]), help="Of the visible noise, as in `show ebae`.")
+@option("seed", type=click.IntRange(0), help="Seed of points, weights and noise.")
+@option("epochs", type=click.IntRange(0), help="Epochs of EBAE.")
+@option("learning_rate", type=click.FloatRange(0, min_open=True), help="Learning rate of EBAE.")
+@option("latent_noise", type=click.FloatRange(0), help="Standard deviation of the noise in the latent chain.")
+@option("visible_noise", type=click.FloatRange(0), help="Standard deviation of the noise in the visible chain.")
+@option("anneal", type=click.Choice(["supplement", "code", "none"]), help="Decay of visible noise; see `show ebae`.")
 @option("box", type=click.FloatRange(0, min_open=True), help="Visible samples stay between -BOX and BOX.")
-@option("energy", type=click.Choice(["mean", "sum"]), help="Of the squared error over the two coordinates.")
+@option("energy", type=click.Choice(["mean", "sum"]), help="Mean or sum of the squared error over the two coordinates.")
 @option("gamma", type=click.FloatRange(0), help="Weight of the mean squared energy of samples.")
 @click.option(
     "--output",
     default="figure2.png",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to draw; its ending says the kind: png, svg, pdf.",
+    help="File to draw; its ending selects the format: png, svg, pdf.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(output: Path, as_json: bool, **given: Any) -> None:
-    """Make the supplement's Figure 2 of EBAE: a toy in the plane.
+    """Draw Figure 2 of the EBAE supplement, an experiment in the plane.
 
-    An autoencoder with a code of one number learns two uniform clusters, 200 points each, and then EBAE trains its
-    encoder. The figure shows the reconstruction error over the plane before and after; the numbers, how far it rose.
-    The options are what the supplement's §4 leaves open. Less than a minute on an idle CPU.
+    "The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for
+    Out-of-Distribution Detection (2020). An autoencoder with a code of one number is trained on two uniform clusters of
+    200 points each; then EBAE trains its encoder. The figure shows the reconstruction error over the plane before and
+    after EBAE; the printed numbers are mean errors, their increase, and AUROCs. The options set values that §4 of the
+    supplement does not give. It takes less than a minute on an idle CPU.
     """
     from oodbench_ebae import toy, toy_figure
 

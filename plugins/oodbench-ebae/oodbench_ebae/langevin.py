@@ -1,6 +1,8 @@
-"""The latent Langevin chain of EBAE (supplement §3, "Sampling parameters"); the visible one is the library's.
+"""The latent Langevin chain of EBAE; the one in image space is ``oodbench.nn.langevin.visible_chain``.
 
-Gradients are taken with respect to the code alone: no parameter gradient is computed, let alone accumulated.
+Gradients are taken with respect to the code only: no parameter gradient is computed or accumulated. Source: supplement
+to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution Detection (2020), §3, "Sampling
+parameters".
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ from oodbench.nn.langevin import Chain, Energy, Gradient, input_gradient, mean_e
 def latent_step(
     z: torch.Tensor, gradient: torch.Tensor, noise: torch.Tensor, step_size: float, noise_std: float, spherical: bool
 ) -> torch.Tensor:
-    """z - λ_z ∇H(z) + σ_z ε, then back onto the sphere. The gradient is Euclidean, not tangential."""
+    """Return z - λ_z ∇H(z) + σ_z ε for codes z (b, D_z), projected onto the unit sphere if ``spherical``.
+
+    Args:
+        gradient: ∇H(z), (b, D_z); the Euclidean gradient, not its tangential part.
+        noise: ε, standard normal, (b, D_z).
+        step_size: λ_z.
+        noise_std: σ_z.
+    """
     z = z - step_size * gradient + noise_std * noise
     return to_sphere(z) if spherical else z
 
@@ -29,7 +38,16 @@ def latent_chain(
     generator: torch.Generator,
     gradient_of: Gradient = input_gradient,
 ) -> Chain:
-    """Langevin steps on H(z) = E(f_d(z)) from codes z (b, D_z)."""
+    """Run Langevin steps on H(z) = E(f_d(z)) from codes z (b, D_z), and return where they end.
+
+    Args:
+        energy: H, maps codes (b, D_z) to energies (b,).
+        step_size: λ_z.
+        noise_std: σ_z.
+        spherical: project codes onto the unit sphere after each step.
+        generator: source of the noise.
+        gradient_of: computes gradient and energies, as ``input_gradient`` does.
+    """
     first = None
     for _ in range(steps):
         gradient, energies = gradient_of(energy, z)

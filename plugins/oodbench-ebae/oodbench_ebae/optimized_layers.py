@@ -1,12 +1,12 @@
-"""The same autoencoder with its layers computed in other ways, cheaper where only inputs get gradients.
+"""Layers of an autoencoder computed in cheaper ways, for when gradients are needed with respect to inputs only.
 
-A chain passes the same weights dozens of times. Each layer here gives what torch's own gives, to rounding:
+A chain uses the same weights for dozens of passes. Each layer here gives the result of torch's own, up to rounding:
 
 - a convolution that covers its whole image, and a transposed one of a single pixel, are matrix products;
-- a convolution from one channel, or a transposed one to one, is a sum of shifted images on its one-channel side;
-- bilinear upsampling and the transposed convolution after it are linear: channels are mixed before the image grows,
-  while it has a quarter of the pixels, and what remains along rows and along columns are two small matrix products;
-- pooling comes before the ReLU that stood before it, and a ReLU overwrites what it gets where nothing else needs it.
+- the gradient of a convolution of one channel, and a transposed convolution to one channel, are sums of shifted images;
+- bilinear upsampling and the transposed convolution after it are linear: channels are mixed before upsampling, on a
+  quarter of the pixels, and what remains are two small matrix products, along rows and along columns;
+- max-pooling and the ReLU before it swap places, and a ReLU works in place where nothing else needs its input.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from torch.nn import functional
 from oodbench.nn.autoencoder import Autoencoder, at_least_float32
 
 WIDE = 64
-"""Channels from which on it pays to mix them before the image grows."""
+"""Least number of input channels for which mixing them before upsampling is faster."""
 
 KEEP_NO_OUTPUT = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d)
-"""Layers whose gradients do not need what they gave."""
+"""Layers whose gradients do not need their output."""
 
 PART_BYTES = 2**21
-"""What the caches of a few cores hold, about."""
+"""Bytes of intermediate results at a time on a CPU: about what the caches of a few cores hold."""
 
 
 def frozen_copy(model: Autoencoder) -> Autoencoder:
-    """The model as it is now, without parameter gradients; under autocast with weights already in that precision."""
+    """Return a copy of the model with its current weights, optimized layers, and no parameter gradients.
+
+    Under autocast, weights of convolutions are copied in its precision.
+    """
     copied = copy.deepcopy(model).requires_grad_(False)
     device = next(copied.parameters()).device.type
     if torch.is_autocast_enabled(device):
@@ -45,7 +48,7 @@ def frozen_copy(model: Autoencoder) -> Autoencoder:
 
 
 def optimize_layers(network: nn.Module) -> nn.Module:
-    """A sequence of layers, each in its cheaper form where it has one; any other network as it is."""
+    """Return an nn.Sequential with cheaper layers where there are any; any other network is returned as it is."""
     return nn.Sequential(*_cheaper(list(network))) if isinstance(network, nn.Sequential) else network
 
 
@@ -94,26 +97,36 @@ class _Layer(nn.Module):
 
 
 class FullKernelConv(_Layer):
-    """A convolution, (b, i, k, k) → (b, o, 1, 1) as a matrix product where its kernel covers the image."""
+    """A convolution that is computed as a matrix product if its kernel covers the image.
+
+    In that case it maps (b, i, k, k) to (b, o, 1, 1).
+    """
 
     @cached_property
     def matrix(self) -> torch.Tensor:
+        """The weights as a matrix (o, k·k·i)."""
         return self.layer.weight.permute(0, 2, 3, 1).flatten(1)  # (o, k·k·i): the order of channels-last images
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of x (b, i, H, W)."""
         if x.shape[2:] != self.layer.kernel_size:
             return self.layer(x)
         return functional.linear(x.permute(0, 2, 3, 1).flatten(1), self.matrix, self.layer.bias)[:, :, None, None]
 
 
 class FromOnePixel(_Layer):
-    """A transposed convolution, (b, i, 1, 1) → (b, o, k, k) as a matrix product where the image is one pixel."""
+    """A transposed convolution that is computed as a matrix product if the image is one pixel.
+
+    In that case it maps (b, i, 1, 1) to (b, o, k, k).
+    """
 
     @cached_property
     def matrix(self) -> torch.Tensor:
+        """The weights as a matrix (k·k·o, i)."""
         return self.layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (k·k·o, i)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the transposed convolution of x (b, i, H, W)."""
         if x.shape[2:] != (1, 1):
             return self.layer(x)
         rows, columns = self.layer.kernel_size
@@ -122,21 +135,23 @@ class FromOnePixel(_Layer):
 
 
 class FromOneChannel(_Layer):
-    """A convolution of images of one channel, (b, 1, H, W) → (b, o, H-k+1, W-k+1)."""
+    """A convolution of images of one channel, from (b, 1, H, W) to (b, o, H-k+1, W-k+1)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of x (b, 1, H, W)."""
         return _SingleChannelConv.apply(x, self.layer.weight, self.layer.bias)
 
 
 class ToOneChannel(_Layer):
-    """A transposed convolution to one channel, (b, i, H, W) → (b, 1, H+k-1, W+k-1), float32 at least."""
+    """A transposed convolution to one channel, from (b, i, H, W) to (b, 1, H+k-1, W+k-1), at least float32."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the transposed convolution of x (b, i, H, W)."""
         return _Gather.apply(x, self.layer.weight) + at_least_float32(self.layer.bias)
 
 
 class _SingleChannelConv(torch.autograd.Function):
-    """The convolution of x (b, 1, H, W) with fixed weights (o, 1, k, k) and bias (o,)."""
+    """Convolution of x (b, 1, H, W) with fixed weights (o, 1, k, k) and bias (o,)."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -149,7 +164,7 @@ class _SingleChannelConv(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """The transposed convolution of x (b, i, H, W) with fixed weights (i, 1, k, k)."""
+    """Transposed convolution of x (b, i, H, W) with fixed weights (i, 1, k, k)."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -163,7 +178,10 @@ class _Gather(torch.autograd.Function):
 
 
 def shifted_sum(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The transposed convolution of x (b, i, H, W) with weights (i, 1, k, k): one image a tap, shifted and added."""
+    """Return the transposed convolution of x (b, i, H, W) with weights (i, 1, k, k), (b, 1, H+k-1, W+k-1).
+
+    One image per element of the kernel is computed, shifted and added. The result is at least float32.
+    """
     b, channels, height, width = x.shape
     rows, columns = weight.shape[2:]
     taps = weight.flatten(1).t() @ x.permute(0, 2, 3, 1).reshape(-1, channels).t()
@@ -178,10 +196,14 @@ def shifted_sum(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 class UpsampledConvolution(_Layer):
-    """Bilinear upsampling to twice the size, corners aligned, and then a transposed convolution with a k×k kernel.
+    """Bilinear upsampling by 2 with aligned corners, followed by a transposed convolution with a k×k kernel.
 
-    (b, i, h, w) → (b, o, 2h+k-1, 2w+k-1). The channels of each small pixel are mixed for all taps of the kernel at
-    once; what comes out along rows, and then along columns, is a weighted sum over small pixels and taps.
+    It maps (b, i, h, w) to (b, o, 2h+k-1, 2w+k-1). The channels of each input pixel are first mixed for all elements of
+    the kernel at once. The output is then a weighted sum over input pixels and kernel elements, first along rows, then
+    along columns.
+
+    Args:
+        layer: the transposed convolution.
     """
 
     def __init__(self, layer: nn.ConvTranspose2d):
@@ -190,23 +212,27 @@ class UpsampledConvolution(_Layer):
 
     @cached_property
     def mixing(self) -> torch.Tensor:
+        """The weights as a matrix (i, k·k·o) that mixes channels for every element of the kernel."""
         return self.layer.weight.permute(0, 3, 2, 1).flatten(1).contiguous()  # (i, k_x·k_y·o)
 
     def upsampling_matrix(self, n: int) -> torch.Tensor:
+        """Return the matrix (2n+k-1, n·k) for n input pixels along a dimension, computed once."""
         if n not in self.matrices:
             self.matrices[n] = upsampling(n, self.layer.kernel_size[0], self.mixing)
         return self.matrices[n]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the upsampled convolution (b, o, 2h+k-1, 2w+k-1) of x (b, i, h, w)."""
         down, across = self.upsampling_matrix(x.shape[2]), self.upsampling_matrix(x.shape[3])
         return _Upsampled.apply(x.to(self.mixing.dtype), self.mixing, down, across, self.layer.bias)
 
 
 class _Upsampled(torch.autograd.Function):
-    """Upsampling and convolution of x (b, i, h, w) with fixed weights.
+    """Upsampling and convolution of x (b, i, h, w) to (b, o, H, W) with fixed weights.
 
-    ``mixing`` (i, k·k·o), ``down`` (H, h·k), ``across`` (W, w·k), bias (o,) → (b, o, H, W). It is linear, so that no
-    image is kept for the gradient; and a CPU takes few images at a time, so that what is between stays in its cache.
+    The weights are ``mixing`` (i, k·k·o), ``down`` (H, h·k), ``across`` (W, w·k) and bias (o,). The map is linear, so
+    that no image is kept for the gradient. A CPU takes few images at a time, so that intermediate results stay in its
+    cache.
     """
 
     @staticmethod
@@ -245,18 +271,31 @@ class _Upsampled(torch.autograd.Function):
 
 
 def empty_images(like: torch.Tensor, channels: int, height: int, width: int) -> torch.Tensor:
+    """Return uninitialised images (b, channels, height, width), channels-last, with b, type and device of ``like``."""
     shape = len(like), channels, height, width
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def parts_of(x: torch.Tensor, numbers: int) -> Iterator[slice]:
-    """All of x (b, …) on a GPU; on a CPU as many rows at a time as give PART_BYTES of ``numbers`` values each."""
+    """Return slices of x (b, …): on a GPU one for all rows, on a CPU one for each part of about PART_BYTES.
+
+    Args:
+        numbers: values per row of the intermediate results, which a part must hold.
+    """
     n = max(1, PART_BYTES // (numbers * x.element_size())) if x.device.type == "cpu" else len(x)
     return (slice(start, start + n) for start in range(0, len(x), n))
 
 
 def upsampling(n: int, k: int, like: torch.Tensor) -> torch.Tensor:
-    """(2n+k-1, n·k): what pixel p and tap t of a line of n, at column p·k+t, give to each pixel of the long line."""
+    """Return the matrix (2n+k-1, n·k) of upsampling and convolution along one dimension.
+
+    Column p·k+t has the weights with which input pixel p contributes to each output pixel by kernel element t.
+
+    Args:
+        n: input pixels.
+        k: kernel size.
+        like: tensor whose type and device the matrix has.
+    """
     places = torch.arange(2 * n, device=like.device, dtype=torch.float64) * ((n - 1) / (2 * n - 1))
     shares = (1 - (places[:, None] - torch.arange(n, device=like.device)).abs()).clamp_min(0)  # (2n, n)
     shifted = [functional.pad(shares, (0, 0, tap, k - 1 - tap)) for tap in range(k)]

@@ -1,4 +1,8 @@
-"""Every knob of EBAE, with its default, its source, and the presets."""
+"""The parameters of EBAE, with defaults and sources, and its presets.
+
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020), "NAE code" the code of its published successor, "hold-out code" the authors' later code.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,21 @@ from typing import Any, Literal
 from oodbench import Params, Shape, param
 from oodbench.nn.reconstruction import QUICK, ReconstructionParams
 
-SUPPLEMENT = "supplement §3"
+SUPPLEMENT = "EBAE supplement §3"
 
 
 class LatentChainParams(Params):
-    steps: int = param(10, "length", ge=0, reduces="lower", source=f"{SUPPLEMENT}: Arch28 10, Arch32 50")
+    """Parameters of the Langevin chain in latent space."""
+
+    steps: int = param(10, "number of steps", ge=0, reduces="lower", source=f"{SUPPLEMENT}: Arch28 10, Arch32 50")
     step_size: float = param(0.4, "λ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.4, Arch32 2.0; NAE 0.2, CIFAR 1")
     noise_std: float = param(0.05, "σ_z", ge=0, source=f"{SUPPLEMENT}: Arch28 0.05, Arch32 0.02")
 
 
 class VisibleChainParams(Params):
-    steps: int = param(50, "length", ge=0, reduces="lower", source=SUPPLEMENT)
+    """Parameters of the Langevin chain in image space."""
+
+    steps: int = param(50, "number of steps", ge=0, reduces="lower", source=SUPPLEMENT)
     step_size: float = param(20.0, "λ_x, for the mean energy", ge=0, source=f"{SUPPLEMENT}; NAE 10")
     noise_std: float = param(0.05, "σ_x before annealing", ge=0, source=SUPPLEMENT)
     anneal: Literal["supplement", "code", "none"] = param(
@@ -30,22 +38,26 @@ class VisibleChainParams(Params):
 
 
 class BufferParams(Params):
+    """Parameters of the replay buffer."""
+
     size: int = param(10_000, "codes kept; 0 for no buffer", ge=0, source=SUPPLEMENT)
     replay_ratio: float = param(0.95, "probability that a chain starts from the buffer", ge=0, le=1, source=SUPPLEMENT)
 
 
 class EBAEParams(Params):
+    """Parameters of EBAE."""
+
     architecture: Literal["auto", "arch28", "arch32", "arch32-relu", "resnet32"] = param(
         "auto",
         "networks; auto takes Arch28 or Arch32 by the images' shape; arch32-relu has the ReLU that Table 2 prints "
         "before ResAtt, which the authors' code and arch32 leave out; resnet32 is our reading of ImageNet32's",
-        source="supplement Table 2",
+        source="EBAE supplement, Table 2",
     )
-    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the supplement searches 2 to 256")
+    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the EBAE supplement searches 2 to 256")
     width: float = param(
-        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the supplement's Table 2"
+        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is Table 2 of the EBAE supplement"
     )
-    spherical: bool = param(True, "codes on the unit sphere", source="supplement Table 3")
+    spherical: bool = param(True, "codes on the unit sphere", source="EBAE supplement, Table 3")
     pretraining: ReconstructionParams = param(
         ReconstructionParams(encoder_l2=1e-4), "as a plain autoencoder", source=f"{SUPPLEMENT}; NAE code: L2 here too"
     )
@@ -55,17 +67,17 @@ class EBAEParams(Params):
     epochs: int = param(50, "of EBAE training", ge=0, reduces="lower", source=SUPPLEMENT)
     learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=f"{SUPPLEMENT}, its one rate")
     batch_size: int = param(
-        128, "images, and chains, per update", ge=1, reduces="higher", source="NAE code; not in the supplement"
+        128, "images, and chains, per update", ge=1, reduces="higher", source="NAE code; not in the EBAE supplement"
     )
     gamma: float = param(
-        1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the supplement"
+        1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the EBAE supplement"
     )
     encoder_l2: float = param(1e-4, "weight of ‖θ_enc‖², all encoder parameters", ge=0, source=SUPPLEMENT)
     max_negative_energy: float = param(
         0.5,
         "a mean negative energy above this is divergence",
         gt=0,
-        source="ours: where γ = 1 turns the gradient round",
+        source="ours: where γ = 1 reverses the gradient",
     )
 
 
@@ -108,12 +120,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "visible_chain": {"step_size": 10.0, "anneal": "code", "clip": "element"},
     },
 }
-"""Values that differ from the defaults. The ``nae-*`` presets are the published successor's."""
+"""Values that differ from the defaults. The ``nae-*`` presets are those of the published successor, NAE."""
 
 PAPER_32: dict[str, Any] = {
     "pretraining": {"epochs": 120},
     "latent_chain": {"steps": 50, "step_size": 2.0, "noise_std": 0.02},
 }
-"""Where the supplement's values for Arch32 differ from those for Arch28."""
+"""Values of the EBAE supplement for Arch32 that differ from those for Arch28."""
 
 MADE_FOR: dict[str, Shape] = {"nae-mnist": (1, 28, 28), "nae-holdout": (1, 28, 28), "nae-cifar10": (3, 32, 32)}

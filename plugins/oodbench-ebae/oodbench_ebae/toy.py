@@ -1,6 +1,8 @@
-"""The toy of the supplement's Figure 2 (§4): two clusters in the plane, an autoencoder, and what EBAE makes of it.
+"""The experiment of Figure 2 of the EBAE supplement (§4): an autoencoder of two clusters in the plane, trained by EBAE.
 
-A point is an image of two channels and one pixel, so that energy, chains and loss are those of the detector.
+"The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
+Detection (2020). A point is an image of two channels and one pixel, so that energy, chains and loss are those of the
+detector.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from oodbench_ebae.params import EBAEParams
 from oodbench_ebae.toy_settings import Settings
 
 CLUSTERS = ((-2.0, -1.0), (1.0, 2.0))
-"""Where the two uniform distributions lie horizontally; vertically both fill HEIGHT."""
+"""Horizontal ranges of the two uniform distributions; the vertical range of both is HEIGHT."""
 HEIGHT = (-0.5, 0.5)
 PLANE = ((-3.0, 3.0), (-1.5, 1.5))
-"""What is drawn and measured, horizontally and vertically."""
+"""Horizontal and vertical range that is drawn and measured."""
 EACH = 200
 AE_EPOCHS = 200
 BATCH = 128
@@ -35,10 +37,13 @@ LATENT_BOX = (-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The autoencoder at one moment.
+    """Energies of the autoencoder at one point of training.
 
-    plane: energy on the grid of ``grid()``, (rows, columns). data: energy of the data, (n,). curve: the decoder's curve
-    over [-1, 1], (k, 2), and its energy, (k,).
+    Args:
+        plane: energy on the grid of ``grid()``, (rows, columns).
+        data: energy of the data, (n,).
+        curve: points that the decoder outputs for codes in [-1, 1], (k, 2).
+        curve_energy: energy of these points, (k,).
     """
 
     plane: np.ndarray
@@ -49,7 +54,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Data (n, 2), and the autoencoder before and after EBAE."""
+    """The data (n, 2), and snapshots of the autoencoder before and after EBAE."""
 
     data: np.ndarray
     before: Snapshot
@@ -57,7 +62,11 @@ class Outcome:
 
 
 def run(settings: Settings, tick: Callable[[], Any] = lambda: None) -> Outcome:
-    """Train the autoencoder, then its encoder by EBAE; ``tick`` is called after each epoch of either."""
+    """Train the autoencoder, then its encoder by EBAE, and return data and snapshots.
+
+    Args:
+        tick: called after each epoch of either training.
+    """
     context = Context(torch.device("cpu"), settings.seed)
     data = two_clusters(context.generator("data"))
     with context.global_seed("weights"):
@@ -69,14 +78,17 @@ def run(settings: Settings, tick: Callable[[], Any] = lambda: None) -> Outcome:
 
 
 def two_clusters(generator: torch.Generator) -> torch.Tensor:
-    """EACH points of either uniform distribution, (n, 2, 1, 1)."""
+    """Return EACH points of either uniform distribution, (n, 2, 1, 1)."""
     corner = torch.tensor([[low, HEIGHT[0]] for low, _ in CLUSTERS]).repeat_interleave(EACH, dim=0)
     size = torch.tensor([[high - low, HEIGHT[1] - HEIGHT[0]] for low, high in CLUSTERS]).repeat_interleave(EACH, dim=0)
     return (corner + size * torch.rand(corner.shape, generator=generator))[:, :, None, None]
 
 
 def build() -> Autoencoder:
-    """FC(2, 200)-ReLU-FC(200, 200)-ReLU-FC(200, 1)-tanh, and FC(1, 200)-ReLU-FC(200, 200)-ReLU-FC(200, 2)."""
+    """Return the autoencoder with fresh weights.
+
+    Encoder: FC(2, 200)-ReLU-FC(200, 200)-ReLU-FC(200, 1)-tanh. Decoder: FC(1, 200)-ReLU-FC(200, 200)-ReLU-FC(200, 2).
+    """
     encoder = nn.Sequential(nn.Flatten(), *_layers(2, 1), nn.Tanh())
     return Autoencoder(encoder, nn.Sequential(*_layers(1, 2), nn.Unflatten(1, (2, 1, 1))), spherical=False)
 
@@ -91,6 +103,7 @@ def _layers(inputs: int, outputs: int) -> list[nn.Module]:
 def train_autoencoder(
     model: Autoencoder, data: torch.Tensor, settings: Settings, context: Context, tick: Callable[[], Any]
 ) -> None:
+    """Train encoder and decoder to reconstruct data (n, 2, 1, 1)."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     generator = context.generator("autoencoder")
     for _ in range(AE_EPOCHS):
@@ -102,7 +115,7 @@ def train_autoencoder(
 def train_encoder(
     model: Autoencoder, data: torch.Tensor, settings: Settings, context: Context, tick: Callable[[], Any]
 ) -> None:
-    """The gradient of EBAE's likelihood, on the encoder alone: the decoder's weights stay as they are."""
+    """Train the encoder on data (n, 2, 1, 1) by EBAE; the decoder's weights stay as they are."""
     model.decoder.requires_grad_(False)
     optimizer = torch.optim.Adam(model.encoder.parameters(), lr=settings.learning_rate)
     generator = context.generator("ebae")
@@ -115,7 +128,10 @@ def train_encoder(
 
 
 def draw_negatives(model: Autoencoder, n: int, settings: Settings, generator: torch.Generator) -> torch.Tensor:
-    """n samples of the model, (n, 2, 1, 1): a latent chain that is kept in [-1, 1], decoded, then a visible chain."""
+    """Return n samples of the model, (n, 2, 1, 1).
+
+    A latent chain, clamped to [-1, 1], starts from uniform codes; its end is decoded, and a visible chain follows.
+    """
     low, high = LATENT_BOX
     start = low + (high - low) * torch.rand(n, 1, generator=generator)
     visible_energy = energy(model, settings)
@@ -130,12 +146,13 @@ def draw_negatives(model: Autoencoder, n: int, settings: Settings, generator: to
 
 
 def energy(model: Autoencoder, settings: Settings) -> Energy:
-    """The squared error, its mean or its sum over the two coordinates."""
+    """Return the energy: the mean or sum, as in the settings, of the squared error over the two coordinates."""
     factor = {"mean": 1, "sum": 2}[settings.energy]
     return lambda x: factor * model.energy(x)
 
 
 def batches(data: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Return the data (n, 2, 1, 1) in random order, in batches of up to BATCH points."""
     return iter(data[torch.randperm(len(data), generator=generator)].split(BATCH))
 
 
@@ -149,13 +166,14 @@ def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
-    """The coordinates of the grid on the plane: columns (c,) and rows (r,)."""
+    """Return the coordinates of the grid on the plane: columns (c,) and rows (r,)."""
     (left, right), (bottom, top) = PLANE
     return np.linspace(left, right, 241), np.linspace(bottom, top, 121)
 
 
 @torch.no_grad()
 def snapshot(model: Autoencoder, data: torch.Tensor, settings: Settings) -> Snapshot:
+    """Return the energies of the model on the plane, on data (n, 2, 1, 1), and on the decoder's curve."""
     columns, rows = grid()
     points = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2, 1, 1)
     curve = model.decode(torch.linspace(*LATENT_BOX, 1001)[:, None])
@@ -165,9 +183,10 @@ def snapshot(model: Autoencoder, data: torch.Tensor, settings: Settings) -> Snap
 
 
 def measure(outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Before and after: the mean energy of the data, of the plane between the clusters and of the rest of it outside
-    them, and of the decoder's curve off them; and the AUROC of the data against all of the plane off the clusters, and
-    against what is between them.
+    """Return measurements under ``before`` and ``after`` EBAE.
+
+    These are mean energies of the data, of the plane between the clusters, of the plane outside, and of the decoder's
+    curve off the clusters; and the AUROC of the data against the plane off the clusters, and against that between them.
     """
     auroc = find_metric("auroc").compute
     x, y = np.meshgrid(*grid())
@@ -186,7 +205,7 @@ def measure(outcome: Outcome) -> dict[str, dict[str, float]]:
 
 
 def _regions(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """For each point: in one of the clusters' boxes, between them, or outside."""
+    """Return the region of each point: ``inside`` a cluster's box, ``between`` them, or ``outside``."""
     level = (y >= HEIGHT[0]) & (y <= HEIGHT[1])
     inside = level & np.logical_or(*((x >= low) & (x <= high) for low, high in CLUSTERS))
     between = level & (x > CLUSTERS[0][1]) & (x < CLUSTERS[1][0])

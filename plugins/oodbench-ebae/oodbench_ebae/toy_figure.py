@@ -1,4 +1,4 @@
-"""Figure 2: the two panels."""
+"""Drawing of Figure 2 of the EBAE supplement: two panels, before and after EBAE."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ if TYPE_CHECKING:
 
 DATA, CURVE = "white", "tab:red"
 DARKEST, BRIGHTEST = 0.01, 1.0
-"""The errors that the colours tell apart, on a logarithmic scale."""
+"""Range of errors on the logarithmic colour scale."""
 
 
 def draw(outcome: Outcome, measured: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Write the figure: reconstruction error over the plane before and after EBAE, in the same colours."""
+    """Write the figure: the reconstruction error over the plane before and after EBAE, on the same colour scale.
+
+    Args:
+        measured: what ``measure`` returns for the outcome.
+        path: file to write; its ending selects the format.
+
+    Raises OODBenchError if the file cannot be written.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams["svg.hashsalt"] = "oodbench"  # the same figure is the same file
+    matplotlib.rcParams["svg.hashsalt"] = "oodbench"  # makes SVG files reproducible
     figure = Figure(figsize=(9.6, 3.2), layout="constrained", dpi=100)
     panels = figure.subplots(1, 2, sharey=True)
     states = {"before": outcome.before, "after": outcome.after}

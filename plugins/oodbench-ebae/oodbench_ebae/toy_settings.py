@@ -1,4 +1,4 @@
-"""What the toy of Figure 2 leaves open, and what was chosen."""
+"""Settings of the experiment of Figure 2."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Settings:
-    """What the supplement's §4 leaves open.
+    """Values that the EBAE supplement, §4, does not give for the experiment of Figure 2.
 
-    The noises are those of its §3 for Arch28. EBAE runs as long as the autoencoder and at a tenth of its learning rate,
-    which is the ratio of the authors' later code. §4 names no γ.
+    The standard deviations of the noise are those of its §3 for Arch28. EBAE trains for as many epochs as the
+    autoencoder, at a tenth of its learning rate, which is the ratio in the authors' later code. As §4 mentions no γ,
+    it is 0.
     """
 
     seed: int = 0

@@ -224,8 +224,8 @@ def test_pretraining_that_collapses_every_time_is_an_error(sets, monkeypatch):
     ("positive", "negative", "loss", "reason"),
     [
         (0.02, 0.03, float("nan"), "no longer finite"),
-        (0.02, 0.6, 0.1, "negative energy 0.6 runs away"),
-        (0.08, 0.03, 0.1, "above 0.07: data are forgotten"),
+        (0.02, 0.6, 0.1, "negative energy 0.6 is above max_negative_energy"),
+        (0.08, 0.03, 0.1, "above 0.07: data are badly fitted"),
         (0.02, 0.03, 0.1, None),
     ],
 )

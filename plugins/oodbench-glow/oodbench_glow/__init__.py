@@ -7,6 +7,7 @@ from oodbench import Detector, hookimpl
 
 @hookimpl
 def register_detectors() -> list[type[Detector]]:
+    """Return the detectors of this plugin."""
     from oodbench_glow.detector import Glow
 
     return [Glow]

@@ -1,4 +1,4 @@
-"""Glow: the score of an image is the bits per dimension that an invertible flow needs for it."""
+"""Glow: the score of an image is its bits per dimension under an invertible flow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ IN_COLOUR = "in colour reached about three times later than in that code, whose 
 
 
 class TrainingParams(LikelihoodParams):
+    """Training parameters of Glow."""
+
     batch_size: int = param(
         12, "images per update, and for the initialisation of actnorm", ge=1, reduces="higher", source=CODE
     )
@@ -42,7 +44,7 @@ class GlowParams(Params):
 
 
 class Glow(LikelihoodDetector):
-    """S(x) = -log₂ p(x) / D, ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|."""
+    """A detector that scores by S(x) = -log₂ p(x) / D of a flow f, with ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|."""
 
     name = "glow"
     summary = "Glow, negative log-likelihood in bits per dimension"
@@ -64,6 +66,7 @@ class Glow(LikelihoodDetector):
 
     @classmethod
     def check_shape(cls, shape: Shape) -> None:
+        """Raise OODBenchError unless H and W are even, for a shape (C, H, W)."""
         if shape[1] % 2 or shape[2] % 2:
             raise OODBenchError(
                 f"{cls.name} can be fitted to images of even height and width, not of {shape_text(shape)}"
@@ -72,24 +75,29 @@ class Glow(LikelihoodDetector):
     model: GlowNetwork
 
     def initialise(self, train: ImageSet, context: Context) -> None:
-        """Set the scales and shifts of actnorm by a first batch (paper, §3.1)."""
+        """Set the scales and shifts of actnorm from a first batch of training images (paper, §3.1)."""
         order = context.generator("first batch", device="cpu")
         first = next(train.batches(self.params.training.batch_size, context.device, order))
         self.model.initialise(first, context.generator("first batch", "noise"))
 
     def optimization(self, train: ImageSet) -> tuple[torch.optim.Optimizer, Scheduler]:
+        """Return Adam, and the schedule of ``rate``."""
         training = self.params.training
         optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate, betas=(0.9, training.beta2))
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: rate(update + 1, training))
 
     def build(self) -> GlowNetwork:
+        """Return the flow with fresh weights."""
         params = self.params
         model = GlowNetwork(self.shape[0], params.depth, params.hidden, params.coupling)
         return model.to(memory_format=torch.channels_last)
 
 
 def rate(update: int, training: TrainingParams) -> float:
-    """The factor on the learning rate at an update, from 1 on: it rises linearly, then falls with the square root."""
+    """Return the factor on the learning rate at an update, counted from 1.
+
+    It rises linearly to 1 over ``warmup`` updates, then falls with 1/√update, down to ``least_learning_rate``.
+    """
     if update <= training.warmup:
         return update / training.warmup
     return max((training.warmup / update) ** 0.5, training.least_learning_rate / training.learning_rate)

@@ -1,7 +1,7 @@
-"""The flow of Glow: steps of actnorm, invertible 1×1 convolution and coupling, whose Jacobian determinants are known.
+"""The flow of Glow: steps of actnorm, invertible 1×1 convolution and coupling, with known Jacobian determinants.
 
-Kingma & Dhariwal, Glow (2018), §3 and Table 1, at one scale (L = 1): images are squeezed once, and no half of the
-channels leaves early. The prior is the standard normal (``learn_top`` off).
+Source: Kingma & Dhariwal, Glow (2018), §3 and Table 1, at one scale (L = 1): images are squeezed once, and no channels
+are split off between steps. The prior is the standard normal (``learn_top`` off).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CouplingKind = Literal["affine", "additive"]
 
 
 class ActNorm(nn.Module):
-    """y = (x + b) · e^s, one b and s a channel; the first batch is brought to zero mean and unit variance."""
+    """An affine layer per channel, y = (x + b) · e^s, set so that a first batch has mean 0 and variance 1."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -28,67 +28,75 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return y for x; both are (b, C, H, W)."""
         return (x + self.bias) * self.log_scale.exp()
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
+        """Return x for y; both are (b, C, H, W)."""
         return y * (-self.log_scale).exp() - self.bias
 
     def log_det(self, pixels: int) -> torch.Tensor:
+        """Return ln |det ∂y/∂x| for images of this number of pixels, a scalar."""
         return pixels * self.log_scale.sum()
 
     @torch.no_grad()
     def normalise(self, x: torch.Tensor) -> None:
-        """Take bias and scale from x (b, C, H, W), the biased standard deviation."""
+        """Set b and s from the mean and (biased) standard deviation of x (b, C, H, W) per channel."""
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)
         self.bias.copy_(-mean[:, None, None])
         self.log_scale.copy_(-(std + 1e-6).log()[:, None, None])
 
 
 class InvertibleConv(nn.Module):
-    """A 1×1 convolution with a square matrix W, a random rotation at first; log-determinant H·W·ln|det W|."""
+    """A 1×1 convolution with a square matrix W, initially a random orthogonal one."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0].contiguous())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return W x at every pixel; x and the result are (b, C, H, W)."""
         return self._multiply(self.weight, x)
 
     def after(self, norm: ActNorm, x: torch.Tensor) -> torch.Tensor:
-        """What this makes of the norm's output, as one convolution: a pass over the images less."""
+        """Return this layer's output for ``norm(x)``, (b, C, H, W), computed as one convolution to save a pass."""
         matrix = self.weight * norm.log_scale.exp().flatten()
         return self._multiply(matrix, x, norm.bias.flatten())
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
+        """Return x for y; both are (b, C, H, W)."""
         return self._multiply(torch.linalg.inv(self.weight), y)
 
     def log_det(self, pixels: int) -> torch.Tensor:
+        """Return pixels · ln |det W|, a scalar."""
         return pixels * torch.linalg.slogdet(self.weight).logabsdet
 
     @staticmethod
     def _multiply(matrix: torch.Tensor, x: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """The matrix times x + shift at every pixel."""
-        with torch.autocast(x.device.type, enabled=False):  # rounded to bfloat16 it would have another determinant
+        """Return matrix · (x + shift) at every pixel."""
+        with torch.autocast(x.device.type, enabled=False):  # in bfloat16 it would have another determinant
             return functional.conv2d(x, matrix[:, :, None, None], None if shift is None else matrix @ shift)
 
 
 class NormedConv(nn.Conv2d):
-    """A convolution and actnorm after it, as one convolution: the norm scales the weights and gives the bias."""
+    """A convolution followed by actnorm, computed as one: the norm scales the weights and gives the bias."""
 
     def __init__(self, channels: int, out: int, kernel: int):
         super().__init__(channels, out, kernel, padding=kernel // 2, bias=False)
         self.norm = ActNorm(out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x (b, channels, H, W) to (b, out, H, W)."""
         scale = self.norm.log_scale.exp()
         return self._conv_forward(x, self.weight * scale[:, None], (self.norm.bias * scale).flatten())
 
     def normalise(self, x: torch.Tensor) -> None:
+        """Set actnorm from the convolution of x (b, channels, H, W)."""
         self.norm.normalise(super().forward(x))
 
 
 class ZeroConv(nn.Conv2d):
-    """A convolution that begins as zero, its output times e^(3s): the coupling begins as nearly the identity."""
+    """A convolution initialised to zero, with output times e^(3s), so that a coupling starts close to the identity."""
 
     def __init__(self, channels: int, out: int):
         super().__init__(channels, out, 3, padding=1)
@@ -98,12 +106,20 @@ class ZeroConv(nn.Conv2d):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x (b, channels, H, W) to (b, out, H, W)."""
         scale = (3 * self.log_scale).exp()
         return self._conv_forward(x, self.weight * scale[:, None], self.bias * scale.flatten())
 
 
 class Coupling(nn.Module):
-    """Half the channels stay; the other half is shifted, and if affine scaled, by what a network makes of the first."""
+    """A coupling layer, y₁ = x₁ and y₂ = (x₂ + t(x₁)) · e^s(x₁), on the two halves of the channels.
+
+    Shift t and log-scale s are outputs of a network; an additive coupling has s = 0.
+
+    Args:
+        channels: of x and y; an even number.
+        hidden: channels of the network's hidden layers.
+    """
 
     def __init__(self, channels: int, hidden: int, kind: CouplingKind):
         super().__init__()
@@ -120,12 +136,13 @@ class Coupling(nn.Module):
             nn.init.normal_(layer.weight, std=0.05)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """y (b, C, H, W) and its log-determinant (b,)."""
+        """Return y (b, C, H, W) for x (b, C, H, W), and ln |det ∂y/∂x|, (b,)."""
         first, second = x.chunk(2, dim=1)
         shift, log_scale = self._shift_and_log_scale(first)
         return torch.cat([first, (second + shift) * log_scale.exp()], dim=1), log_scale.sum(dim=(1, 2, 3))
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
+        """Return x for y; both are (b, C, H, W)."""
         first, second = y.chunk(2, dim=1)
         shift, log_scale = self._shift_and_log_scale(first)
         return torch.cat([first, second * (-log_scale).exp() - shift], dim=1)
@@ -135,11 +152,11 @@ class Coupling(nn.Module):
         if not self.affine:
             return output, torch.zeros_like(output)
         shift, raw = output.chunk(2, dim=1)
-        return shift, functional.logsigmoid(raw + 2)  # the authors' code: scales below 1, near .88 at first
+        return shift, functional.logsigmoid(raw + 2)  # as in the authors' code: scales below 1, at first near .88
 
 
 class FlowStep(nn.Module):
-    """Actnorm, invertible 1×1 convolution, coupling."""
+    """A step of the flow: actnorm, invertible 1×1 convolution, coupling."""
 
     def __init__(self, channels: int, hidden: int, kind: CouplingKind):
         super().__init__()
@@ -148,26 +165,35 @@ class FlowStep(nn.Module):
         self.coupling = Coupling(channels, hidden, kind)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return y (b, C, H, W) for x (b, C, H, W), and ln |det ∂y/∂x|, (b,)."""
         pixels = x.shape[2] * x.shape[3]
         y, log_det = self.coupling(self.mix.after(self.norm, x))
         return y, log_det + self.norm.log_det(pixels) + self.mix.log_det(pixels)
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
+        """Return x for y; both are (b, C, H, W)."""
         return self.norm.inverse(self.mix.inverse(self.coupling.inverse(y)))
 
     def normalise(self, x: torch.Tensor) -> None:
+        """Set actnorm from x (b, C, H, W)."""
         self.norm.normalise(x)
 
 
 class GlowNetwork(DensityModel):
-    """z = f(x), ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|."""
+    """A flow z = f(x), with ln p(x) = ln N(f(x); 0, I) + ln |det ∂f/∂x|.
+
+    Args:
+        channels: C of the images.
+        depth: K, the number of steps.
+        hidden: channels of the hidden layers of a coupling.
+    """
 
     def __init__(self, channels: int, depth: int, hidden: int, kind: CouplingKind):
         super().__init__()
         self.steps = nn.ModuleList(FlowStep(4 * channels, hidden, kind) for _ in range(depth))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (b, C, H, W), H and W even → z (b, 4C, H/2, W/2) and ln |det ∂z/∂x| (b,)."""
+        """Return z (b, 4C, H/2, W/2) for x (b, C, H, W), H and W even, and ln |det ∂z/∂x|, (b,)."""
         z = functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         log_det = x.new_zeros(len(x))
         for step in self.steps:
@@ -176,28 +202,34 @@ class GlowNetwork(DensityModel):
         return z, log_det
 
     def inverse(self, z: torch.Tensor) -> torch.Tensor:
-        """The x of which z was made."""
+        """Return x (b, C, H, W) for z (b, 4C, H/2, W/2)."""
         for step in reversed(self.steps):
             assert isinstance(step, FlowStep)
             z = step.inverse(z)
         return functional.pixel_shuffle(z, 2)
 
     def log_likelihood(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """ln of the mass of each image's cell of the 8-bit grid, its sides 1/256, (b,).
+        """Return ln p of 8-bit images (b, C, H, W) in [0, 1], in nats, (b,).
 
-        That is the density at a random point of the cell, drawn from the generator (uniform dequantisation: a bound on
-        the mass, in training), or at its centre.
+        The mass p of an image is the density times the volume of its cell in the 8-bit grid, whose sides are 1/256. The
+        density is taken at the centre of the cell, or with a generator at a random point of it (uniform dequantisation,
+        in training: a bound on the mass).
         """
         levels = to_levels(images)
         place = 0.5 if generator is None else torch.rand(levels.shape, generator=generator, device=levels.device)
         z, log_det = self((levels + place) / LEVELS - 0.5)
-        # in float64: squares of what lies far out would overflow float32
+        # in float64: squares of large z would overflow float32
         log_prior = -0.5 * (z.double().square() + math.log(2 * math.pi)).sum(dim=(1, 2, 3))
         return log_prior + log_det - images[0].numel() * math.log(LEVELS)
 
     @torch.no_grad()
     def initialise(self, images: torch.Tensor, generator: torch.Generator) -> None:
-        """Bring every actnorm's output on these images to zero mean and unit variance, one after the other."""
+        """Set every actnorm, one after the other, so that its output on these images has mean 0 and variance 1.
+
+        Args:
+            images: (b, C, H, W) in [0, 1].
+            generator: source of the dequantisation noise.
+        """
         hooks = [
             module.register_forward_pre_hook(lambda module, inputs: module.normalise(inputs[0]))
             for module in self.modules()

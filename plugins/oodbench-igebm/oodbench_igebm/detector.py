@@ -1,8 +1,8 @@
 """IGEBM: implicit generation with an energy-based model.
 
-A network gives every image one number, its energy. Training follows the gradient of the log likelihood of
-p(x) = exp(-E(x)) / Ω: the energy goes down on data and up on samples of the model, which come from Langevin chains in
-image space that go on, over the updates, from a replay buffer.
+A network maps an image to one number, its energy. Training follows the gradient of the log likelihood of
+p(x) = exp(-E(x)) / Ω: it lowers the energy of data and raises that of samples of the model. Samples come from Langevin
+chains in image space, most of which start from samples of earlier updates in a replay buffer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BETA2 = 0.999
 
 
 class IGEBM(Detector):
-    """E(x), one forward pass of the clean image."""
+    """A detector that scores by a learnt energy E(x), in one forward pass of the clean image."""
 
     name = "igebm"
     summary = "energy-based model, a scalar energy learnt against its own Langevin samples"
@@ -36,6 +36,7 @@ class IGEBM(Detector):
     shapes = ((1, 28, 28), (3, 32, 32))
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Train a new network. Raises FitError if training diverges in the first epoch."""
         params = self.params
         context.progress.plan({"igebm": (2.0 * params.chain.steps + 6.0) * params.epochs * len(train)})
         with context.global_seed("weights"):
@@ -46,25 +47,30 @@ class IGEBM(Detector):
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the energies (b,) of images (b, C, H, W) in [0, 1]."""
         return self.model(images.contiguous(memory_format=torch.channels_last))
 
     def state(self) -> dict[str, torch.Tensor]:
+        """Return the weights and buffers of the network by name."""
         return self.model.state_dict()
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Build the network and load what ``state`` returned, on the device that these tensors are on."""
         self.model = self.build().to(next(iter(state.values())).device)
         self.model.load_state_dict(state)
         self.model.eval()
 
     def build(self) -> EnergyNetwork:
+        """Return the network with fresh weights."""
         return build_network(self.shape[0], self.params.width, self.params.spectral_norm)
 
     # ------------------------------------------------------------------------------ the algorithm
 
     def phase(self, validation: ImageSet, context: Context) -> Phase:
+        """Return the training phase of the current model."""
         params, model = self.params, self.model
         optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate, betas=(params.beta1, BETA2))
-        # Half precision halves the checkpoints, and its error, 2⁻¹² at most, is far below one step's noise.
+        # float16 halves the size of checkpoints; its error, 2⁻¹² at most, is far below the noise of one step.
         buffer = ReplayBuffer(params.buffer.size, self.shape, context.device, torch.float16)
 
         def train_step(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
@@ -95,7 +101,14 @@ class IGEBM(Detector):
 def draw_negatives(
     energy: Energy, buffer: ReplayBuffer, shape: torch.Size, params: IGEBMParams, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Samples of the model (b, C, H, W), which the buffer keeps; and measurements of the chains."""
+    """Draw samples of the model (b, C, H, W), and append them to the buffer.
+
+    Args:
+        energy: maps images (b, C, H, W) to energies (b,).
+        shape: (b, C, H, W) of the samples.
+
+    Returns the samples, and scalar measurements of the chains by name.
+    """
     start = chain_start(buffer, shape, params, generator).contiguous(memory_format=torch.channels_last)
     chain = params.chain
     sample = visible_chain(
@@ -122,7 +135,10 @@ def draw_negatives(
 def chain_start(
     buffer: ReplayBuffer, shape: torch.Size, params: IGEBMParams, generator: torch.Generator
 ) -> torch.Tensor:
-    """Where chains begin: each from the buffer with the replay ratio's probability, else uniform noise in [0, 1]."""
+    """Return images (b, C, H, W) at which chains start.
+
+    Each comes from the buffer with the probability ``replay_ratio``, else it is uniform noise in [0, 1].
+    """
     device = buffer.samples.device
     start = torch.rand(shape, generator=generator, device=device)
     return buffer.replay(start, params.buffer.replay_ratio, generator)
@@ -131,7 +147,14 @@ def chain_start(
 def loss_terms(
     energy: Energy, positives: torch.Tensor, negatives: torch.Tensor, alpha: float
 ) -> dict[str, torch.Tensor]:
-    """Mean E(x⁺) - mean E(x⁻) + α (mean E(x⁺)² + mean E(x⁻)²), and its terms; in one pass, by one set of weights."""
+    """Return mean E(x⁺) - mean E(x⁻) + α (mean E(x⁺)² + mean E(x⁻)²) and its terms, as scalars.
+
+    Both energies are computed in one pass, so that spectral normalisation gives them the same weights.
+
+    Args:
+        positives: data x⁺ (b, C, H, W).
+        negatives: samples x⁻ (b, C, H, W).
+    """
     positive, negative = energy(torch.cat([positives, negatives])).split([len(positives), len(negatives)])
     squares = positive.square().mean() + negative.square().mean()
     loss = positive.mean() - negative.mean() + alpha * squares
@@ -139,7 +162,7 @@ def loss_terms(
 
 
 def clip_parameter_gradients(optimizer: torch.optim.Adam) -> None:
-    """Hold each element g within ±(3 √v̂ + 0.1), v̂ its mean square over earlier steps, bias corrected.
+    """Clip each element of the gradient to ±(3 √v̂ + 0.1), v̂ Adam's bias-corrected second moment of earlier steps.
 
     Before the first step there is no v̂, and nothing is clipped.
     """
@@ -148,13 +171,16 @@ def clip_parameter_gradients(optimizer: torch.optim.Adam) -> None:
         for parameter in group["params"]:
             state = optimizer.state[parameter]
             if state and parameter.grad is not None:
-                correction = 1 - beta2 ** state["step"].item()  # Adam counts on the CPU: nothing waits for the device
+                correction = 1 - beta2 ** state["step"].item()  # Adam counts steps on the CPU, so nothing waits here
                 bound = 3 * (state["exp_avg_sq"] / correction).sqrt() + 0.1
                 parameter.grad.copy_(parameter.grad.clamp(-bound, bound))
 
 
 def diverged(values: Mapping[str, Any], limit: float) -> str | None:
-    """A reason to stop: energies that are no numbers, or that run away though their squares are held down."""
+    """Return a reason to stop training, or None.
+
+    Energies that are not finite are one, and a mean energy further than ``limit`` from 0.
+    """
     positive, negative = values["positive_energy"], values["negative_energy"]
     if not abs(values["loss"]) < float("inf"):
         return "energies are no longer finite; lower learning_rate or chain.step_size"
@@ -165,6 +191,7 @@ def diverged(values: Mapping[str, Any], limit: float) -> str | None:
 
 @torch.no_grad()
 def mean_energy(model: EnergyNetwork, images: ImageSet, context: Context) -> float:
+    """Return the mean energy of a set of images."""
     total = torch.zeros((), dtype=torch.float64, device=context.device)
     with frozen(model), context.autocast():
         for batch in images.batches(512, context.device):

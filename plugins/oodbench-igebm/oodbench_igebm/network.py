@@ -16,11 +16,17 @@ from oodbench.nn.resnet32 import EncoderBlock
 from oodbench_igebm.spectral import SpectralNorm
 
 NEAR_ZERO = 1e-10
-"""Standard deviation of the second convolution of a block at the start, which makes the block its skip path."""
+"""Initial standard deviation of the weights of a block's second convolution, so that only the skip path matters."""
 
 
 class EnergyNetwork(nn.Module):
-    """Images (b, C, H, W) → energies (b,), float32."""
+    """A residual network that maps images (b, C, H, W) to energies (b,), float32.
+
+    Args:
+        channels: C of the images.
+        width: factor on the number of hidden channels.
+        spectral_norm: apply spectral normalisation to every convolution.
+    """
 
     def __init__(self, channels: int, width: float = 1.0, spectral_norm: bool = True):
         super().__init__()
@@ -41,17 +47,21 @@ class EnergyNetwork(nn.Module):
             _normalise(self.body)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the energies (b,) of images (b, C, H, W), float32."""
         features = self.body(x).sum(dim=(2, 3))
         return at_least_float32(self.head(features)).squeeze(1)
 
 
 def build_network(channels: int, width: float, spectral_norm: bool) -> EnergyNetwork:
-    """An energy with fresh weights, channels-last. ``width`` multiplies the hidden channels."""
+    """Return a network with fresh weights in channels-last memory format; see EnergyNetwork for the arguments."""
     return EnergyNetwork(channels, width, spectral_norm).to(memory_format=torch.channels_last)
 
 
 def _normalise(body: nn.Module) -> None:
-    """Normalise every convolution; weights are drawn as in the codes: N(0, 1), a block's second one near zero."""
+    """Apply spectral normalisation to every convolution, with weights drawn as in the published implementations.
+
+    These are N(0, 1), and near zero for the second convolution of a block.
+    """
     for name, layer in list(body.named_modules()):
         if isinstance(layer, nn.Conv2d):
             second = name.endswith("second")

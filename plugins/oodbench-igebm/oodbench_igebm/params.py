@@ -1,4 +1,4 @@
-"""Every knob of IGEBM, with its default, its source, and the presets."""
+"""The parameters of IGEBM, with defaults and sources, and its presets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ CODE = "rosinality's IGEBM code and the NAE code after it"
 
 
 class ChainParams(Params):
-    steps: int = param(60, "length", ge=0, reduces="lower", source=f"Du & Mordatch; {CODE}")
+    """Parameters of the Langevin chain in image space."""
+
+    steps: int = param(60, "number of steps", ge=0, reduces="lower", source=f"Du & Mordatch; {CODE}")
     step_size: float = param(10.0, "λ", ge=0, source=f"Du & Mordatch; {CODE}")
     noise_std: float = param(0.005, "σ of the noise of each step", ge=0, source=f"Du & Mordatch; {CODE}")
     gradient_clip: float = param(
@@ -22,11 +24,15 @@ class ChainParams(Params):
 
 
 class BufferParams(Params):
+    """Parameters of the replay buffer."""
+
     size: int = param(10_000, "images kept; 0 for no buffer", ge=0, source=f"Du & Mordatch; {CODE}")
     replay_ratio: float = param(0.95, "probability that a chain starts from the buffer", ge=0, le=1, source=CODE)
 
 
 class IGEBMParams(Params):
+    """Parameters of IGEBM."""
+
     width: float = param(
         1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the paper's network"
     )
@@ -43,7 +49,7 @@ class IGEBMParams(Params):
     beta1: float = param(0.0, "of Adam; β₂ is .999", ge=0, lt=1, source=CODE)
     alpha: float = param(1.0, "weight of the mean squared energies", ge=0, source=f"Du & Mordatch; {CODE}")
     clip_parameters: bool = param(
-        True, "hold each element of the parameter gradient within ±(3 √v̂ + 0.1), v̂ Adam's second moment", source=CODE
+        True, "clip each element of the parameter gradient to ±(3 √v̂ + 0.1), v̂ Adam's second moment", source=CODE
     )
     max_energy: float = param(
         20.0, "a mean energy further than this from 0 is divergence", gt=0, source="ours: α = 1 aims at ∓½"

@@ -1,4 +1,4 @@
-"""Spectral normalisation (Miyato et al., 2018) as the IGEBM codes have it."""
+"""Spectral normalisation (Miyato et al., 2018) as in published implementations of IGEBM."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 FIRST_ITERATIONS = 15
-"""Of the power method, for fresh weights; afterwards one an update follows them."""
+"""Iterations of the power method for fresh weights; in training one per update follows."""
 
 
 class SpectralNorm(nn.Module):
-    """W / σ(W), σ the largest singular value of W as a matrix (out, in·k·k); with ``bound`` W / max(σ(W), 1).
+    """A parametrization W → W / σ(W), where σ is the largest singular value of W as a matrix (out, in·k·k).
 
-    σ comes from the power method: one iteration each time the weight is asked for in training mode, none in evaluation,
-    so that scores are a function of the weights alone. (PyTorch's own has no ``bound``.)
+    σ comes from the power method: one iteration each time the weight is computed in training mode, none in evaluation
+    mode, so that scores depend on nothing but the weights.
+
+    Args:
+        weight: W, (out, in, k, k), at the start.
+        bound: divide by max(σ(W), 1) instead; PyTorch's own spectral normalisation lacks this option.
     """
 
     u: torch.Tensor
@@ -31,14 +35,16 @@ class SpectralNorm(nn.Module):
             self.iterate(weight.detach().flatten(1))
 
     def iterate(self, matrix: torch.Tensor) -> None:
+        """Make one iteration of the power method on W as a matrix (out, in·k·k)."""
         self.u = functional.normalize(matrix @ self.right(matrix), dim=0)
 
     def right(self, matrix: torch.Tensor) -> torch.Tensor:
-        """The right singular vector that belongs to u, (in·k·k,)."""
+        """Return the right singular vector (in·k·k,) that belongs to u, of W as a matrix (out, in·k·k)."""
         return functional.normalize(matrix.T @ self.u, dim=0)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(weight.device.type, enabled=False):  # in bfloat16 σ would be a rough guess
+        """Return the normalised weight, in the shape (out, in, k, k) of ``weight``."""
+        with torch.autocast(weight.device.type, enabled=False):  # σ would be inaccurate in bfloat16
             matrix = weight.flatten(1)
             with torch.no_grad():
                 if self.training:
@@ -50,7 +56,10 @@ class SpectralNorm(nn.Module):
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside, evaluation: the weights are normalised once, not at every pass, and take no gradient."""
+    """Return a context in which the network is in evaluation mode, with normalised weights computed once.
+
+    The weights take no gradient inside. Afterwards the network is in training mode.
+    """
     network.eval()
     with parametrize.cached():
         with torch.no_grad():

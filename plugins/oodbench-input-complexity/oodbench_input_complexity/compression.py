@@ -1,7 +1,7 @@
-"""L(x): how many bits a lossless compressor needs for an image.
+"""L(x), the number of bits that a lossless compressor needs for an image.
 
-Lengths are those of whole files, headers and all. Encoders are deterministic, but not for ever the same: another
-version of zlib or OpenJPEG may find other lengths.
+Lengths are those of whole files, including headers. Encoders are deterministic, but another version of a library such
+as zlib or OpenJPEG may give other lengths.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image, features
 from oodbench import OODBenchError
 
 Compressor = Callable[[np.ndarray], int]
-"""One image, uint8 (C, H, W) → bytes."""
+"""Maps one image, uint8 (C, H, W), to a number of bytes."""
 
 
 def _file_length(image: np.ndarray, kind: str, **options: object) -> int:
@@ -38,12 +38,15 @@ COMPRESSORS: dict[str, Compressor] = {
     "lzma": lambda image: len(lzma.compress(image.tobytes())),
 }
 MINIMUM = ("png", "jpeg2000")
-"""What ``min`` is the least of. The paper has FLIF too, for which there is no kept Python package."""
+"""Compressors whose shortest result is ``min``. The paper also uses FLIF, which no maintained Python package offers."""
 PILLOW_FEATURE = {"png": "zlib", "jpeg2000": "jpg_2000", "webp": "webp"}
 
 
 def compressors(name: str) -> tuple[Compressor, ...]:
-    """The compressors of a name, all there; another score because one is missing would be a silent lie."""
+    """Return the compressors of this name, of which ``min`` has several.
+
+    Raises OODBenchError if Pillow lacks one of them, as scores without it would be wrong.
+    """
     names = MINIMUM if name == "min" else (name,)
     for each in names:
         if each in PILLOW_FEATURE and not features.check(PILLOW_FEATURE[each]):
@@ -52,7 +55,7 @@ def compressors(name: str) -> tuple[Compressor, ...]:
 
 
 def libraries() -> str:
-    """The versions that lengths may depend on."""
+    """Return the names and versions of the libraries that lengths may depend on, as one line."""
     import PIL
 
     versions = [f"Pillow {PIL.__version__}", f"zlib {zlib.ZLIB_RUNTIME_VERSION}"]
@@ -63,9 +66,12 @@ def libraries() -> str:
 
 
 def bits_per_dimension(images: torch.Tensor, name: str) -> torch.Tensor:
-    """L(x) / D of images (b, C, H, W) in [0, 1], brought to 256 levels; float32 (b,) on the images' device.
+    """Return L(x) / D of images x (b, C, H, W) in [0, 1], D = C·H·W, as float32 (b,) on the images' device.
 
-    Image by image: a compressor knows no batch.
+    Images are rounded to 256 levels and compressed one by one.
+
+    Args:
+        name: a name of COMPRESSORS, or ``min`` for the shortest of MINIMUM.
     """
     chosen = compressors(name)
     pixels = (images.detach() * 255).round().to("cpu", torch.uint8).contiguous().numpy()

@@ -1,8 +1,8 @@
-"""Input complexity: a likelihood, corrected by how simple the image is.
+"""Input complexity: a negative log-likelihood, corrected for the complexity of the image.
 
-Likelihoods of generative models follow the complexity of the image more than anything else: simple images are likely
-whatever the model was trained on. A general compressor is a model of that part. What the image costs beyond it is the
-score, a likelihood ratio of the two models.
+The likelihood of an image under a generative model depends above all on its complexity: simple images are likely
+whatever the model was trained on. The length of the losslessly compressed image measures this complexity. Their
+difference is the score: the log-likelihood ratio of compressor and model.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ UNIT = "bits per dimension"
 
 
 class InputComplexityParams(Params):
+    """Parameters of InputComplexity."""
+
     base: str = param("glow", "detector whose score is the negative log-likelihood", source="paper: Glow, PixelCNN++")
-    base_preset: str = param("paper", "of the base's parameters", source="ours")
-    base_version: str = param("", "of the base's plugin; filled in, so that a run is of one version", source="ours")
+    base_preset: str = param("paper", "preset of the base's parameters", source="ours")
+    base_version: str = param("", "version of the base's plugin, filled in, as it identifies the run", source="ours")
     compressor: Literal["min", "png", "jpeg2000", "webp", "zlib", "bz2", "lzma"] = param(
-        "min", "of image files, or of their bytes; min: the shorter of PNG and JPEG2000", source="paper: FLIF too"
+        "min", "of image files, or of pixel bytes; min: the shorter of PNG and JPEG2000", source="paper: FLIF too"
     )
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _base_is_a_likelihood(cls, values: Any) -> Any:
-        """Refuse a base that will not do before anything is run, and make its version part of what the run is."""
+        """Refuse an unsuitable base before anything is run, and fill in its version, which identifies the run."""
         if not isinstance(values, dict):
             return values
         name = values.get("base", cls.model_fields["base"].default)
@@ -38,7 +40,7 @@ class InputComplexityParams(Params):
 
 
 class InputComplexity(Detector):
-    """S(x) = (-log₂ p(x) - L(x)) / D, L the compressed length in bits."""
+    """A detector that scores S(x) = (-log₂ p(x) - L(x)) / D, with p of a base detector and L the compressed bits."""
 
     name = "input-complexity"
     summary = "negative log-likelihood minus compressed length, in bits per dimension"
@@ -56,24 +58,28 @@ class InputComplexity(Detector):
         return base.is_reduced(resolve(base, params.base_preset, shape, {}), shape)
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        compressors(self.params.compressor)  # a missing one is to be seen before training
+        """Fit a new base. Raises OODBenchError if a compressor is missing, and what the base's fit raises."""
+        compressors(self.params.compressor)  # fail before training if one is missing
         self.base = self.build().fit(train, validation, context)
         context.note(f"compressed lengths are those of {libraries()}")
         return self
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return S(x) of images (b, C, H, W) in [0, 1], in bits per dimension, (b,)."""
         return self.base.score(images) - bits_per_dimension(images, self.params.compressor)
 
     def state(self) -> dict[str, torch.Tensor]:
+        """Return the state of the base."""
         return self.base.state()
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Build the base and load what ``state`` returned."""
         self.base = self.build()
         self.base.load_state(state)
 
     def build(self) -> Detector:
-        """The base with its preset's parameters, not yet fitted."""
+        """Return the base with its preset's parameters, not fitted. Raises OODBenchError if its version is another."""
         base, version = likelihood(self.params.base)
         if version != self.params.base_version:
             raise OODBenchError(
@@ -84,7 +90,10 @@ class InputComplexity(Detector):
 
 
 def likelihood(name: str) -> tuple[type[Detector], str]:
-    """A detector whose score is a negative log-likelihood in bits per dimension, and its plugin's version."""
+    """Return the detector of this name, and its plugin's version.
+
+    Raises OODBenchError if its score is not a negative log-likelihood in bits per dimension.
+    """
     base, version = find_detector(name)
     unit = base.score_unit
     if unit != UNIT:

@@ -1,4 +1,4 @@
-"""PixelCNN++: the score of an image is the bits per dimension that an autoregressive model needs for it."""
+"""PixelCNN++: the score of an image is its bits per dimension under an autoregressive model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ CODE = "pclucas14/pixel-cnn-pp, the code of the EBAE authors' baseline"
 
 
 class TrainingParams(LikelihoodParams):
+    """Training parameters of PixelCNN++."""
+
     batch_size: int = param(64, "images per update", ge=1, reduces="higher", source=CODE)
     learning_rate: float = param(
         2e-4, "of Adam, on the mean bits per dimension; in that code on the sum of nats over a batch", gt=0, source=CODE
@@ -24,19 +26,24 @@ class TrainingParams(LikelihoodParams):
 
 
 class PixelCNNPPParams(Params):
+    """Parameters of PixelCNN++."""
+
     resnets: int = param(
-        5, "gated resnets a stream and resolution, on the way up", ge=1, reduces="lower", source="paper §2.3"
+        5, "gated resnets per stream and resolution, on the way up", ge=1, reduces="lower", source="paper §2.3"
     )
     filters: int = param(
         80, "channels of the hidden layers", ge=1, reduces="lower", source="EBAE supplement; the paper has 160"
     )
-    mixtures: int = param(10, "logistics a pixel", ge=1, source=CODE)
+    mixtures: int = param(10, "logistics per pixel", ge=1, source=CODE)
     dropout: float = param(0.5, "probability that training drops a feature map", ge=0, lt=1, source="paper §2.5; code")
     training: TrainingParams = param(TrainingParams(), "by maximum likelihood")
 
 
 class PixelCNNPP(LikelihoodDetector):
-    """S(x) = -log₂ p(x) / D, p(x) = Π_i p(x_i | x_<i), each p a discretised mixture of logistics."""
+    """A detector that scores by S(x) = -log₂ p(x) / D of an autoregressive model, p(x) = Π_i p(x_i | x_<i).
+
+    Each p(x_i | x_<i) is a discretised mixture of logistics.
+    """
 
     name = "pixelcnnpp"
     summary = "PixelCNN++, negative log-likelihood in bits per dimension"
@@ -57,6 +64,7 @@ class PixelCNNPP(LikelihoodDetector):
 
     @classmethod
     def check_shape(cls, shape: Shape) -> None:
+        """Raise OODBenchError unless C is 1 or 3, and H and W are multiples of 4, for a shape (C, H, W)."""
         channels, height, width = shape
         if channels not in (1, 3) or height % 4 or width % 4:
             raise OODBenchError(
@@ -65,12 +73,14 @@ class PixelCNNPP(LikelihoodDetector):
             )
 
     def optimization(self, train: ImageSet) -> tuple[torch.optim.Optimizer, Scheduler]:
+        """Return Adam, and a schedule that lowers the learning rate after each epoch."""
         training = self.params.training
         optimizer = torch.optim.Adam(self.model.parameters(), lr=training.learning_rate)
         epoch = steps_per_epoch(train, training.batch_size)
         return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, epoch, training.learning_rate_decay)
 
     def build(self) -> PixelCNNPPNetwork:
+        """Return the network with fresh weights."""
         params = self.params
         model = PixelCNNPPNetwork(self.shape[0], params.resnets, params.filters, params.mixtures, params.dropout)
         return model.to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""The discretised mixture of logistics: a distribution over the 256 levels of every value of a pixel.
+"""The discretised mixture of logistics: a distribution over the 256 levels of every channel of a pixel.
 
-Salimans et al., PixelCNN++ (2017), §2.1–2.2. The channels of a pixel share the mixture component; within it the mean of
-green moves with red, and that of blue with red and green.
+Source: Salimans et al., PixelCNN++ (2017), §2.1–2.2. The channels of a pixel share the mixture component; within it the
+mean of green depends linearly on red, and that of blue on red and green.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ import torch
 from torch.nn import functional
 
 STEP = 2 / 255
-"""Between neighbouring levels on [-1, 1]."""
+"""Distance of neighbouring levels in [-1, 1]."""
 LEAST_LOG_SCALE = -7.0
-"""As in the authors' code: a narrower logistic would put all its mass on one level anyway."""
+"""Lower bound on log scales, as in the authors' code: a narrower logistic has all its mass on one level anyway."""
 
 
 def outputs(channels: int, mixtures: int) -> int:
-    """Values that the network gives for each pixel: weights, means, log scales and, in colour, three coefficients."""
+    """Return how many values the network outputs per pixel.
+
+    These are weights, means and log scales of the mixture and, in colour, three coefficients per component.
+    """
     return mixtures * (1 + 2 * channels + (3 if channels == 3 else 0))
 
 
 def log_mass(x: torch.Tensor, means: torch.Tensor, log_scales: torch.Tensor) -> torch.Tensor:
-    """ln of the mass that a logistic gives the level at x, a multiple of STEP above -1; the ends take the tails.
+    """Return ln of the mass that a logistic assigns to the level at x; the first and last level include the tails.
 
-    σ(a) - σ(b) = σ(a) · σ(-b) · (1 - e^(b-a)), so the logarithm is exact however small the mass is, and the masses of
-    the 256 levels sum to 1. (The authors' code takes an approximation where the difference is below 1e-5.)
+    As σ(a) - σ(b) = σ(a) · σ(-b) · (1 - e^(b-a)), the logarithm is exact however small the mass is, and the masses of
+    the 256 levels sum to 1. (The authors' code uses an approximation where the difference is below 1e-5.)
+
+    Args:
+        x: levels in [-1, 1], multiples of STEP above -1.
+        means, log_scales: of the logistic. The three shapes broadcast to that of the result.
     """
     inverse = torch.exp(-log_scales)
     upper = (x - means + STEP / 2) * inverse
@@ -37,10 +44,13 @@ def log_mass(x: torch.Tensor, means: torch.Tensor, log_scales: torch.Tensor) -> 
 
 
 def log_components(x: torch.Tensor, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """x: (b, C, H, W) on the levels in [-1, 1]; parameters: (b, outputs, H, W), of M components.
+    """Return ln of the mixture weights, (b, M, H, W), and ln of the masses of x in each component, (b, C, M, H, W).
 
-    Returns ln of the mixture weights (b, M, H, W) and ln of each component's conditional masses (b, C, M, H, W): of
-    each channel given those before it.
+    The mass of a channel is conditional on the channels before it.
+
+    Args:
+        x: images (b, C, H, W), on the levels in [-1, 1].
+        parameters: outputs of the network, (b, outputs, H, W), for M components.
     """
     channels = x.shape[1]
     mixtures = parameters.shape[1] // outputs(channels, 1)
@@ -58,6 +68,11 @@ def log_components(x: torch.Tensor, parameters: torch.Tensor) -> tuple[torch.Ten
 
 
 def log_likelihood(x: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-    """ln p of all pixels of images x (b, C, H, W) on the levels in [-1, 1], (b,)."""
+    """Return ln p of images x, summed over pixels and channels, (b,).
+
+    Args:
+        x: images (b, C, H, W), on the levels in [-1, 1].
+        parameters: outputs of the network, (b, outputs, H, W).
+    """
     weights, masses = log_components(x, parameters)
     return torch.logsumexp(weights + masses.sum(dim=1), dim=1).sum(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""The variational autoencoder, with both its scores, as detector plugins of oodbench."""
+"""The variational autoencoder, with two scores, as two detectors in a plugin of oodbench."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from oodbench import Detector, hookimpl
 
 @hookimpl
 def register_detectors() -> list[type[Detector]]:
+    """Return the detectors of this plugin."""
     from oodbench_vae.detector import VAE, VAELikelihood
 
     return [VAE, VAELikelihood]

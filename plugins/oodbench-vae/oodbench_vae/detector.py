@@ -1,4 +1,4 @@
-"""VAE: one variational autoencoder, and the two scores the literature takes from it, each a detector."""
+"""VAE: a variational autoencoder, and a detector for each of the two scores that the literature derives from it."""
 
 from __future__ import annotations
 
@@ -14,39 +14,47 @@ from oodbench.nn.reconstruction import CONSTANT
 from oodbench_vae.likelihood import importance_weighted_nll, negative_elbo, reconstruction_nll
 
 MAX_LOG_STD = 10.0
-"""Bound on log σ either way, which data never come near; far from them exp(log σ) could overflow otherwise."""
+"""Bound on |log σ|. Data never come near it; far from data, exp(log σ) could overflow otherwise."""
 
 
 class VAEParams(AutoencoderParams):
+    """Parameters of VAE and VAELikelihood."""
+
     samples: int = param(
         100,
-        "n, posterior samples and decoder passes a score",
+        "n, posterior samples and decoder passes per score",
         ge=1,
-        source="NAE authors' notebooks: 100 to 500; the supplement says several",
+        source="NAE authors' notebooks: 100 to 500; the EBAE supplement says several",
     )
 
 
 class VariationalAutoencoder(Autoencoder):
-    """The encoder gives μ and log σ of the posterior q(z|x), side by side; the code of an image is μ."""
+    """An autoencoder whose encoder outputs μ and log σ of the posterior q(z|x); the code of an image is μ.
+
+    Args:
+        encoder: maps images (b, C, H, W) to μ and log σ, concatenated, (b, 2 D_z).
+        decoder: maps codes (b, D_z) to images (b, C, H, W).
+    """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         super().__init__(encoder, decoder, spherical=False)
 
     def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (b, C, H, W) → μ and log σ, each (b, D_z), float32."""
+        """Return μ and log σ of images (b, C, H, W), each (b, D_z), float32."""
         mean, log_std = at_least_float32(self.encoder(x)).chunk(2, dim=1)
         return mean, log_std.clamp(-MAX_LOG_STD, MAX_LOG_STD)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Return μ of images (b, C, H, W), (b, D_z), float32."""
         return self.posterior(x)[0]
 
 
 class VAE(AutoencoderDetector):
-    """Trained on the bound E_q[-log p(x|z)] + KL(q(z|x) ‖ N(0, I)), p(x|z) = N(f_d(z), I), summed over pixels.
+    """A detector trained on the bound E_q[-log p(x|z)] + KL(q(z|x) ‖ N(0, I)), with p(x|z) = N(f_d(z), I).
 
-    The score is the first term, the mean of ½ ‖x - f_d(z)‖² + D/2 log 2π over n samples z of the posterior. Their noise
-    is drawn once and is part of what was learnt: it is the same for every image, so that no score depends on chance
-    or on the batch.
+    The bound is in nats, summed over pixels. The score is its first term, the mean of ½ ‖x - f_d(z)‖² + D/2 log 2π over
+    n samples z of the posterior. Their noise is drawn once, in ``fit``, is part of the state and is the same for every
+    image, so that scores are deterministic and do not depend on the batch.
     """
 
     name = "vae"
@@ -54,17 +62,19 @@ class VAE(AutoencoderDetector):
     paper = "Kingma and Welling, Auto-Encoding Variational Bayes (ICLR 2014)"
     Params = VAEParams
     presets = {"paper": {}, "quick": {**QUICK_AUTOENCODER, "samples": 10}}
-    may_be_constant = True  # where data vary less than the decoder's σ, the bound is best without any code
+    may_be_constant = True  # if data vary less than the decoder's σ, ignoring the code is optimal
     model: VariationalAutoencoder
 
     def loss(
         self, model: VariationalAutoencoder, images: torch.Tensor, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
+        """Return the mean bound of images (b, C, H, W) and its two terms, as scalars in nats."""
         noise = torch.randn(len(images), self.params.latent_dim, generator=generator, device=images.device)
         nll, divergence = negative_elbo(model.posterior, model.decode, images, noise)
         return {"loss": (nll + divergence).mean(), "nll": nll.mean(), "divergence": divergence.mean()}
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Train a new network and draw the noise for scoring. Raises FitError if training diverges."""
         generator = context.generator("posterior samples", device="cpu")  # the same numbers on every device
         noise = torch.randn(self.params.samples, self.params.latent_dim, generator=generator)
         self.noise = noise.to(context.device)
@@ -75,17 +85,21 @@ class VAE(AutoencoderDetector):
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean of -log p(x|z) over samples z of the posterior, for images (b, C, H, W), in nats, (b,)."""
         images = images.contiguous(memory_format=torch.channels_last)
         return reconstruction_nll(self.model.posterior, self.model.decode, images, self.noise)
 
     def state(self) -> dict[str, torch.Tensor]:
+        """Return the weights of the network by name, and the noise."""
         return {**super().state(), "noise": self.noise}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore what ``state`` returned."""
         self.noise = state["noise"]
         super().load_state({name: tensor for name, tensor in state.items() if name != "noise"})
 
     def build(self) -> VariationalAutoencoder:
+        """Return the network with fresh weights."""
         params = self.params
         outputs = 2 * params.latent_dim
         networks = build_networks(params.architecture, self.shape, params.latent_dim, params.width, outputs)
@@ -93,7 +107,7 @@ class VAE(AutoencoderDetector):
 
 
 class VAELikelihood(VAE):
-    """The same model; the score is -log 1/n Σ p(x, z) / q(z|x) over n samples z of the posterior."""
+    """A detector with the model of VAE that scores by -log 1/n Σ p(x, z) / q(z|x) over n samples z of the posterior."""
 
     name = "vae-likelihood"
     summary = "variational autoencoder, importance-weighted negative log-likelihood"
@@ -101,5 +115,6 @@ class VAELikelihood(VAE):
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the importance-weighted estimate of -log p(x) of images (b, C, H, W), in nats, (b,)."""
         images = images.contiguous(memory_format=torch.channels_last)
         return importance_weighted_nll(self.model.posterior, self.model.decode, images, self.noise)

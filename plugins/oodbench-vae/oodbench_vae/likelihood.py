@@ -1,7 +1,7 @@
-"""What a variational autoencoder says of an image: p(z) = N(0, I), p(x|z) = N(x; f_d(z), I), q(z|x) = N(z; μ, σ²).
+"""Likelihoods of a variational autoencoder with p(z) = N(0, I), p(x|z) = N(x; f_d(z), I), q(z|x) = N(z; μ, σ²).
 
-Everything takes the posterior and the decoder as functions, and the noise as a tensor. Nothing is averaged over
-dimensions: these are nats an image.
+Functions take the posterior and the decoder as functions, and the noise as a tensor. Results are in nats per image,
+summed over its dimensions.
 """
 
 from __future__ import annotations
@@ -12,35 +12,45 @@ from collections.abc import Callable
 import torch
 
 Posterior = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""Images (b, …) → μ and log σ of q(z|x), each (b, D_z)."""
+"""Maps images (b, …) to μ and log σ of q(z|x), each (b, D_z)."""
 Decoder = Callable[[torch.Tensor], torch.Tensor]
-"""Codes (b, D_z) → means of p(x|z), (b, …)."""
+"""Maps codes (b, D_z) to means of p(x|z), (b, …)."""
 
 LOG_2PI = math.log(2 * math.pi)
 
 
 def log_normal(values: torch.Tensor) -> torch.Tensor:
-    """Log density of standard normal values, summed over all dimensions but the first, (b, …) → (b,)."""
+    """Return the log density of values (b, …) under N(0, I), summed over all dimensions but the first, (b,)."""
     values = values.flatten(1)
     return -0.5 * (values.square().sum(dim=1) + values.shape[1] * LOG_2PI)
 
 
 def divergence(mean: torch.Tensor, log_std: torch.Tensor) -> torch.Tensor:
-    """KL(q(z|x) ‖ p(z)) = ½ Σ (μ² + σ² - 1) - Σ log σ, (b, D_z) → (b,)."""
+    """Return KL(q(z|x) ‖ p(z)) = ½ Σ (μ² + σ² - 1) - Σ log σ, (b,), given μ and log σ, each (b, D_z)."""
     return (0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std).sum(dim=1)
 
 
 def negative_elbo(
     posterior: Posterior, decode: Decoder, x: torch.Tensor, noise: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The two terms of the bound on -log p(x), (b,) each: -log p(x|z) at z = μ + σε, noise ε (b, D_z), and the KL."""
+    """Return the two terms of the bound on -log p(x), each (b,): -log p(x|z) at z = μ + σε, and the KL divergence.
+
+    Args:
+        x: images (b, C, H, W).
+        noise: ε, standard normal, (b, D_z).
+    """
     mean, log_std = posterior(x)
     nll = -log_normal(x - decode(mean + log_std.exp() * noise))
     return nll, divergence(mean, log_std)
 
 
 def reconstruction_nll(posterior: Posterior, decode: Decoder, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """-1/n Σ log p(x|z_s), z_s = μ + σε_s, (b,). The n rows of noise (n, D_z) are shared by all images."""
+    """Return -1/n Σ_s log p(x|z_s) with z_s = μ + σε_s, (b,).
+
+    Args:
+        x: images (b, C, H, W).
+        noise: ε_s, standard normal, (n, D_z); all images share its rows.
+    """
     mean, log_std = posterior(x)
     total = torch.zeros(len(x), device=x.device, dtype=mean.dtype)
     for epsilon in noise:
@@ -51,10 +61,14 @@ def reconstruction_nll(posterior: Posterior, decode: Decoder, x: torch.Tensor, n
 def importance_weighted_nll(
     posterior: Posterior, decode: Decoder, x: torch.Tensor, noise: torch.Tensor
 ) -> torch.Tensor:
-    """-log 1/n Σ p(x|z_s) p(z_s) / q(z_s|x), (b,); noise as above.
+    """Return -log 1/n Σ_s p(x|z_s) p(z_s) / q(z_s|x) with z_s = μ + σε_s, (b,).
 
-    Its expectation is a bound on -log p(x) that falls with n. Source: Burda et al., Importance Weighted Autoencoders
-    (2016), eq. 8.
+    Its expectation is an upper bound on -log p(x) that falls with n. Source: Burda et al., Importance Weighted
+    Autoencoders (2016), eq. 8.
+
+    Args:
+        x: images (b, C, H, W).
+        noise: ε_s, standard normal, (n, D_z); all images share its rows.
     """
     mean, log_std = posterior(x)
     log_weights = []

@@ -1,4 +1,4 @@
-"""WAE-MMD: an autoencoder whose codes, taken together, are held to N(0, I); the score is its error."""
+"""WAE-MMD: an autoencoder whose codes are regularised to be distributed as N(0, I); the score is its error."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from oodbench_wae.mmd import median_heuristic, mmd
 
 
 class WAEParams(AutoencoderParams):
+    """Parameters of WAE."""
+
     mmd_weight: float = param(
         0.01,
-        "λ, of the MMD beside the mean squared error",
+        "λ, weight of MMD² beside the mean squared error",
         ge=0,
-        source="supplement §3 searches 0.001 to 0.1; this is the geometric middle",
+        source="EBAE supplement §3 searches 0.001 to 0.1; this is the geometric mean",
     )
 
 
 class WAE(AutoencoderDetector):
-    """Trained on ‖x - f_d(f_e(x))‖² / D + λ MMD²(f_e(x), N(0, I)); E(x) = ‖x - f_d(f_e(x))‖² / D."""
+    """An autoencoder trained on ‖x - f_d(f_e(x))‖² / D + λ MMD²(f_e(x), N(0, I)).
+
+    It scores by the first term, E(x) = ‖x - f_d(f_e(x))‖² / D.
+    """
 
     name = "wae"
     summary = "Wasserstein autoencoder (MMD), reconstruction error"
@@ -28,6 +33,7 @@ class WAE(AutoencoderDetector):
     Params = WAEParams
 
     def loss(self, model: Autoencoder, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Return the mean squared error + λ MMD² of images (b, C, H, W) and its terms, as scalars."""
         codes = model.encode(images)
         prior = torch.randn(codes.shape, generator=generator, device=codes.device)
         discrepancy = mmd(prior, codes, median_heuristic(prior, codes))
