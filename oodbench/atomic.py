@@ -44,6 +44,7 @@ def write_output(path: Path, data: bytes) -> None:
             file.write(data)
     else:
         write_atomically(target, lambda file: file.write(data))
+        sweep(target.parent, f"{target.name}.")
 
 
 def is_left_behind(name: str) -> bool:
@@ -51,16 +52,18 @@ def is_left_behind(name: str) -> bool:
     return LEFT_BEHIND.fullmatch(name) is not None
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, name: str = "") -> None:
     """Delete the files in a folder that ``write_atomically`` left there as its process was killed.
 
-    They are those whose process on this machine has ended, and those that nobody has written to for a day. A file that
-    cannot be deleted stays.
+    They are those whose process on this machine has ended, and those that nobody has written to for a day; where
+    ``name`` is given, only those that were to become files whose names begin so. A file that cannot be deleted stays.
     """
     for path in folder.glob(".*"):
         match = LEFT_BEHIND.fullmatch(path.name)
+        if not match or not path.name.startswith(f".{name}"):
+            continue
         try:
-            if match and (_has_ended(match) or time.time() - path.stat().st_mtime > DAY):
+            if _has_ended(match) or time.time() - path.stat().st_mtime > DAY:
                 path.unlink()
         except OSError:
             continue

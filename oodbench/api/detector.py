@@ -44,7 +44,7 @@ class Detector(ABC):
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
-        """The values of a preset; override where the paper's values depend on the images' shape."""
+        """Return the values of a preset; override where the paper's values depend on the images' shape."""
         if name not in cls.presets:
             raise UnknownName(f"preset of {cls.name}", name, cls.presets)
         return cls.presets[name]
@@ -65,6 +65,7 @@ class Detector(ABC):
 
     @classmethod
     def check_shape(cls, shape: Shape) -> None:
+        """Raise OODBenchError where the detector cannot be fitted to images of this shape."""
         if cls.shapes is not None and shape not in cls.shapes:
             able = " or ".join(map(shape_text, cls.shapes))
             raise OODBenchError(f"{cls.name} can be fitted to images of {able}, not of {shape_text(shape)}")
@@ -79,15 +80,15 @@ class Detector(ABC):
 
     @abstractmethod
     def score(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 images (b, C, H, W) in [0, 1] → one finite score each, (b,)."""
+        """Return one finite score per image, (b,), given float32 images (b, C, H, W) in [0, 1]."""
 
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor | None:
-        """What a detector that reconstructs makes of the images, (b, C, H, W) in [0, 1], for figures."""
+        """Return reconstructions (b, C, H, W) in [0, 1] for figures; None from a detector that makes none."""
         return None
 
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:
-        """All that was learnt, as named tensors."""
+        """Return all that was learned, as named tensors."""
 
     @abstractmethod
     def load_state(self, state: dict[str, torch.Tensor]) -> None:

@@ -45,8 +45,8 @@ def command(
 ) -> None:
     """Print the results of a store as ranked tables in Markdown.
 
-    SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures
-    of the file reported.toml beside it; the text of notes.md opens the page.
+    SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures of
+    the file reported.toml beside it; the text of notes.md opens the page.
 
     \b
     oodbench leaderboard leaderboards/mnist5k-ood --save results.parquet --output page.md
@@ -67,12 +67,11 @@ def command(
     page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
     if save:
         _write(save, "--save", suites.results_file(results))
+    if output and not reported:
+        _write(output, "--output", page.encode())
     if reported:
         _print_reported(opened, results, chosen, as_json)
-        return
-    if output:
-        _write(output, "--output", page.encode())
-    if as_json:
+    elif as_json:
         print_json(suites.records(opened, results, chosen))
     elif not output:
         echo(page, nl=False)

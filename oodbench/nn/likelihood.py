@@ -115,11 +115,11 @@ def fit_likelihood(
         return {"loss": loss}
 
     phase = Phase(
-        name="training",
-        epochs=params.epochs,
-        batch_size=params.batch_size,
-        model=model,
-        train_step=train_step,
+        "training",
+        params.epochs,
+        params.batch_size,
+        model,
+        train_step,
         checkpointed={"optimizer": optimizer, "scheduler": scheduler},
         validate=lambda: {"validation_loss": mean_bits(model, validation, context)},
         keep=params.keep,

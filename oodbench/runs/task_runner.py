@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Progress, Run
 from oodbench.data.overlap import check_separate
-from oodbench.errors import OODBenchError, StoreError, reason
+from oodbench.errors import FitError, OODBenchError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
+from oodbench.runs.devices import is_out_of_memory
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.isolation import isolated
 
@@ -152,6 +153,8 @@ class TaskRunner:
             self.store.clear_failure(run, out_dataset)
 
     def _fail(self, run: Run, out_dataset: str | None, error: Exception, outcome: TaskOutcome) -> None:
+        if is_out_of_memory(error):
+            error = FitError(f"memory ran out ({reason(error)}): lower the batch size or the size of the network")
         self.progress.message(f"failed: {reason(error)}")
         outcome.failures.append(self.record_failure(run, out_dataset, error))
 

@@ -38,6 +38,11 @@ class Files:
             raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
         try:
             self.fs, root = fsspec.core.url_to_fs(address)
+        except TypeError as error:  # raised for what it must be given besides an address
+            raise StoreError(
+                f"the store {shorten(address)} is of a kind that cannot be one: name a folder, or an "
+                "address such as s3://bucket/name, with --store"
+            ) from error
         except Exception as error:  # each file system has errors of its own
             raise StoreError(
                 f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"

@@ -22,7 +22,7 @@ PAPER: dict[str, Any] = {"epochs": 200, "batch_size": 1024, "learning_rate": 1e-
 class DAGMMParams(AutoencoderParams):
     """Parameters of DAGMM."""
 
-    latent_dim: int = param(5, "D_z", ge=1, source="NAE authors' later code; EBAE supplement: 2 to 256")
+    latent_dim: int = param(5, "D_z", ge=1, le=65_536, source="NAE authors' later code; EBAE supplement: 2 to 256")
     components: int = param(4, "K, number of Gaussians in the mixture", ge=1, source=CODE)
     estimator_hidden: int = param(10, "units of the estimation network", ge=1, source=AUTHORS)
     dropout: float = param(0.5, "probability in the estimation network, in training", ge=0, lt=1, source=AUTHORS)

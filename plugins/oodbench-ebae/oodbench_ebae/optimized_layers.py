@@ -24,10 +24,8 @@ from oodbench.nn.autoencoder import Autoencoder, at_least_float32
 
 WIDE = 64
 """Least number of input channels for which mixing them before upsampling is faster."""
-
 KEEP_NO_OUTPUT = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d)
 """Layers whose gradients do not need their output."""
-
 PART_BYTES = 2**21
 """Bytes of intermediate results at a time on a CPU: about what the caches of a few cores hold."""
 

@@ -53,9 +53,14 @@ class EBAEParams(Params):
         "before ResAtt, which the authors' code and arch32 leave out; resnet32 is our reading of ImageNet32's",
         source="EBAE supplement, Table 2",
     )
-    latent_dim: int = param(32, "D_z", ge=1, source="NAE code; the EBAE supplement searches 2 to 256")
+    latent_dim: int = param(32, "D_z", ge=1, le=65_536, source="NAE code; the EBAE supplement searches 2 to 256")
     width: float = param(
-        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is Table 2 of the EBAE supplement"
+        1.0,
+        "factor on the hidden channels",
+        gt=0,
+        le=64,
+        reduces="lower",
+        source="ours; 1 is Table 2 of the EBAE supplement",
     )
     spherical: bool = param(True, "codes on the unit sphere", source="EBAE supplement, Table 3")
     pretraining: ReconstructionParams = param(

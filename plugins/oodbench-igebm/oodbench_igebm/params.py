@@ -34,7 +34,7 @@ class IGEBMParams(Params):
     """Parameters of IGEBM."""
 
     width: float = param(
-        1.0, "factor on the hidden channels", gt=0, reduces="lower", source="ours; 1 is the paper's network"
+        1.0, "factor on the hidden channels", gt=0, le=64, reduces="lower", source="ours; 1 is the paper's network"
     )
     spectral_norm: bool = param(True, "normalise every convolution", source=f"Du & Mordatch; {CODE}")
     chain: ChainParams = param(ChainParams(), "Langevin chain on E(x)")
