@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from oodbench.errors import OODBenchError
+from oodbench.text import shorten
 
 TEXT_BYTES = 2**20
 """The most that a text file may have: suites, notes and tables of reported figures are far smaller."""
@@ -17,17 +18,18 @@ def read_bytes(path: Path, longest: int = 2**31) -> bytes:
 
     Raises OODBenchError where the file is missing, may not be read, is too long, or is a device, a pipe or a folder.
     """
+    where = shorten(str(path))
     try:
         # Not blocking, as opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OODBenchError(f"{path} is no regular file")
+                raise OODBenchError(f"{where} is no regular file")
             content = file.read(longest + 1)
     except (OSError, ValueError) as error:
-        raise OODBenchError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise OODBenchError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > longest:
-        raise OODBenchError(f"{path} is too long: more than {longest:,} bytes")
+        raise OODBenchError(f"{where} is too long: more than {longest:,} bytes")
     return content
 
 

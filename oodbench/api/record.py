@@ -22,6 +22,9 @@ class Metric:
 
     Args:
         bounds: the least and the greatest value that it can have; any other is refused as damaged.
+        resampled: the same from counts of each distinct score, in ascending order, in r resamples of the in-images and
+            of the out-images, (r, u) each: values (r,). With it an interval takes moments; None if there is no such
+            form, and ``compute`` is called for each resample.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Metric:
     higher_is_better: bool
     summary: str
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    resampled: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

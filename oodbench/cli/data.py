@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import data_option, json_option, print_json, print_table
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     from oodbench.data.inventory import DatasetStatus
@@ -77,7 +78,7 @@ def prepare_command(
         _print_columns((outcome for outcome in outcomes if not outcome.error), ("name", *COUNTS, "seconds"))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
-        echo(f"Failed: {outcome.name}: {outcome.error}", err=True)
+        echo(f"Failed: {shorten(outcome.name)}: {outcome.error}", err=True)
     ctx.exit(1 if failed else 0)
 
 

@@ -9,6 +9,7 @@ README.md         the page, generated from the others, so that anyone can verify
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +68,12 @@ class Suite:
 
 def open_suite(path: Path) -> Suite:
     """Return the suite in this file, or in this folder, with what lies beside the file."""
-    folder = path if path.is_dir() else path.parent
+    folder = path if os.path.isdir(path) else path.parent
     reported, notes = folder / "reported.toml", folder / "notes.md"
     return Suite(
         read_suite(path),
-        read_reported(reported) if reported.exists() else None,
-        read_text(notes).strip() if notes.exists() else "",
+        read_reported(reported) if os.path.lexists(reported) else None,
+        read_text(notes).strip() if os.path.lexists(notes) else "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ def read_suite(path: Path) -> list[RunRequest]:
 
     Of a folder, its ``suite.toml`` is read. Raises OODBenchError, naming the file, where it cannot be understood.
     """
-    path = path / "suite.toml" if path.is_dir() else path
+    path = path / "suite.toml" if os.path.isdir(path) else path
     text = read_text(path)
     try:
         table = tomllib.loads(text)

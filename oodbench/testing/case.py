@@ -13,6 +13,7 @@ import torch
 from oodbench.api import Context, Detector, ImageSet, Params, Progress, Shape
 from oodbench.api.parameters import fields_by_path, get_path
 from oodbench.plan.settings import resolve
+from oodbench.runs.isolation import isolated
 from oodbench.testing.images import easy_images, held_out, noise
 
 FULL_BUDGET = {"epochs": 4, "steps": 4, "batch_size": 16}
@@ -120,7 +121,9 @@ class DetectorCase:
         shape = self.shape if detector is None else detector.shape
         sets = self.sets(shape, images, negative)
         context = context or self.context()
-        fitted = (detector or self.detector(params, shape)).fit(*sets, context)
+        # As the harness does: what fit changes in the process is put back, and fails a check of its own alone.
+        with isolated(self.device, self.detector.name):
+            fitted = (detector or self.detector(params, shape)).fit(*sets, context)
         state = {name: tensor.detach().clone() for name, tensor in fitted.state().items()}
         return Fit(fitted, context, state, self.scores(fitted, some_images(shape)))
 

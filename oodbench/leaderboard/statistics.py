@@ -1,0 +1,222 @@
+"""How sure a number is: intervals over the images, paired tests on the same images, and many tests at once.
+
+Two kinds of uncertainty stay apart. What is here is about the **images** of a test split: how far a value would move if
+others were drawn from where these came from, the fit being what it is. The spread over **seeds** says how far another
+fit would move it; it is a standard deviation beside the mean, and is never pooled with these intervals.
+
+AUROC has an exact variance (DeLong, DeLong and Clarke-Pearson, Comparing the Areas under Two or More Correlated ROC
+Curves, Biometrics 1988), computed here from ranks in O(n log n). Other metrics are resampled: see ``bootstrap``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVEL = 0.95
+RESAMPLES = 1000
+RESAMPLED_AT_ONCE = 2**22
+"""Scores that are drawn at once: 32 MiB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the interval that holds the true one in ``LEVEL`` of all cases."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What tells two detectors apart on the same images.
+
+    Args:
+        difference: value of the first minus that of the second.
+        low, high: interval of the difference.
+        p: chance of a difference as large, in either direction, if there is none.
+        seeds: number of pairs of fits that were compared.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    seeds: int = 1
+
+
+# ------------------------------------------------------------------------------------------- AUROC
+
+
+def auroc_covariance(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the AUROC of each detector (k,) and their covariance (k, k), exact with ties.
+
+    Args:
+        in_scores: (k, n), the scores of k detectors of the same n in-images.
+        out_scores: (k, m), of the same m out-images. Both n and m must be 2 or more for a variance; else it is NaN.
+    """
+    of_in, of_out = _placements(np.atleast_2d(in_scores), np.atleast_2d(out_scores))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = _covariance(of_in) / of_in.shape[1] + _covariance(of_out) / of_out.shape[1]
+    return of_out.mean(axis=1), covariance
+
+
+def _placements(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each in-image the share of out-images above it, (k, n); for each out-image that of in-images below, (k, m).
+
+    An equal score counts one half.
+    """
+    of_in, of_out = np.empty(in_scores.shape), np.empty(out_scores.shape)
+    for inside, outside, of_inside, of_outside in zip(in_scores, out_scores, of_in, of_out, strict=True):
+        in_order, out_order = np.argsort(inside), np.argsort(outside)
+        ordered_in, ordered_out = inside[in_order], outside[out_order]  # searching is quick where queries are sorted
+        of_outside[out_order] = _mean_rank(ordered_in, ordered_out)
+        of_inside[in_order] = 1 - _mean_rank(ordered_out, ordered_in)
+    return of_in, of_out
+
+
+def _mean_rank(ordered: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The share of ``ordered`` below each score, with one half of those that equal it."""
+    below = np.searchsorted(ordered, scores, side="left")
+    not_above = np.searchsorted(ordered, scores, side="right")
+    return (below + not_above) / (2 * len(ordered))
+
+
+def _covariance(placements: np.ndarray) -> np.ndarray:
+    centred = placements - placements.mean(axis=1, keepdims=True)
+    return np.asarray(centred @ centred.T) / (placements.shape[1] - 1)
+
+
+def auroc_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float = LEVEL) -> Interval:
+    """Return AUROC and its interval, given scores (n,) of in-images and (m,) of out-images.
+
+    The interval is DeLong's, symmetric on the logit scale, so that it stays within 0 and 1. At 0 or 1 the variance of
+    DeLong is 0, which would claim certainty. There the interval is one-sided: of N independent pairs of an in- and an
+    out-image, N the smaller number of images, all were ordered alike, which has a chance of 1 - ``level`` if the true
+    value is (1 - level)^(1 / N) away from the other end. Where all scores are equal, the variance is that of N coins.
+    """
+    from scipy.special import expit, logit, ndtri
+
+    ordered_in, ordered_out = np.sort(in_scores), np.sort(out_scores)
+    of_out = _mean_rank(ordered_in, ordered_out)
+    value, few = float(of_out.mean()), min(len(in_scores), len(out_scores))
+    bound = (1 - level) ** (1 / few)
+    if value in (0.0, 1.0):
+        return Interval(value, bound if value else 0.0, 1.0 if value else 1 - bound)
+    variance = np.nan
+    if few > 1:
+        of_in = _mean_rank(ordered_out, ordered_in)
+        variance = of_in.var(ddof=1) / len(in_scores) + of_out.var(ddof=1) / len(out_scores)
+    if not variance > 0:
+        variance = value * (1 - value) / few
+    half = ndtri((1 + level) / 2) * np.sqrt(variance) / (value * (1 - value))
+    return Interval(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
+
+
+# ---------------------------------------------------------------------------------- two detectors
+
+
+def compare_auroc(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], level: float = LEVEL
+) -> Comparison:
+    """Compare two detectors by AUROC on the same images (paired DeLong test, two-sided).
+
+    Args:
+        first, second: scores (n,) of the in-images and (m,) of the out-images, in the same order of images.
+    """
+    from scipy.special import ndtr, ndtri
+
+    in_scores, out_scores = (np.stack(pair) for pair in zip(first, second, strict=True))
+    values, covariance = auroc_covariance(in_scores, out_scores)
+    difference = float(values[0] - values[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    if not variance > 1e-18:  # the same ranking, or two that are both perfect, perhaps in opposite directions
+        p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - min(in_scores.shape[1], out_scores.shape[1])))
+        return Comparison(difference, difference, difference, p)
+    sd = float(np.sqrt(variance))
+    half = float(ndtri((1 + level) / 2)) * sd
+    return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
+
+
+def combine_seeds(comparisons: Sequence[Comparison]) -> Comparison:
+    """Combine the comparisons of several pairs of fits, one per seed: two detectors differ only if every pair does.
+
+    The difference is the mean; p is the largest, and 1 where the pairs do not agree on the direction; the interval is
+    the smallest that holds those of all pairs. (An intersection-union test: Berger, Technometrics 1982. A pair of fits
+    that shows nothing, or the contrary, is not averaged away by others.)
+    """
+    agree = all(each.difference > 0 for each in comparisons) or all(each.difference < 0 for each in comparisons)
+    return Comparison(
+        float(np.mean([each.difference for each in comparisons])),
+        min(each.low for each in comparisons),
+        max(each.high for each in comparisons),
+        max(each.p for each in comparisons) if agree else 1.0,
+        sum(each.seeds for each in comparisons),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return adjusted p-values, in the order given: below α, at most a share α of such tables has any false finding.
+
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure (Scandinavian Journal of Statistics 1979).
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values)
+    steps = values[order] * (len(values) - np.arange(len(values)))
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted.tolist()
+
+
+# --------------------------------------------------------------------------------- other metrics
+
+
+Resampled = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From counts of each distinct score in resamples of in- and out-images, (r, u) each, to the metric's values (r,)."""
+
+
+def bootstrap(
+    in_scores: np.ndarray,
+    out_scores: np.ndarray,
+    metrics: Iterable[Resampled],
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Return the interval of each metric: quantiles over resamples of the images.
+
+    In- and out-images are drawn with replacement, each kind by itself, as many as there are. All metrics are computed
+    on the same resamples.
+
+    Args:
+        in_scores, out_scores: scores (n,) and (m,).
+        metrics: functions of the counts of each distinct score, in ascending order of the scores.
+    """
+    metrics = list(metrics)
+    distinct, codes = np.unique(np.concatenate([in_scores, out_scores]), return_inverse=True)
+    in_codes, out_codes = codes[: len(in_scores)], codes[len(in_scores) :]
+    generator = np.random.default_rng(seed)
+    at_once = max(1, RESAMPLED_AT_ONCE // len(codes))
+    parts: list[list[np.ndarray]] = []
+    for begin in range(0, resamples, at_once):
+        count = min(at_once, resamples - begin)
+        in_counts, out_counts = (
+            _resampled_counts(each, len(distinct), count, generator) for each in (in_codes, out_codes)
+        )
+        parts.append([metric(in_counts, out_counts) for metric in metrics])
+    tails = (1 - level) / 2, (1 + level) / 2
+    intervals = []
+    for values in zip(*parts, strict=True):
+        low, high = np.quantile(np.concatenate(values), tails)
+        intervals.append((float(low), float(high)))
+    return intervals
+
+
+def _resampled_counts(codes: np.ndarray, distinct: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """How often each distinct score is drawn in each resample of all of them: (resamples, distinct)."""
+    drawn = codes[generator.integers(0, len(codes), (resamples, len(codes)))]
+    drawn += np.arange(resamples)[:, None] * distinct
+    return np.bincount(drawn.ravel(), minlength=resamples * distinct).reshape(resamples, distinct)

@@ -1,0 +1,207 @@
+"""Intervals and tests against definitions, published values and simulations."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from oodbench.builtin.metrics import register_metrics
+from oodbench.leaderboard.statistics import (
+    Comparison,
+    auroc_covariance,
+    auroc_interval,
+    bootstrap,
+    combine_seeds,
+    compare_auroc,
+    holm,
+)
+
+METRICS = {metric.name: metric for metric in register_metrics()}
+
+
+def by_definition(in_scores, out_scores):
+    """DeLong's AUROC and covariance from all n·m comparisons, for k detectors."""
+    wins = np.array(
+        [
+            [[1.0 if o > i else 0.5 if o == i else 0.0 for o in outs] for i in ins]
+            for ins, outs in zip(in_scores, out_scores, strict=True)
+        ]
+    )
+    of_in, of_out = wins.mean(axis=2), wins.mean(axis=1)
+    return wins.mean(axis=(1, 2)), np.cov(of_in) / of_in.shape[1] + np.cov(of_out) / of_out.shape[1]
+
+
+@pytest.mark.parametrize("digits", [0, 1, 8])
+def test_covariance_is_that_of_the_definition_with_ties_and_without(digits):
+    generator = np.random.default_rng(0)
+    in_scores = generator.normal(size=(3, 23)).round(digits)
+    out_scores = (generator.normal(size=(3, 17)) + np.array([[0.0], [1.0], [-2.0]])).round(digits)
+    expected, covariance = by_definition(in_scores, out_scores)
+    values, ours = auroc_covariance(in_scores, out_scores)
+    np.testing.assert_allclose(values, expected, rtol=1e-14)
+    np.testing.assert_allclose(ours, covariance, rtol=1e-12, atol=1e-18)
+    for row in range(3):
+        assert auroc_interval(in_scores[row], out_scores[row]).value == pytest.approx(expected[row], rel=1e-14)
+
+
+def test_the_interval_is_symmetric_on_the_logit_scale():
+    generator = np.random.default_rng(1)
+    ins, outs = generator.normal(size=300), generator.normal(size=200) + 1.5
+    found = auroc_interval(ins, outs)
+    _, covariance = auroc_covariance(ins, outs)
+    value = found.value
+    half = norm.ppf(0.975) * np.sqrt(covariance[0, 0]) / (value * (1 - value))
+    assert np.log(found.high / (1 - found.high)) == pytest.approx(np.log(value / (1 - value)) + half)
+    assert np.log(found.low / (1 - found.low)) == pytest.approx(np.log(value / (1 - value)) - half)
+
+
+def test_perfect_separation_is_not_certainty():
+    found = auroc_interval(np.arange(50.0), np.arange(100.0, 130.0))
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(0.05 ** (1 / 30))
+    turned = auroc_interval(np.arange(100.0, 130.0), np.arange(50.0))
+    assert (turned.value, turned.low) == (0.0, 0.0)
+    assert turned.high == pytest.approx(1 - 0.05 ** (1 / 30))
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 9), (9, 1), (9, 9)])
+def test_few_or_equal_scores_have_an_interval_too(n, m):
+    found = auroc_interval(np.zeros(n), np.zeros(m))
+    assert found.value == 0.5 and 0 < found.low < 0.5 < found.high < 1
+    above = auroc_interval(np.zeros(n), np.ones(m))
+    assert above.value == above.high == 1 and 0 < above.low < 1
+
+
+def test_two_detectors_are_compared_on_the_same_images():
+    generator = np.random.default_rng(2)
+    shared_in, shared_out = generator.normal(size=200), generator.normal(size=150) + 1
+    first = shared_in + 0.3 * generator.normal(size=200), shared_out + 0.3 * generator.normal(size=150)
+    second = shared_in + 0.9 * generator.normal(size=200), shared_out + 0.9 * generator.normal(size=150)
+    values, covariance = by_definition(*(np.stack(pair) for pair in zip(first, second, strict=True)))
+    found = compare_auroc(first, second)
+    sd = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert found.difference == pytest.approx(values[0] - values[1])
+    assert found.high - found.low == pytest.approx(2 * norm.ppf(0.975) * sd)
+    assert found.p == pytest.approx(2 * norm.sf(abs(values[0] - values[1]) / sd))
+    other = compare_auroc(second, first)
+    assert (other.difference, other.low, other.high, other.p) == pytest.approx(
+        (-found.difference, -found.high, -found.low, found.p)
+    )
+
+
+def test_the_same_ranking_is_no_difference_and_opposite_ones_are():
+    ins, outs = np.arange(20.0), np.arange(10.0, 40.0)
+    same = compare_auroc((ins, outs), (np.exp(ins), np.exp(outs)))
+    assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    apart = np.arange(100.0, 120.0)
+    opposite = compare_auroc((ins, apart), (-ins, -apart))
+    assert opposite.difference == 1.0 and opposite.p == pytest.approx(2.0**-19)
+
+
+def test_seeds_must_agree():
+    one, other = Comparison(0.2, 0.1, 0.3, 0.001), Comparison(0.1, -0.1, 0.2, 0.4)
+    both = combine_seeds([one, other])
+    assert (both.difference, both.low, both.high, both.p, both.seeds) == (pytest.approx(0.15), -0.1, 0.3, 0.4, 2)
+    against = Comparison(-0.2, -0.3, -0.1, 0.001)
+    assert combine_seeds([one, against]).p == 1.0
+    assert combine_seeds([one]) == one
+
+
+def test_holm_is_the_step_down_procedure():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("digits", [0, 1, 8])
+def test_a_metric_of_counts_is_the_metric_of_the_scores_they_count(name, digits):
+    generator = np.random.default_rng(3)
+    values = np.unique(generator.normal(size=30).round(digits))
+    in_counts, out_counts = (generator.integers(0, 4, (20, len(values))) for _ in range(2))
+    expected = [
+        METRICS[name].compute(np.repeat(values, ins), np.repeat(values, outs))
+        for ins, outs in zip(in_counts, out_counts, strict=True)
+    ]
+    np.testing.assert_allclose(METRICS[name].resampled(in_counts, out_counts), expected, rtol=1e-12)
+
+
+def test_the_bootstrap_is_seeded_stratified_and_near_the_exact_interval():
+    generator = np.random.default_rng(4)
+    ins, outs = generator.normal(size=400), generator.normal(size=300) + 1
+    resampled = [metric.resampled for metric in METRICS.values()]
+    first, again = (bootstrap(ins, outs, resampled, resamples=400) for _ in range(2))
+    assert first == again != bootstrap(ins, outs, resampled, resamples=400, seed=1)
+    exact = auroc_interval(ins, outs)
+    low, high = dict(zip(METRICS, first, strict=True))["auroc"]
+    assert (low, high) == (pytest.approx(exact.low, abs=0.01), pytest.approx(exact.high, abs=0.01))
+    for metric, (low, high) in zip(METRICS.values(), first, strict=True):
+        assert low < metric.compute(ins, outs) < high
+
+    def sizes(in_counts, out_counts):
+        return np.unique([in_counts.sum(axis=1), out_counts.sum(axis=1)])
+
+    drawn = bootstrap(ins, outs, [lambda in_counts, out_counts: sizes(in_counts, out_counts)], resamples=9)
+    assert drawn[0] == pytest.approx((302.5, 397.5)), "as many of each kind as there are"
+
+
+# ------------------------------------------------------------------------------------ simulations
+
+SHAPES = {
+    "gaussian": lambda generator, n, shift: generator.normal(size=n) + shift,
+    "heavy-tailed": lambda generator, n, shift: generator.standard_t(3, size=n) + shift,
+    "tied": lambda generator, n, shift: (2 * (generator.normal(size=n) + shift)).round(),
+}
+
+
+def shift_of(draw, auroc) -> float:
+    """How far out-scores must lie above in-scores for this AUROC, of two large samples."""
+    generator = np.random.default_rng(5)
+    low, high = 0.0, 30.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        found = auroc_interval(draw(generator, 200_000, 0.0), draw(generator, 200_000, middle)).value
+        low, high = (middle, high) if found < auroc else (low, middle)
+    return low
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "m"), [(2000, 2000), (10_000, 1000)])
+@pytest.mark.parametrize(("shape", "auroc"), [*product(SHAPES, (0.5, 0.8, 0.99))])
+def test_the_interval_holds_the_true_value_in_95_cases_of_100(shape, auroc, n, m):
+    draw = SHAPES[shape]
+    shift = shift_of(draw, auroc)
+    generator = np.random.default_rng(6)
+    true = np.mean(
+        [auroc_interval(draw(generator, 500_000, 0.0), draw(generator, 500_000, shift)).value for _ in range(8)]
+    )
+    found = [auroc_interval(draw(generator, n, 0.0), draw(generator, m, shift)) for _ in range(2500)]
+    coverage = np.mean([each.low <= true <= each.high for each in found])
+    assert coverage == pytest.approx(0.95, abs=0.01 + 0.0044)  # one point, and one standard error of 2,500 trials
+
+
+def correlated(generator, n, quality):
+    base = generator.normal(size=n)
+    return [base + quality + 0.7 * generator.normal(size=n) for _ in range(2)]
+
+
+@pytest.mark.slow
+def test_two_equal_detectors_are_told_apart_in_5_cases_of_100():
+    generator = np.random.default_rng(7)
+    draw = partial(correlated, generator, 500)
+    trials = [compare_auroc(*zip(draw(0.0), draw(1.0), strict=True)).p < 0.05 for _ in range(4000)]
+    assert np.mean(trials) == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.slow
+def test_of_tables_of_equal_detectors_at_most_one_in_twenty_has_a_finding():
+    generator = np.random.default_rng(8)
+    any_finding = []
+    for _ in range(1000):
+        pairs = [zip(*(correlated(generator, 300, shift) for shift in (0.0, 1.0)), strict=True) for _ in range(8)]
+        any_finding.append(min(holm([compare_auroc(*pair).p for pair in pairs])) < 0.05)
+    assert np.mean(any_finding) < 0.06
