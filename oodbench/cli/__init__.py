@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.errors import OODBenchError, reason
-from oodbench.text import printable
+from oodbench.errors import LONGEST_LINE, OODBenchError, reason
+from oodbench.text import printable, shorten
 
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
@@ -92,9 +92,9 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except OODBenchError as error:
-        raise click.ClickException(printable(str(error))) from None
+        raise click.ClickException(shorten(printable(str(error)), LONGEST_LINE)) from None
     except click.ClickException as error:
-        error.message = printable(error.message)  # type: ignore[misc]
+        error.message = shorten(printable(error.message), LONGEST_LINE)  # type: ignore[misc]
         raise
     except (click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise

@@ -55,6 +55,7 @@ def command(
     """
     from oodbench.errors import OODBenchError
     from oodbench.leaderboard import suites
+    from oodbench.leaderboard.published import results_file
 
     if reported and not suite:
         raise click.UsageError("--reported needs the SUITE whose figures are meant")
@@ -66,7 +67,7 @@ def command(
         raise OODBenchError(f"there is nothing to save to {save}: {published or store} has none of these results")
     page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
     if save:
-        _write(save, "--save", suites.results_file(results))
+        _write(save, "--save", results_file(results))
     if output and not reported:
         _write(output, "--output", page.encode())
     if reported:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
     from oodbench.runs.task_runner import Failure
 
+MOST_SEEDS = 10_000
+
 VARIANT_OPTIONS = (
     click.option(
         "--out",
@@ -33,7 +35,9 @@ VARIANT_OPTIONS = (
     click.option(
         "--seed", "seeds", multiple=True, type=click.IntRange(0), help="Seed of a run; repeats.  [default: 0]"
     ),
-    click.option("--seeds", "count", type=click.IntRange(1), help="Number of seeds: 3 means the seeds 0, 1 and 2."),
+    click.option(
+        "--seeds", "count", type=click.IntRange(1, MOST_SEEDS), help="Number of seeds: 3 means the seeds 0, 1 and 2."
+    ),
     click.option(
         "--preset",
         default="",

@@ -24,7 +24,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -32,7 +32,9 @@ from oodbench.errors import OODBenchError
 from oodbench.reading import read_text
 from oodbench.text import shorten
 
-Value = float | tuple[float, float]
+Number = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
+Deviation = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=0, le=1e9)]
+Value = Number | tuple[Number, Deviation]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class _Table(_Model):
     reliability: str
     ins: str | list[str] = pydantic.Field(alias="in")
     out: list[str]
-    rows: list[_Row]
+    rows: list[_Row] = pydantic.Field(min_length=1)
 
 
 class _File(_Model):

@@ -23,13 +23,13 @@ from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import markdown, tables
 from oodbench.leaderboard.failures import related_failures
+from oodbench.leaderboard.published import load_results
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
 from oodbench.plan.tasks import plan
-from oodbench.reading import read_bytes, read_text
-from oodbench.store import parquet
-from oodbench.store.schema import IDENTITY_COLUMNS, LATER_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS
+from oodbench.reading import read_text
+from oodbench.store.schema import IDENTITY_COLUMNS
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ MADE_BY = (
     "`oodbench leaderboard suite.toml --save results.parquet --output README.md` puts them here."
 )
 IDENTITY = list(IDENTITY_COLUMNS)
-COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -139,27 +138,6 @@ def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
     """Some of the rows, in an order that does not depend on where they were read from."""
     order = ["in_dataset", "detector", "run", "out_dataset", "metric"]
     return results[np.array(keep, dtype=bool)].sort_values(order, ignore_index=True)
-
-
-def load_results(path: Path) -> pd.DataFrame:
-    """Return rows as ``Store.read_results`` gives them, from a file that ``results_file`` made."""
-    import pandas as pd
-
-    data = read_bytes(path)
-    try:
-        results = parquet.read_table(data).to_pandas()
-        known = dict.fromkeys(LATER_COLUMNS, "") | {name: results[name] for name in results}
-        return pd.DataFrame(known)[COLUMNS]
-    except Exception as error:  # pyarrow's errors are many
-        why = " ".join(str(error).split())
-        raise OODBenchError(f"{path} holds no results ({why}); `oodbench leaderboard --save` writes them") from None
-
-
-def results_file(results: pd.DataFrame) -> bytes:
-    """Return the results that a page shows as the Parquet file beside it: small, and enough to render the page."""
-    import pyarrow
-
-    return parquet.to_bytes(pyarrow.Table.from_pandas(results[COLUMNS], preserve_index=False))
 
 
 # ------------------------------------------------------------------------------------------ views

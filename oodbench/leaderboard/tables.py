@@ -137,6 +137,11 @@ def chosen_results(results: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataF
     if is_failure(chosen).all():
         names = ", ".join(metric.name for metric in metrics) or "no metric"
         raise OODBenchError(f"there are no results of {names} yet; `oodbench evaluate` makes them from stored scores")
+    for metric in metrics:
+        values = chosen.loc[chosen["metric"] == metric.name]
+        outside = values[~values["value"].between(*metric.bounds)]
+        for run, value in zip(outside["run"], outside["value"], strict=True):
+            raise OODBenchError(f"a {metric.name} of {run} is {value}: no {metric.name} can be; `oodbench evaluate`")
     return chosen
 
 

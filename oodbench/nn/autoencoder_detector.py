@@ -31,7 +31,7 @@ class AutoencoderParams(Params):
     width: float = param(
         1.0,
         "factor on the hidden channels",
-        gt=0,
+        ge=0.001,
         le=64,
         reduces="lower",
         source="ours; 1 is Table 2 of the EBAE supplement",

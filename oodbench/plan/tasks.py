@@ -12,6 +12,7 @@ from oodbench.api import SPLITS, Detector, ImageSet, Run
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.settings import resolve, values_by_detector
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     from oodbench.data.loading import Loader
@@ -41,7 +42,9 @@ class Task:
 def title_of(run: Run) -> str:
     """``ae on mnist5k:0-8, latent_dim=8, seed 0``."""
     settings = run.preset.partition(", ")[2]
-    return ", ".join(filter(None, [f"{run.detector} on {run.in_dataset}", settings, f"seed {run.seed}"]))
+    return ", ".join(
+        filter(None, [f"{run.detector} on {shorten(run.in_dataset)}", shorten(settings), f"seed {run.seed}"])
+    )
 
 
 def plan(requests: Iterable[RunRequest], registry: Registry, loader: Loader, split: str = "test") -> list[Task]:
@@ -99,7 +102,7 @@ def _check_datasets(request: RunRequest, loader: Loader, split: str) -> None:
         if loader.share_classes(in_name, out_name):
             flag = "--out" if split == "test" else "--val-out"
             apart = "choose others, as in mnist:0-8 and mnist:9"
-            raise OODBenchError(f"{flag} {out_name} has classes of --in {in_name}; {apart}")
+            raise OODBenchError(f"{flag} {shorten(out_name)} has classes of --in {shorten(in_name)}; {apart}")
 
 
 # ------------------------------------------------------------------------------------ identity

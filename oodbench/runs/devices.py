@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from oodbench.errors import OODBenchError, UnknownName
 if TYPE_CHECKING:
     import torch
 
+DEVICE_NUMBER = re.compile("[0-9]{1,3}")
 FIRST_BATCH = {"cpu": 512, "cuda": 256}
 """Images scored at once at first: on a CPU more are no faster; on a GPU this many show what an image takes."""
 LARGEST_BATCH = 4096
@@ -23,11 +25,11 @@ CPU_BYTES_PER_IMAGE = 20 * 2**20
 
 
 def find_device(name: str) -> torch.device:
-    """The device of ``auto``, ``cpu``, ``cuda`` or ``cuda:1``, fit for use. Raises OODBenchError if it is not there."""
+    """Return the device of this name, as in ``auto``, ``cpu`` or ``cuda:1``; OODBenchError if it is not there."""
     import torch
 
     word, _, number = name.partition(":")
-    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not number.isdecimal())):
+    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not DEVICE_NUMBER.fullmatch(number))):
         raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if word == "cpu" or (word == "auto" and not count):
@@ -41,7 +43,7 @@ def find_device(name: str) -> torch.device:
 
 
 def disable_tf32() -> None:
-    """On a GPU float32 means float32, as on a CPU, in convolutions as in matrix products, and sums can be repeated.
+    """Let float32 mean float32 on a GPU, as on a CPU, in convolutions and matrix products, and sums be repeatable.
 
     By default torch rounds the factors of convolutions alone to TF32, so that one formula in two forms gives two
     results; and cuBLAS repeats its sums only with a workspace that is set before its first call.
@@ -72,7 +74,7 @@ def tune_malloc() -> None:
 
 
 def assign_devices(name: str, count: int) -> list[str]:
-    """The device of each of ``count`` processes: where no single GPU was named, the GPUs in turn."""
+    """Return the device of each of ``count`` processes: where no single GPU was named, the GPUs in turn."""
     import torch
 
     device = find_device(name)
@@ -82,7 +84,10 @@ def assign_devices(name: str, count: int) -> list[str]:
 
 
 def device_name(device: torch.device) -> str:
-    """``cpu (AMD EPYC, 2 threads)``, ``cuda (NVIDIA H200)``: another number of threads adds up in another order."""
+    """Return ``cpu (AMD EPYC, 2 threads)`` or ``cuda (NVIDIA H200)``.
+
+    The number of threads decides in which order sums are taken, and so how they are rounded.
+    """
     import torch
 
     if device.type == "cuda":
@@ -116,7 +121,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def reset_peak_memory(device: torch.device) -> float:
-    """Bytes that ``peak_memory`` gives from now on if nothing more is allocated."""
+    """Begin a new peak, and return the bytes that ``peak_memory`` gives if nothing more is allocated."""
     import torch
 
     if device.type == "cuda":
@@ -125,7 +130,7 @@ def reset_peak_memory(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Bytes: on a GPU what was allocated at most since the reset; on a CPU the process's most ever."""
+    """Return bytes: on a GPU the most that was allocated since the reset, on a CPU the process's most ever."""
     import torch
 
     if device.type == "cuda":
@@ -139,14 +144,14 @@ def peak_memory(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Torch raises an error of its own for this on a GPU, but a plain RuntimeError on a CPU."""
+    """Whether an error says that memory ran out: torch has one of its own on a GPU, a plain RuntimeError on a CPU."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def first_batch_size(device: torch.device) -> int:
-    """How many images to score at once at first: on a CPU no more than half of the machine's memory holds.
+    """Return how many images to score at once at first: on a CPU no more than half of the machine's memory holds.
 
     Not of what is free: another run on the same machine is to take the same, for the same scores to the last digit.
     """
@@ -166,7 +171,7 @@ def _machine_memory() -> list[int]:
 
 
 def next_batch_size(device: torch.device, size: int, bytes_per_image: float) -> int:
-    """How many after a first batch of ``size``: on a GPU what fills half of what is free.
+    """Return how many after a first batch of ``size``: on a GPU what fills half of what is free.
 
     Powers of two, and not beyond what helps, so that another run on the same device nearly always takes the same.
     """
@@ -180,7 +185,7 @@ def next_batch_size(device: torch.device, size: int, bytes_per_image: float) -> 
 
 
 def smaller_batch_size(size: int, left: int) -> int:
-    """After a batch of ``size``, or of the images left, was too large."""
+    """Return the size to try after a batch of ``size``, or of the images left, was too large."""
     return _power_of_two(min(size, left) - 1)
 
 

@@ -16,7 +16,7 @@ from oodbench.store import schema
 T = TypeVar("T")
 
 Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
-Text = Annotated[str, pydantic.Field(strict=True, max_length=100_000)]
+Text = Annotated[str, pydantic.Field(strict=True, max_length=schema.TEXT_LENGTH)]
 Name = Annotated[str, pydantic.Field(strict=True, min_length=1, max_length=4096)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Hash = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})$")]

@@ -29,6 +29,9 @@ LATER_COLUMNS = ("in_images", "out_images", "out_note", "distribution", "reduced
 IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_dataset", "seed", "precision")
 """What identifies a run, but for its images."""
 
+TEXT_LENGTH = 100_000
+"""The most that a text of a record may have: characters, or bytes in Parquet."""
+
 SCORE_ARRAYS = {"index": "indices", "label": "labels", "score": "values"}
 """Column of a score file → field of Scores."""
 

@@ -16,6 +16,7 @@ from oodbench.testing.case import DetectorCase
 from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
 from oodbench.testing.detectors import DETECTOR_CHECKS
 from oodbench.testing.metrics import METRIC_CHECKS, MetricCase
+from oodbench.text import shorten
 
 GREY_AND_COLOUR = ((1, 28, 28), (3, 32, 32))
 
@@ -79,7 +80,7 @@ def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequen
 
 def parse_shape(text: str) -> Shape:
     """Return the shape (C, H, W) that a text such as ``1x28x28`` gives. Raises SelectionError if it is invalid."""
-    if not re.fullmatch(r"[1-9]\d*([x×][1-9]\d*){2}", text):
-        raise SelectionError(f"--shape {text}: write channels, height and width as in 1x28x28")
+    if not re.fullmatch(r"[1-9]\d{0,5}([x×][1-9]\d{0,5}){2}", text):
+        raise SelectionError(f"--shape {shorten(text)}: write channels, height and width as in 1x28x28")
     channels, height, width = map(int, re.split("[x×]", text))
     return channels, height, width

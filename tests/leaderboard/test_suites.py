@@ -113,7 +113,7 @@ def test_a_page_can_be_made_again_from_its_published_results(stored):
 
 def test_published_results_stay_a_record_when_a_preset_changes(stored):
     oodbench("leaderboard", "suite", "--save", "suite/results.parquet")
-    older = pd.read_parquet("suite/results.parquet").assign(plugin_version="0.9", params='{"power": 3.0}')
+    older = pd.read_parquet("suite/results.parquet").assign(plugin_version="0.9", in_images="", params='{"power": 3.0}')
     older.to_parquet("suite/results.parquet")
     assert "| 0.9 " in oodbench("leaderboard", "suite", "--results", "suite/results.parquet").stdout
     (stored / "suite" / "suite.toml").write_text(SUITE.replace('["bars:1", "white"]', '"white"'))

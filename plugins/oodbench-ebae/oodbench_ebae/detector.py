@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from oodbench import Context, ImageSet, OODBenchError, Shape, shape_text
 from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, to_sphere
@@ -60,7 +61,11 @@ class EBAE(ReconstructionDetector):
         self.model = fit_reconstruction(self.build, params.pretraining, train, validation, context, "pretraining")
         if params.epochs:
             worst = max(mean_image_error(train, context.device), 2 * pretrained_energy(context))
-            run_phase(self.phase(context, worst), train, context)
+            phase = self.phase(context, worst)
+            outcome = run_phase(phase, train, context)
+            average = phase.checkpointed.get("average")
+            if isinstance(average, AveragedModel) and not outcome["trouble"]:
+                self.model.load_state_dict(average.module.state_dict())
         return self
 
     def build(self) -> Autoencoder:
@@ -82,6 +87,11 @@ class EBAE(ReconstructionDetector):
         )
         buffer = ReplayBuffer(params.buffer.size, (params.latent_dim,), context.device)
         chains = fast_chains(model, params, context)
+        checkpointed: dict[str, Any] = {"optimizer": optimizer, "buffer": buffer}
+        average = None
+        if params.weight_average:
+            average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(params.weight_average))
+            checkpointed["average"] = average
 
         def train_step(images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
             images = augment(images, generator, params.pretraining).contiguous(memory_format=torch.channels_last)
@@ -91,6 +101,8 @@ class EBAE(ReconstructionDetector):
             optimizer.zero_grad()
             terms["loss"].backward()
             optimizer.step()
+            if average is not None:
+                average.update_parameters(model)
             norm = squared_norm(model.encoder).sqrt()
             return {**terms, **sampling, "encoder_norm": norm}
 
@@ -100,7 +112,7 @@ class EBAE(ReconstructionDetector):
             batch_size=params.batch_size,
             model=model,
             train_step=train_step,
-            checkpointed={"optimizer": optimizer, "buffer": buffer},
+            checkpointed=checkpointed,
             check_divergence=lambda values: diverged(values, params, worst),
         )
 

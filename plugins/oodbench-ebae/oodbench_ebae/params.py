@@ -57,7 +57,7 @@ class EBAEParams(Params):
     width: float = param(
         1.0,
         "factor on the hidden channels",
-        gt=0,
+        ge=0.001,
         le=64,
         reduces="lower",
         source="ours; 1 is Table 2 of the EBAE supplement",
@@ -70,7 +70,9 @@ class EBAEParams(Params):
     visible_chain: VisibleChainParams = param(VisibleChainParams(), "Langevin chain on E(x)")
     buffer: BufferParams = param(BufferParams(), "replay buffer of the latent chain")
     epochs: int = param(50, "of EBAE training", ge=0, reduces="lower", source=SUPPLEMENT)
-    learning_rate: float = param(1e-5, "of Adam, fresh after pre-training", gt=0, source=f"{SUPPLEMENT}, its one rate")
+    learning_rate: float = param(
+        1e-5, "of Adam, fresh after pre-training", gt=0, le=1000, source=f"{SUPPLEMENT}, its one rate"
+    )
     batch_size: int = param(
         128, "images, and chains, per update", ge=1, reduces="higher", source="NAE code; not in the EBAE supplement"
     )
@@ -78,6 +80,13 @@ class EBAEParams(Params):
         1.0, "weight of the mean squared negative energy", ge=0, source="NAE code; not in the EBAE supplement"
     )
     encoder_l2: float = param(1e-4, "weight of ‖θ_enc‖², all encoder parameters", ge=0, source=SUPPLEMENT)
+    weight_average: float = param(
+        0.0,
+        "decay per update of the moving average of the weights that scores come from; 0: the last weights",
+        ge=0,
+        lt=1,
+        source="ours",
+    )
     max_negative_energy: float = param(
         0.5,
         "a mean negative energy above this is divergence",
@@ -91,12 +100,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "latent_dim": 16,
         "width": 0.25,
-        "pretraining": QUICK,
-        "latent_chain": {"steps": 10, "step_size": 0.2},
-        "visible_chain": {"steps": 25, "step_size": 10.0},
-        "epochs": 4,
-        "learning_rate": 1e-4,
+        "pretraining": {**QUICK, "epochs": 12},
+        "latent_chain": {"steps": 5},
+        "visible_chain": {"steps": 12},
+        "epochs": 5,
+        "learning_rate": 3e-4,
         "batch_size": 64,
+        "weight_average": 0.95,
     },
     "nae-mnist": {
         "pretraining": {"gradient_clip": 0.1, "keep": "last"},

@@ -20,7 +20,11 @@ class TrainingParams(LikelihoodParams):
 
     batch_size: int = param(64, "images per update", ge=1, reduces="higher", source=CODE)
     learning_rate: float = param(
-        2e-4, "of Adam, on the mean bits per dimension; in that code on the sum of nats over a batch", gt=0, source=CODE
+        2e-4,
+        "of Adam, on the mean bits per dimension; in that code on the sum of nats over a batch",
+        gt=0,
+        le=1000,
+        source=CODE,
     )
     learning_rate_decay: float = param(0.999995, "factor on the rate after each epoch", gt=0, le=1, source=CODE)
 
