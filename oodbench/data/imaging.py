@@ -96,7 +96,8 @@ def file_error(name: str | Path, error: BaseException, what: str) -> DataError:
     """Return the error of a file that cannot be read: that one may not, or why it is no good ``what``."""
     if isinstance(error, PermissionError):
         return DataError(f"{name} may not be read: permission denied; change its permissions")
-    why = shorten(" ".join(str(error).split()) or type(error).__name__)
+    text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "…", " ".join(str(error).split()))  # code in a header
+    why = shorten(text or type(error).__name__)
     return DataError(f"{name} is damaged or no {what} ({why})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodbench.api import SPLITS, Detector, ImageSet, Scores
+from oodbench.atomic import write_output
 from oodbench.data.loading import open_loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, new_detector, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.store.store import Store
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,10 +128,15 @@ def draw(images: Mapping[str, np.ndarray], panels: Sequence[Panel], path: Path, 
         figure.suptitle(title, fontsize=10)
     _reconstructions(upper, images, panels)
     _histograms(lower, panels)
+    drawn = io.BytesIO()
     try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise OODBenchError(f"the figure {path} cannot be written: {error}") from None
+        figure.savefig(drawn, format=path.suffix[1:].lower() or "png")
+    except ValueError:
+        raise OODBenchError(f"{path} names no format of figures: end it with .png, .pdf or .svg") from None
+    try:
+        write_output(path, drawn.getvalue())
+    except OSError as error:
+        raise OODBenchError(f"the figure {shorten(str(path))} cannot be written: {error.strerror}") from None
 
 
 def _reconstructions(figure: SubFigure, images: Mapping[str, np.ndarray], panels: Sequence[Panel]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import SCORE_CONVENTION, Metric
+from oodbench.leaderboard.failures import failed_seeds
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import image_counts, image_notes, run_facts, run_notes
@@ -92,7 +93,7 @@ class _Page:
             self.results = chosen_results(self.results, metrics)
         names = {metric.name for metric in metrics}
         self.reported = [figure for figure in reported or [] if figure.metric in names]
-        self.has_failures = bool((self.results["metric"] == "").any())
+        self.has_failures = bool(failed_seeds(self.results))
         self.notes = run_notes(self.results)
         notes = [*self.notes, *dict.fromkeys(figure.origin for figure in self.reported)]
         self.marks: dict[Any, str] = {note: f"[^{number}]" for number, note in enumerate(notes, 1)}

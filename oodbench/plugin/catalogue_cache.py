@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oodbench.atomic import write_atomically
+from oodbench.errors import OODBenchError
 from oodbench.folders import cache_folder
 from oodbench.plugin.catalogue import Catalogue, describe
+from oodbench.reading import read_bytes
 
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
@@ -32,8 +34,8 @@ def current_catalogue(load_registry: Callable[[], Registry]) -> Catalogue:
 def load() -> Catalogue | None:
     """Return the saved catalogue; None if there is none, it is damaged, or a plugin or the core has changed since."""
     try:
-        check, _, body = _path().read_text(encoding="utf-8").partition("\n")
-    except (OSError, UnicodeDecodeError):
+        check, _, body = read_bytes(_path()).decode("utf-8").partition("\n")
+    except (OODBenchError, UnicodeDecodeError):
         return None
     return json.loads(body) if check == _check(cache_key(), body) else None
 
@@ -52,8 +54,9 @@ def save(registry: Registry, key: str) -> None:
 
 
 def _write(path: Path, text: bytes) -> None:
-    if path.exists() and path.read_bytes() == text:
-        return
+    with suppress(OODBenchError):
+        if read_bytes(path) == text:
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(text))
 

@@ -19,7 +19,8 @@ def scores_table(scores: Scores) -> pyarrow.Table:
     import pyarrow
 
     arrays = {column: getattr(scores, field) for column, field in schema.SCORE_ARRAYS.items()}
-    facts = json.dumps({name: getattr(scores, name) for name in schema.SCORE_SCALARS})
+    scalars = {name: getattr(scores, name) for name in schema.SCORE_SCALARS}
+    facts = json.dumps({**scalars, "count": len(scores.values)})
     table = pyarrow.table(arrays, schema=schema.scores_schema())
     return table.replace_schema_metadata({schema.SCORE_METADATA: facts})
 
@@ -39,6 +40,14 @@ def parse_scores(data: bytes) -> Scores:
         raise ValueError("it lacks values")
     columns = {name: table[name].to_numpy() for name in schema.SCORE_ARRAYS}
     return records.parse_scores(read.schema.metadata[schema.SCORE_METADATA], columns)
+
+
+def parse_results(data: bytes, key: str) -> list[Result]:
+    """Return the results in the bytes of a run's file. Raises ValueError where something about them cannot be."""
+    results = [records.parse_result(row, key) for row in read_table(data).to_pylist()]
+    if len({(result.out_dataset, result.metric) for result in results}) < len(results):
+        raise ValueError("it has a result twice")
+    return results
 
 
 def history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
@@ -69,7 +78,11 @@ def to_bytes(table: pyarrow.Table) -> bytes:
 
 
 def read_table(data: bytes) -> pyarrow.Table:
-    """Return the table in a Parquet file's bytes; pyarrow raises where a page's checksum is wrong."""
+    """Return the table in a Parquet file's bytes. Raises ValueError where it, or a page by its checksum, is damaged."""
     from pyarrow import BufferReader, parquet
 
-    return parquet.ParquetFile(BufferReader(data), page_checksum_verification=True).read()
+    try:
+        return parquet.ParquetFile(BufferReader(data), page_checksum_verification=True).read()
+    except Exception as error:  # pyarrow's errors are many, and name its own parts
+        is_changed = "CRC" in str(error)
+        raise ValueError("a page's checksum is wrong" if is_changed else "it is no whole Parquet file") from error

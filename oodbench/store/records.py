@@ -86,6 +86,7 @@ class _ScoreFacts(_Record):
     device: Text
     fit_id: Text = ""
     note: Text = ""
+    count: Count | None = None
 
 
 class _Failure(_Run):
@@ -128,13 +129,16 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
 
 def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
     """Return the scores of a file from its metadata and columns. Raises ValueError as ``parse_run`` does."""
-    values = _validated(_ScoreFacts, json.loads(facts))
+    values = _validated(_ScoreFacts, json.loads(facts)).model_dump()
     arrays: dict[str, Any] = {field: columns[name] for name, field in schema.SCORE_ARRAYS.items()}
+    count = values.pop("count")
+    if count not in (None, len(arrays["indices"])):
+        raise ValueError(f"it has {len(arrays['indices']):,} of {count:,} scores")
     if len(np.unique(arrays["indices"])) != len(arrays["indices"]):
         raise ValueError("it has more than one score of an image")
     if not np.isfinite(arrays["values"]).all():
         raise ValueError("it has scores that are not finite")
-    return Scores(**values.model_dump(), **arrays)
+    return Scores(**values, **arrays)
 
 
 def _validated(model: type[T], values: Any) -> T:

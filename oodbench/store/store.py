@@ -238,9 +238,7 @@ class Store:
         if not self.files.exists(path):
             return []
         remedy = f"{DELETE}`oodbench evaluate` makes it again"
-        return self.files.read(
-            path, lambda data: [records.parse_result(row, key) for row in parquet.read_table(data).to_pylist()], remedy
-        )
+        return self.files.read(path, lambda data: parquet.parse_results(data, key), remedy)
 
     def _write_results(self, key: str, results: Sequence[Result]) -> None:
         self.files.write(f"{key}/results.parquet", parquet.to_bytes(parquet.results_table(results)))

@@ -145,6 +145,19 @@ def test_failed_seeds_are_a_part_of_the_row():
     json.dumps(records(results, [AUROC]), allow_nan=False)
 
 
+def test_a_failure_where_there_is_a_result_by_now_is_none():
+    results = frame(row(value=0.9), failed(0, "ScoreError: NaN", "mnist:9"))
+    assert table(results, "mnist:0-8", AUROC)["mnist:9 ↑"].tolist() == ["**0.900**"]
+    assert "failed" not in render(results, [AUROC])
+
+
+def test_a_value_that_no_metric_can_have_is_refused():
+    share = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area", (0.0, 1.0))
+    for value in (7.0, -0.5, float("nan")):
+        with pytest.raises(OODBenchError, match="no auroc can be"):
+            render(frame(row(value=value)), [share])
+
+
 def test_a_row_of_failures_alone_is_shown_as_failed():
     results = frame(row("ae", value=0.5), *[failed(seed, "FitError: dead") for seed in range(3)])
     made = table(results, "mnist:0-8", AUROC)

@@ -114,6 +114,17 @@ def test_a_change_of_the_core_is_seen(zero, monkeypatch):
     assert catalogue_cache.load() is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_the_kept_catalogue_blocks_nothing(zero):
+    keep()
+    (path,) = Path(os.environ["OODBENCH_CACHE"], "plugins").iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    assert catalogue_cache.load() is None
+    keep()
+    assert catalogue_cache.load() is not None
+
+
 def test_names_are_kept_beside_a_failure_but_the_failure_is_looked_at_again(zero, install):
     install("sick", "sick_module", "import nothing_of_this_name")
     kept = keep()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import resource
@@ -745,3 +746,22 @@ def test_names_are_no_patterns(name):
     store.clear(KEY)
     assert store.keys() == []
     assert neighbour.keys() == [KEY]
+
+
+def test_scores_that_lack_rows_are_refused(store):
+    fit(store)
+    store.write_scores(KEY, scores("noise"), out=True)
+    path = f"{KEY}/scores/noise.parquet"
+    table = parquet.read_table(io.BytesIO(store.files.fs.cat_file(store.files.where(path))))
+    half = io.BytesIO()
+    parquet.write_table(table.slice(0, table.num_rows // 2), half)
+    store.files.write(path, half.getvalue())
+    with pytest.raises(StoreError, match=r"noise\.parquet is damaged \(it has 1 of 3 scores\)"):
+        store.read_scores(KEY, "noise")
+
+
+def test_the_run_s_own_record_says_what_a_result_is_of(store):
+    fit(store)
+    store.write_results(KEY, [replace(result(), detector="\x1b[2J", in_dataset="other", seed=99)])
+    (row,) = store.read_results().to_dict("records")
+    assert (row["detector"], row["in_dataset"], row["seed"]) == (RUN.detector, RUN.in_dataset, RUN.seed)

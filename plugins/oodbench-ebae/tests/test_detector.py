@@ -176,6 +176,28 @@ def test_an_interrupted_fit_ends_with_the_same_weights(sets, kill_at):
     assert len(surroundings.history) == len(undisturbed.history)
 
 
+def test_scores_come_from_the_moving_average_of_the_weights(sets):
+    seen = []
+
+    def fit(**settings):
+        surroundings = context(**settings)
+        params = EBAEParams(**TINY | {"epochs": 3, "batch_size": 1000, "weight_average": 0.75})
+        detector = EBAE(params, SHAPE)
+        surroundings.on_epoch_end = lambda phase, epoch: seen.append(
+            (phase, {name: tensor.clone() for name, tensor in detector.model.state_dict().items()})
+            if phase == "ebae"
+            else (phase, {})
+        )
+        return detector.fit(*sets, surroundings)
+
+    averaged = fit()
+    first, second, third = (weights for phase, weights in seen if phase == "ebae")  # one update each
+    for name, tensor in averaged.state().items():
+        expected = 0.75 * (0.75 * first[name] + 0.25 * second[name]) + 0.25 * third[name]
+        torch.testing.assert_close(tensor, expected)
+    assert same_state(averaged, kill_and_resume(fit, 4))
+
+
 def dying(times: int):
     """A builder whose first networks are dead: no gradient reaches them, and their output is constant."""
     built = []
