@@ -32,6 +32,7 @@ COMMANDS = {
     "check": "Check that a detector, data set or metric keeps its contract.",
     "evaluate": "Compute the metrics again from stored scores.",
     "leaderboard": "Print the results of a store as ranked tables in Markdown.",
+    "compare": "Compare two detectors by AUROC on the same images.",
     "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
 }
 """Command → help. Each command is the object ``command`` of the module of its name in this folder."""
