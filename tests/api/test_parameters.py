@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oodbench.api import Detector, Params, param
+from oodbench.errors import OODBenchError
 from oodbench.plan.settings import resolve
 
 SHAPE = (1, 28, 28)
@@ -64,3 +65,10 @@ def test_the_preset_quick_is_reduced_where_no_parameter_declares_what_reduces():
     assert Plain.is_reduced(resolve(Plain, "paper", SHAPE, {"k": 2}), SHAPE)
     assert not Plain.is_reduced(resolve(Plain, "paper", SHAPE, {"k": 3}), SHAPE)
     assert not Toy.is_reduced(resolve(Toy, "paper", SHAPE, {}), SHAPE)
+
+
+@pytest.mark.parametrize("path", ["training.epochs", "training.rate", "width", "latent_dim"])
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_no_numbers(path, value):
+    with pytest.raises(OODBenchError, match=rf"{path.rpartition('.')[2]} must be a number, not {str(value).lower()}"):
+        resolve(Toy, "paper", SHAPE, {path: value})

@@ -109,3 +109,31 @@ def test_a_plugin_that_fails_at_import_is_named_and_the_rest_works(oodbench, ins
     rows = {row["name"]: row for row in json.loads(oodbench("list", "plugins", "--json").stdout)}
     assert rows["sick"]["failure"] == "ModuleNotFoundError: No module named 'nothing_of_this_name'"
     assert rows["sick"]["offers"] == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--seed", "9" * 5000],
+        ["run", "--seeds", "9" * 5000],
+        ["run", "--seeds", "10001"],
+        ["run", "--jobs", "9" * 5000],
+        [*RUN, "--device", f"cuda:{'9' * 5000}"],
+        [*RUN, "--in", f"bars:{','.join('0' * 20000)}"],
+        [*RUN, "--set", f"power={'9' * 5000}"],
+        [*RUN, "--set", f"power={'[' * 90_000}"],
+        [*RUN, "--store", "a" * 5000],
+        ["check", "mean-distance", "--shape", f"1x{'9' * 5000}x1"],
+        ["leaderboard", "a" * 5000],
+        ["leaderboard", "--results", "a" * 5000],
+        ["figure", "a" * 5000],
+        ["run", "a" * 5000],
+        ["show", "a" * 5000],
+    ],
+    ids=lambda words: " ".join(words)[-40:][:20],
+)
+def test_what_is_far_too_long_is_refused_in_one_short_line(words, oodbench, toys):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code != 0
+    assert max(map(len, result.stderr.splitlines())) < 1000
+    assert "Traceback" not in result.stderr and "OODBENCH_DEBUG" not in result.stderr
