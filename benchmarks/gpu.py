@@ -90,7 +90,7 @@ def updates(size: Size, device: torch.device, peer: Path | None) -> str:
 def _our_updates(size: Size, images: torch.Tensor, device: torch.device) -> Iterator[tuple[str, Callable[[], object]]]:
     modes = MODES if device.type == "cuda" else ("eager",)
     if len(images) > size.batches[0]:
-        modes = modes[-2:-1] or modes  # graphs alone: every new batch is compiled anew, for minutes
+        modes = modes[-2:-1] or modes  # graphs alone: every new batch is compiled again, for minutes
     for name in modes:
         for precision in ("float32", "bfloat16"):
             with mode(name):

@@ -52,7 +52,7 @@ def registry_with(detector: type[AE]) -> Registry:
 
 
 def measure(seconds_each: float = 15.0, repetitions: int = 3) -> str:
-    """A section of the page, from fits of about so many seconds."""
+    """Return a section of the page, from fits of about this many seconds."""
     registry, device = registry_with(FreeToScore), find_device("auto")
     loader = open_loader(registry)
     splits = [loader.load(IN, split) for split in ("train", "validation")]

@@ -65,9 +65,10 @@ class Run:
 
 
 def file_name(dataset: str) -> str:
-    """A data set's name as part of a file name: ``mnist:0-8`` → ``mnist_0-8``, ``folder:/my/Cats`` → ``folder_cats_…``.
+    """Return a data set's name as part of a file name.
 
-    One to one: a name has no ``_`` itself, and that of a path ends in its hash.
+    ``mnist:0-8`` becomes ``mnist_0-8``, and ``folder:/my/Cats`` becomes ``folder_cats_…``. Different names never become
+    one: a name has no ``_`` itself, and that of a path ends in its hash.
     """
     if PLAIN_NAME.fullmatch(dataset):
         return dataset.replace(":", "_")
@@ -98,7 +99,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run's numbers come from; written by the runner, only carried afterwards."""
+    """Where a run's numbers come from: software, device, time, images."""
 
     oodbench: str
     plugin: str

@@ -93,7 +93,7 @@ def read_pictures(
 
 
 def file_error(name: str | Path, error: BaseException, what: str) -> DataError:
-    """Return the error of a file that cannot be read: that one may not, or why it is no good ``what``."""
+    """Return the error for a file that cannot be read: it is not permitted, or why the file is no valid ``what``."""
     if isinstance(error, PermissionError):
         return DataError(f"{name} may not be read: permission denied; change its permissions")
     text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "…", " ".join(str(error).split()))  # code in a header

@@ -150,7 +150,7 @@ class _Page:
 
 
 def _column(in_dataset: str, out_dataset: str, shown_in: str | None, metric: Metric) -> str:
-    """The head of a column; it names the in-data set where the table does not."""
+    """Return the head of a column, which names the in-data set where the table does not."""
     name = out_dataset if shown_in is not None else f"{out_dataset} (in {in_dataset})"
     return f"{escape(name)} {arrow(metric)}"
 
@@ -182,6 +182,6 @@ def _counts_text(in_dataset: str, results: pd.DataFrame) -> str:
 
 
 def _markdown(frame: pd.DataFrame, marks: Mapping[str, str]) -> str:
-    """With a footnote mark behind each row's name that has one. Numbers are text already and are left as they are."""
+    """Return the table with a footnote mark behind each row's name that has one; numbers are text already."""
     marked = frame.rename(index={label: label + marks.get(label, "") for label in frame.index})
     return marked.to_markdown(tablefmt="github", disable_numparse=True)

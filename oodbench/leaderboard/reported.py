@@ -145,7 +145,7 @@ def _beside(figure: LiteratureResult, ours: Mapping[str, Any] | None) -> dict[st
 
 
 def _ours(figure: LiteratureResult, records: list[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
-    """The records of the same detector, data sets and metric, and preset where the figure names one; else one None."""
+    """Return our records of the same detector, data sets, metric, and preset if the figure names one; else one None."""
     found: list[Mapping[str, Any] | None] = [
         record
         for record in records

@@ -108,7 +108,7 @@ def stored_results(
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:
-    """What makes a run, in the order of IDENTITY, but for the images, which need not be here."""
+    """Return what identifies a run, in the order of IDENTITY, without its images, which need not be here."""
     return run.detector, run.version, run.distribution, run.params, run.in_dataset, run.seed, run.precision
 
 

@@ -35,7 +35,7 @@ def values_by_detector(
 
 
 def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Registry) -> list[tuple[str, str]]:
-    """The (detector, parameter) pairs that a setting is for."""
+    """Return the (detector, parameter) pairs that a setting is for."""
     fields = {name: fields_by_path(detector.Params) for name, detector in detectors.items()}
     first, dot, rest = path.partition(".")
     if dot and first in detectors:
@@ -52,7 +52,7 @@ def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Regis
 
 
 def _value(text: str) -> Any:
-    """A JSON value, else the text itself: also where it is JSON that Python does not read, too long or too nested."""
+    """Return the JSON value, else the text itself, also where it is JSON too long or too deep for Python to read."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

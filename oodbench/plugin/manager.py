@@ -76,7 +76,7 @@ def load_plugins() -> Plugins:
 
 
 def _entries() -> Iterator[tuple[str, metadata.EntryPoint]]:
-    """The installed entry points, this repository's first, each with a name of its own."""
+    """Yield the installed entry points, this repository's first, each with a unique name."""
     entries = [(_distribution_name(entry), entry) for entry in metadata.entry_points(group=GROUP)]
     taken = set()
     for distribution, entry in sorted(entries, key=lambda pair: (pair[0] not in FIRST_PARTY, pair[1].name, pair[0])):

@@ -138,7 +138,7 @@ def _in_libraries(module: str) -> bool:
 
 
 def _origin(module: str) -> Path | None:
-    """The file of a module; None where it has none or cannot be found."""
+    """Return the file of a module; None where it has none or cannot be found."""
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
     if file:
@@ -168,7 +168,7 @@ def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:
 
 
 def _home(source: str, name: str) -> str:
-    """The module that an imported name is, or in which it is defined where the package only passes it on."""
+    """Return the module that an imported name is, or in which it is defined where the package only re-exports it."""
     if _origin(f"{source}.{name}") is not None:
         return f"{source}.{name}"
     value = getattr(importlib.import_module(source), name, None) if source == LIBRARY else None
@@ -188,7 +188,7 @@ def _tree_hash(path: Path) -> str:
 
 
 def _plain(node: object) -> object:
-    """A syntax tree as nested tuples without docstrings; empty fields are left out, as Python versions add some."""
+    """Return a syntax tree as nested tuples, without docstrings and empty fields (which Python versions add)."""
     if isinstance(node, list):
         return [_plain(each) for each in node]
     if not isinstance(node, ast.AST):

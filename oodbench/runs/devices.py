@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 DEVICE_NUMBER = re.compile("[0-9]{1,3}")
 FIRST_BATCH = {"cpu": 512, "cuda": 256}
-"""Images scored at once at first: on a CPU more are no faster; on a GPU this many show what an image takes."""
+"""Images scored at once at first: on a CPU more are no faster; on a GPU this many show what one image takes."""
 LARGEST_BATCH = 4096
 CPU_BYTES_PER_IMAGE = 20 * 2**20
-"""A little more than PixelCNN++, the hungriest detector of this repository, takes while it scores an image."""
+"""A little more than PixelCNN++, the hungriest detector of this repository, takes per image while it scores."""
 
 
 def find_device(name: str) -> torch.device:
@@ -62,7 +62,7 @@ KEPT_BYTES = 2**28
 def tune_malloc() -> None:
     """Let the C library keep what a step frees for the next one, where it is glibc; elsewhere nothing happens.
 
-    By default it gives much of it back to the system, and every page of an activation is then faulted in anew, at each
+    By default it gives much of it back to the system, and every page of an activation is then faulted in again, at each
     step. Once for a process, all threads.
     """
     if not sys.platform.startswith("linux"):
@@ -102,7 +102,7 @@ def _processor() -> str:
 
 
 def _values_of(name: str, path: Path) -> list[str]:
-    """What a file of ``name: value`` lines says of the name; nothing where there is no such file."""
+    """Return the values of a name in a file of ``name: value`` lines; none where there is no such file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -190,5 +190,5 @@ def smaller_batch_size(size: int, left: int) -> int:
 
 
 def _power_of_two(limit: float) -> int:
-    """The greatest that is not above the limit, at least 1."""
+    """Return the greatest power of two that is not above the limit, at least 1."""
     return 2 ** max(0, int(limit).bit_length() - 1)

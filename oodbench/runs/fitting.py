@@ -109,7 +109,7 @@ def checkpoint_seconds(default: float) -> float:
 
 
 def software(run: Run, registry: Registry) -> dict[str, str]:
-    """The versions of all that computes, and the commit."""
+    """Return the versions of all software that computes, and commits, by field of Provenance."""
     import torch
 
     return {
@@ -134,7 +134,7 @@ def commit_of(file: Path | None) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; empty where it fails or is not there."""
+    """Return what git prints; empty where it fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -60,7 +60,7 @@ def _set_environment(value: dict[str, str]) -> None:
 
 
 def _set_filters(value: list[Any]) -> None:
-    warnings.resetwarnings()  # forgets what was decided by the filters of before
+    warnings.resetwarnings()  # forgets what earlier filters decided
     warnings.filters[:] = value  # type: ignore[index]
 
 

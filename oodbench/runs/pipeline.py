@@ -157,7 +157,7 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
 
 
 def _requested_results(store: Store, out_datasets_by_run: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The results on the out-data sets that this call asked for."""
+    """Return the results on the out-data sets that this call requested."""
     results = store.read_results(list(out_datasets_by_run))
     pairs = zip(results["run"], results["out_dataset"], strict=True)
     return results[[name in out_datasets_by_run[key] for key, name in pairs]].reset_index(drop=True)

@@ -106,7 +106,7 @@ class TaskRunner:
             return False
 
     def _without_results(self, key: str, out_datasets: Sequence[str]) -> list[str]:
-        """The out-data sets that lack a result of some metric."""
+        """Return the out-data sets that lack a result of some metric."""
         results = self.store.read_results([key])
         done = set(zip(results["out_dataset"], results["metric"], strict=True))
         return [name for name in out_datasets if not done >= {(name, metric) for metric in self.registry.metrics}]

@@ -173,7 +173,7 @@ class _Search:
         self.out_datasets = {name: loader.load(name, "test", self.val_out.shape) for name in request.out_datasets}
 
     def _plan(self, val_out: str) -> list[tuple[dict[str, str], list[Task]]]:
-        """Each point's settings and its tasks, one a seed. A point that makes the same runs as another is left out."""
+        """Return each point's settings and tasks, one per seed; a point with the same runs as another is left out."""
         points: dict[tuple[Run, ...], tuple[dict[str, str], list[Task]]] = {}
         for values in product(*self.axes.values()):
             settings = dict(zip(self.axes, values, strict=True))
@@ -186,13 +186,13 @@ class _Search:
         return list(points.values())
 
     def judge(self, settings: dict[str, str], tasks: Sequence[Task]) -> Point:
-        """What the stored scores of the validation splits say of one point."""
+        """Return the validation result of one point, from its stored scores."""
         runs = {run_key(task.run, self.splits): self._auroc(task.run) for task in tasks}
         aurocs = [auroc for auroc in runs.values() if auroc is not None]
         return Point(settings, runs, fmean(aurocs) if len(aurocs) == len(runs) else None)
 
     def _auroc(self, run: Run) -> float | None:
-        """None where there are no scores of just these images: why, the run's failure says."""
+        """None where there are no scores of exactly these images; the run's failure says why."""
         key = run_key(run, self.splits)
         with suppress(StoreError):
             inside = self.store.read_scores(key, None, "validation")
@@ -203,7 +203,7 @@ class _Search:
         return None
 
     def test_tasks(self, chosen: Point) -> list[Task]:
-        """The tasks that score test splits: those of the chosen point alone."""
+        """Return the tasks that score test splits: those of the chosen point alone."""
         tasks = next(tasks for settings, tasks in self.points if settings == chosen.settings)
         return [Task(task.run, tuple(self.out_datasets)) for task in tasks] if self.out_datasets else []
 
@@ -265,7 +265,7 @@ def _check_separate(search: _Search) -> None:
 
 
 def _shared(hashes: Sequence[bytes], images: ImageSet, flag: str) -> list[str]:
-    """A sentence that says how many of the validation images are among these; empty if none is."""
+    """Return a sentence that says how many of the validation images are among these; empty if none are."""
     count = count_shared(hashes, images)
     if not count:
         return []

@@ -180,7 +180,7 @@ class Files:
 
 
 def _umask() -> int:
-    """What new files must not permit; to read it, it must be set."""
+    """Return the umask, the permissions that new files must not have; to read it, it must be set."""
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

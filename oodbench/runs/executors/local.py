@@ -30,7 +30,7 @@ class WorkerDied(OODBenchError):
 
 
 def threads_each(count: int) -> int:
-    """Threads for each of ``count`` processes: its share of the cores, and no more than this process would use."""
+    """Return the threads of each of ``count`` processes: a share of the cores, and no more than this process uses."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -40,14 +40,17 @@ def threads_each(count: int) -> int:
 def work(
     tasks: Mapping[str, tuple[Any, ...]], opens: Sequence[Open], threads: int, progress: Progress
 ) -> Generator[tuple[str, Any], None, None]:
-    """Work on the tasks (title → arguments), begun in their order, in a process for each of ``opens``.
+    """Work on the tasks, started in their order, in one process for each of ``opens``.
 
-    opens: each can be pickled. Called in its process with a Progress, it gives the function that is then called there
-        with a task's title and arguments.
-    threads: of each process. progress: its ``of(title)`` hears of each task.
+    Args:
+        tasks: title → arguments.
+        opens: functions that can be pickled. Each is called in its process with a Progress, and returns the function
+            that is then called there with a task's title and arguments.
+        threads: number of threads of each process.
+        progress: its ``for_run(title)`` receives the progress of each task.
 
-    Yields title and return value as tasks are done; a WorkerDied for a task that took its process with it. Raises
-    OODBenchError if the function raises. Close it early, and all processes end at once.
+    Yields the title and return value of each finished task; WorkerDied instead of the value if its process died. Raises
+    OODBenchError if the function raises. Closing the generator early ends all processes at once.
     """
     workers = [_Worker(open_, threads) for open_ in opens]
     waiting, free = deque(tasks.items()), deque(workers)
@@ -69,7 +72,7 @@ def work(
 
 
 class _Worker:
-    """A place for one process. It is started for the first task, and again after one that killed it."""
+    """One process: it is started for the first task, and again after a task that killed it."""
 
     connection: Connection
 
@@ -121,7 +124,7 @@ class _Worker:
         return code
 
     def _start(self) -> None:
-        """In a session of its own: Ctrl-C in a terminal is for this process, which stops the others."""
+        """Start the process in its own session: Ctrl-C in a terminal reaches this process, which stops the others."""
         self.connection, theirs = Pipe()
         limits = dict.fromkeys(THREAD_LIMITS, str(self.threads))
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
@@ -153,7 +156,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def serve(descriptor: int) -> None:
-    """Do the tasks that come over the connection, until it is closed."""
+    """Do the tasks received over the connection until it is closed."""
     connection = Connection(descriptor)
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
@@ -164,7 +167,7 @@ def serve(descriptor: int) -> None:
 
 
 def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
-    """The connection is closed when the other side ends, even by kill -9: then nobody waits for what is done here."""
+    """Queue what is received. It closes when the other side ends, even by kill -9: then end this process."""
     with suppress(EOFError, OSError):
         while True:
             orders.put(connection.recv_bytes())
@@ -179,7 +182,7 @@ def _attempt(perform: Perform, task: tuple[Any, ...]) -> tuple[str, Any]:
 
 
 def _sent(connection: Connection) -> Progress:
-    """A Progress whose every call is made again on the other side."""
+    """Return a Progress that sends every call to the other side."""
     from oodbench.api import Progress
 
     class Sent(Progress):
