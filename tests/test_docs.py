@@ -41,7 +41,7 @@ def shortened(line: str) -> list[str]:
 
 def test_the_readme_has_commands():
     named = {shlex.split(line)[1] for line in COMMANDS}
-    assert named == {"run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate"}
+    assert named == {"run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare"}
 
 
 @pytest.mark.parametrize("line", COMMANDS)

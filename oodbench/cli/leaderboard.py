@@ -53,7 +53,6 @@ def command(
     oodbench leaderboard leaderboards/mnist5k-ood --results results.parquet
     oodbench leaderboard leaderboards/mnist-holdout --reported
     """
-    from oodbench.errors import OODBenchError
     from oodbench.leaderboard import suites
     from oodbench.leaderboard.published import results_file
 
@@ -63,8 +62,7 @@ def command(
     chosen = chosen_metrics(registry, metrics)
     opened = suites.open_suite(suite) if suite else suites.Suite()
     results = _results(opened, published, store, registry)
-    if save and results.empty:
-        raise OODBenchError(f"there is nothing to save to {save}: {published or store} has none of these results")
+    _check_savable(save, results, str(published or store))
     page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
     if save:
         _write(save, "--save", results_file(results))
@@ -76,6 +74,13 @@ def command(
         print_json(suites.records(opened, results, chosen))
     elif not output:
         echo(page, nl=False)
+
+
+def _check_savable(save: Path | None, results: pd.DataFrame, source: str) -> None:
+    from oodbench.errors import OODBenchError
+
+    if save and results.empty:
+        raise OODBenchError(f"there is nothing to save to {save}: {source} has none of these results")
 
 
 def _results(suite: Suite, published: Path | None, store: str, registry: Registry) -> pd.DataFrame:

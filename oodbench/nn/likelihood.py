@@ -58,7 +58,7 @@ class LikelihoodParams(Params):
         100, "epochs", ge=1, reduces="lower", source="EBAE authors' later configurations; not in the EBAE supplement"
     )
     batch_size: int = param(64, "images per update", ge=1, reduces="higher")
-    learning_rate: float = param(1e-3, "of Adam", gt=0, le=1000)
+    learning_rate: float = param(1e-3, "of Adam", gt=0, le=1e30)
     keep: Literal["best", "last"] = param(
         "best", "weights to end with: of the best validation likelihood, or the last", source="ours"
     )

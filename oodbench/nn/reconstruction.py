@@ -35,7 +35,7 @@ class ReconstructionParams(Params):
         100, "epochs", ge=1, reduces="lower", source="EBAE supplement §3: 100 for MNIST, 120 for CIFAR-10"
     )
     learning_rate: float = param(
-        1e-4, "of Adam; the EBAE supplement prints one rate for all training, 1e-5", gt=0, le=1000, source="NAE code"
+        1e-4, "of Adam; the EBAE supplement prints one rate for all training, 1e-5", gt=0, le=1e30, source="NAE code"
     )
     batch_size: int = param(
         128, "images per update", ge=1, reduces="higher", source="NAE code; not in the EBAE supplement"

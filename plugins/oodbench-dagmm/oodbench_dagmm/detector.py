@@ -9,7 +9,7 @@ import torch
 from oodbench import Context, FitError, ImageSet, param
 from oodbench.nn.autoencoder import build_networks
 from oodbench.nn.autoencoder_detector import QUICK_AUTOENCODER, AutoencoderDetector, AutoencoderParams
-from oodbench.nn.reconstruction import ReconstructionParams
+from oodbench.nn.reconstruction import QUICK, ReconstructionParams
 from oodbench_dagmm.mixture import energy, estimate, singular
 from oodbench_dagmm.network import DAGMMNetwork
 
@@ -45,7 +45,8 @@ class DAGMM(AutoencoderDetector):
     Params = DAGMMParams
     presets = {
         "paper": {"training": {"epochs": 200}},
-        "quick": {**QUICK_AUTOENCODER, "latent_dim": 5},
+        # With He's weights the mixture separates the contract's easy images worse after training (.896) than before.
+        "quick": {**QUICK_AUTOENCODER, "latent_dim": 5, "training": {**QUICK, "initialization": "torch"}},
     }
     model: DAGMMNetwork
 

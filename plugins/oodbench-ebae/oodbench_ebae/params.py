@@ -71,7 +71,7 @@ class EBAEParams(Params):
     buffer: BufferParams = param(BufferParams(), "replay buffer of the latent chain")
     epochs: int = param(50, "of EBAE training", ge=0, reduces="lower", source=SUPPLEMENT)
     learning_rate: float = param(
-        1e-5, "of Adam, fresh after pre-training", gt=0, le=1000, source=f"{SUPPLEMENT}, its one rate"
+        1e-5, "of Adam, fresh after pre-training", gt=0, le=1e30, source=f"{SUPPLEMENT}, its one rate"
     )
     batch_size: int = param(
         128, "images, and chains, per update", ge=1, reduces="higher", source="NAE code; not in the EBAE supplement"

@@ -22,7 +22,7 @@ class TrainingParams(LikelihoodParams):
     batch_size: int = param(
         12, "images per update, and for the initialisation of actnorm", ge=1, reduces="higher", source=CODE
     )
-    learning_rate: float = param(1e-3, "of Adam, the highest", gt=0, le=1000, source=CODE)
+    learning_rate: float = param(1e-3, "of Adam, the highest", gt=0, le=1e30, source=CODE)
     beta2: float = param(0.9999, "of Adam: how slowly it forgets squared gradients", ge=0, lt=1, source=CODE)
     warmup: int = param(
         4000, "updates of linear rise; then the rate falls with 1/√update", ge=1, unit="updates", source=CODE

@@ -44,7 +44,7 @@ class IGEBMParams(Params):
     )
     batch_size: int = param(128, "images, and chains, per update", ge=1, reduces="higher", source=CODE)
     learning_rate: float = param(
-        1e-4, "of Adam; the default of Du & Mordatch's code is 3e-4", gt=0, le=1000, source="rosinality's IGEBM code"
+        1e-4, "of Adam; the default of Du & Mordatch's code is 3e-4", gt=0, le=1e30, source="rosinality's IGEBM code"
     )
     beta1: float = param(0.0, "of Adam; β₂ is .999", ge=0, lt=1, source=CODE)
     alpha: float = param(1.0, "weight of the mean squared energies", ge=0, source=f"Du & Mordatch; {CODE}")

@@ -23,7 +23,7 @@ class TrainingParams(LikelihoodParams):
         2e-4,
         "of Adam, on the mean bits per dimension; in that code on the sum of nats over a batch",
         gt=0,
-        le=1000,
+        le=1e30,
         source=CODE,
     )
     learning_rate_decay: float = param(0.999995, "factor on the rate after each epoch", gt=0, le=1, source=CODE)
