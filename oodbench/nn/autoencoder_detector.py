@@ -18,8 +18,8 @@ from oodbench.nn.network_detector import NetworkDetector
 from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_reconstruction
 
 
-class AutoencoderParams(Params):
-    """Parameters of a detector built on an autoencoder: its networks and how they are trained."""
+class AutoencoderNetworkParams(Params):
+    """Parameters of the networks of an autoencoder."""
 
     architecture: Literal["auto", "arch28", "arch32", "arch32-relu", "resnet32"] = param(
         "auto",
@@ -36,6 +36,11 @@ class AutoencoderParams(Params):
         reduces="lower",
         source="ours; 1 is Table 2 of the EBAE supplement",
     )
+
+
+class AutoencoderParams(AutoencoderNetworkParams):
+    """Parameters of a detector built on an autoencoder: its networks and how they are trained."""
+
     training: ReconstructionParams = param(ReconstructionParams(), "of the autoencoder")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from oodbench import Params, Shape, param
+from oodbench.nn.autoencoder_detector import AutoencoderNetworkParams
 from oodbench.nn.reconstruction import QUICK, ReconstructionParams
 
 SUPPLEMENT = "EBAE supplement §3"
@@ -44,24 +45,9 @@ class BufferParams(Params):
     replay_ratio: float = param(0.95, "probability that a chain starts from the buffer", ge=0, le=1, source=SUPPLEMENT)
 
 
-class EBAEParams(Params):
+class EBAEParams(AutoencoderNetworkParams):
     """Parameters of EBAE."""
 
-    architecture: Literal["auto", "arch28", "arch32", "arch32-relu", "resnet32"] = param(
-        "auto",
-        "networks; auto takes Arch28 or Arch32 by the images' shape; arch32-relu has the ReLU that Table 2 prints "
-        "before ResAtt, which the authors' code and arch32 leave out; resnet32 is our reading of ImageNet32's",
-        source="EBAE supplement, Table 2",
-    )
-    latent_dim: int = param(32, "D_z", ge=1, le=65_536, source="NAE code; the EBAE supplement searches 2 to 256")
-    width: float = param(
-        1.0,
-        "factor on the hidden channels",
-        ge=0.001,
-        le=64,
-        reduces="lower",
-        source="ours; 1 is Table 2 of the EBAE supplement",
-    )
     spherical: bool = param(True, "codes on the unit sphere", source="EBAE supplement, Table 3")
     pretraining: ReconstructionParams = param(
         ReconstructionParams(encoder_l2=1e-4), "as a plain autoencoder", source=f"{SUPPLEMENT}; NAE code: L2 here too"

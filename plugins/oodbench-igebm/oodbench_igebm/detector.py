@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import torch
 
-from oodbench import Context, Detector, ImageSet
+from oodbench import Context, ImageSet
 from oodbench.nn.langevin import Energy, visible_chain
+from oodbench.nn.network_detector import NetworkDetector
 from oodbench.nn.replay import ReplayBuffer
 from oodbench.nn.training import Phase
 from oodbench.nn.training import train as run_phase
@@ -25,7 +26,7 @@ PIXELS = (1, 2, 3)
 BETA2 = 0.999
 
 
-class IGEBM(Detector):
+class IGEBM(NetworkDetector):
     """A detector that scores by a learnt energy E(x), in one forward pass of the clean image."""
 
     name = "igebm"
@@ -42,23 +43,12 @@ class IGEBM(Detector):
         with context.global_seed("weights"):
             self.model = self.build().to(context.device)
         run_phase(self.phase(validation, context), train, context)
-        self.model.eval()
         return self
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return the energies (b,) of images (b, C, H, W) in [0, 1]."""
         return self.model(images.contiguous(memory_format=torch.channels_last))
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return the weights and buffers of the network by name."""
-        return self.model.state_dict()
-
-    def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Build the network and load what ``state`` returned, on the device that these tensors are on."""
-        self.model = self.build().to(next(iter(state.values())).device)
-        self.model.load_state_dict(state)
-        self.model.eval()
 
     def build(self) -> EnergyNetwork:
         """Return the network with fresh weights."""
