@@ -18,7 +18,7 @@ import importlib.util
 import json
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -132,22 +132,40 @@ def _is_local(module: str, package: str) -> bool:
 
 
 def _in_libraries(module: str) -> bool:
+    """Whether a module is of an installed release, in one of Python's own folders or anywhere else on the path."""
     path = _origin(module)
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return path is None or any(path.is_relative_to(folder) for folder in folders)
+    if path is None or any(path.is_relative_to(folder) for folder in folders):
+        return True
+    return any(
+        distribution.read_text("RECORD") and not distribution.read_text("direct_url.json")
+        for distribution in map(metadata.distribution, _packages().get(module.partition(".")[0], []))
+    )
+
+
+@cache
+def _packages() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 def _origin(module: str) -> Path | None:
-    """Return the file of a module; None where it has none or cannot be found."""
+    """Return the file of a module; None where it has none or cannot be found. Nothing is imported to find it."""
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
     if file:
         return Path(file)
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
+    parent, _, name = module.rpartition(".")
+    if not parent:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+    package = _origin(parent)
+    if package is None or package.name != "__init__.py":
         return None
-    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+    places = (package.parent / name / "__init__.py", package.parent / f"{name}.py")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:

@@ -42,6 +42,7 @@ def zero(install, request):
 
         source._tree.cache_clear()
         source._tree_hash.cache_clear()
+        source._packages.cache_clear()
         return source_of("zero_module", metadata.distribution("oodbench-zero"))
 
     zero.site = site
@@ -138,3 +139,24 @@ def test_code_that_changes_after_it_was_loaded_is_refused(install):
     manager._source_of.cache_clear()
     with pytest.raises(OODBenchError, match="the code of plugin late has changed since it was loaded"):
         plugins.source("late")
+
+
+def test_a_release_elsewhere_on_the_path_is_no_part_of_it_and_is_not_imported(zero, tmp_path, monkeypatch):
+    """As with ``pip install --target``: the libraries lie in a folder of PYTHONPATH."""
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "faraway").mkdir(parents=True)
+    (elsewhere / "faraway" / "__init__.py").write_text("")
+    (elsewhere / "faraway" / "windows.py").write_text("raise AssertionError('only on Windows')\n")
+    info = elsewhere / "faraway-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faraway\nVersion: 1.0\n")
+    (info / "RECORD").write_text("faraway/__init__.py,,\nfaraway/windows.py,,\n")
+    (info / "top_level.txt").write_text("faraway\n")
+    monkeypatch.syspath_prepend(elsewhere)
+    plugin = PLUGIN + "\ndef other():\n    from faraway import windows\n    from faraway.windows import console\n"
+    before = zero(plugin)
+    (elsewhere / "faraway" / "windows.py").write_text("raise AssertionError('still')\n")
+    assert zero(plugin).fingerprint == before.fingerprint
+    assert "faraway" not in sys.modules
+    (info / "RECORD").unlink()  # now it is code that may change
+    assert zero(plugin).fingerprint != before.fingerprint
