@@ -18,7 +18,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, new_detector, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.store.store import Store
-from oodbench.text import shorten
+from oodbench.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +125,7 @@ def draw(images: Mapping[str, np.ndarray], panels: Sequence[Panel], path: Path, 
     parts: np.ndarray = figure.subfigures(2, 1, height_ratios=[top, bottom])  # type: ignore[assignment]
     upper, lower = parts
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(printable(title), fontsize=10)
     _reconstructions(upper, images, panels)
     _histograms(lower, panels)
     drawn = io.BytesIO()
