@@ -150,6 +150,14 @@ def _validated(model: type[T], values: Any) -> T:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Return a JSON object. Raises ValueError where it is something else."""
+    record = json.loads(data)
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")
+    return record
+
+
 def run_json(run: Run, provenance: Provenance, parts: Mapping[str, str]) -> bytes:
     """Return the content of a ``run.json``."""
     facts = {**_plain(provenance), "images": dict(provenance.images), "notes": list(provenance.notes)}

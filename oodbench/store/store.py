@@ -22,7 +22,6 @@ checked (see ``records``).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -277,7 +276,7 @@ class Store:
     def read_tuning(self, key: str) -> dict[str, Any] | None:
         """Return what ``write_tuning`` was given; None where there is none."""
         path = f"{TUNINGS}/{key}.json"
-        return self.files.read(path, json.loads, "delete it") if self.files.exists(path) else None
+        return self.files.read(path, records.parse_object, "delete it") if self.files.exists(path) else None
 
     def where_tuning(self, key: str) -> str:
         """Return the file of a tuning."""

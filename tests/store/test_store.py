@@ -748,6 +748,12 @@ def test_names_are_no_patterns(name):
     assert neighbour.keys() == [KEY]
 
 
+def test_a_tuning_that_is_no_object_is_damaged(store):
+    store.files.write("tunings/ae-0.json", b"[1]")
+    with pytest.raises(StoreError, match=r"ae-0\.json is damaged \(it is no JSON object\); delete it"):
+        store.read_tuning("ae-0")
+
+
 def test_scores_that_lack_rows_are_refused(store):
     fit(store)
     store.write_scores(KEY, scores("noise"), out=True)
