@@ -56,11 +56,9 @@ def command(
     from oodbench.leaderboard import suites
     from oodbench.leaderboard.published import results_file
 
-    if reported and not suite:
-        raise click.UsageError("--reported needs the SUITE whose figures are meant")
+    opened = _open(suite, reported)
     registry = find_plugins()
     chosen = chosen_metrics(registry, metrics)
-    opened = suites.open_suite(suite) if suite else suites.Suite()
     results = _results(opened, published, store, registry)
     _check_savable(save, results, str(published or store))
     page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
@@ -74,6 +72,14 @@ def command(
         print_json(suites.records(opened, results, chosen))
     elif not output:
         echo(page, nl=False)
+
+
+def _open(suite: Path | None, reported: bool) -> Suite:
+    from oodbench.leaderboard import suites
+
+    if reported and not suite:
+        raise click.UsageError("--reported needs the SUITE whose figures are meant")
+    return suites.open_suite(suite) if suite else suites.Suite()
 
 
 def _check_savable(save: Path | None, results: pd.DataFrame, source: str) -> None:

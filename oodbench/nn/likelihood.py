@@ -96,9 +96,7 @@ def fit_likelihood(
 ) -> None:
     """Train the model to lower the mean bits per dimension of the training images; it ends in evaluation mode.
 
-    Args:
-        scheduler: makes one step per update of the weights.
-        validation: images whose mean bits per dimension are the validation loss.
+    ``scheduler`` makes one step per update; the mean bits of the ``validation`` images are the validation loss.
 
     Raises FitError if the likelihood is no longer finite before an epoch is complete.
     """

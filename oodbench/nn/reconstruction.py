@@ -107,22 +107,18 @@ def fit_reconstruction(
 
     Raises FitError if the first training and every restart collapsed.
     """
-    constants_loss = math.inf
+    constants_loss = math.inf  # least loss of a network with one output: who does no better has collapsed too
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
         with context.global_seed(phase_name, "weights"):
-            model = build().to(context.device)
-            if params.initialization == "he":
-                initialize_he(model, channel_means(train_set, context.device))
+            model = _initialized(build().to(context.device), params, train_set, context)
         slower = params.model_copy(update={"learning_rate": params.learning_rate / 2**attempt})
-        phase = _phase(phase_name, model, loss, slower, validation, context)
-        phase.display_name = name
-        outcome = train(phase, train_set, context)
+        outcome = train(_phase(phase_name, name, model, loss, slower, validation, context), train_set, context)
         is_dead = outcome["trouble"] if may_be_constant else collapsed(outcome, context.history, phase_name)
-        best = _best_loss(context.history, phase_name)
-        if not is_dead and best <= constants_loss:
+        losses = [row["validation_loss"] for row in context.history if row["phase"] == phase_name] or [math.inf]
+        if not is_dead and min(losses) <= constants_loss:
             return model
-        constants_loss = min(constants_loss, best)  # who does no better than a network with one output has collapsed
+        constants_loss = constants_loss if outcome["trouble"] else min(constants_loss, losses[-1])
         if attempt < params.restarts:
             context.note(f"{phase_name} collapsed and was restarted with other weights at half the rate")
     raise FitError(
@@ -131,10 +127,10 @@ def fit_reconstruction(
     )
 
 
-def _best_loss(history: list[dict[str, Any]], phase: str) -> float:
-    """The least validation loss of a phase, infinite where it has none."""
-    losses = [row.get("validation_loss", math.inf) for row in history if row["phase"] == phase]
-    return min([math.inf, *(loss for loss in losses if not math.isnan(loss))])
+def _initialized(model: Model, params: ReconstructionParams, train_set: ImageSet, context: Context) -> Model:
+    if params.initialization == "he":
+        initialize_he(model, channel_means(train_set, context.device))
+    return model
 
 
 def collapsed(outcome: dict[str, Any], history: list[dict[str, Any]], phase: str) -> bool:
@@ -170,6 +166,7 @@ def squared_norm(module: torch.nn.Module) -> torch.Tensor:
 
 def _phase(
     name: str,
+    display_name: str,
     model: Model,
     loss: Loss[Model],
     params: ReconstructionParams,
@@ -203,6 +200,7 @@ def _phase(
         patience=params.patience,
         check_divergence=_check_divergence,
         restartable=True,
+        display_name=display_name,
     )
 
 

@@ -70,3 +70,37 @@ def test_no_start_is_dead(seed):
     constant = (images.images / 255).var(axis=0).mean()
     assert context.history[-1]["validation_loss"] < 0.7 * constant
     assert context.history[-1]["output_variance"] > 0.3
+
+
+def attempts(*losses: tuple[bool, list[float]]):
+    """A trainer whose attempts end with these validation losses; True for those that end with one output."""
+    left = list(losses)
+
+    def train(phase, images, context):
+        is_constant, values = left.pop(0)
+        for value in values:
+            row = {"phase": phase.name, "validation_loss": value, "output_variance": 0.0 if is_constant else 1.0}
+            context.history.append(row)
+        return {"trouble": math.isnan(values[-1]), "epochs": len(values)}
+
+    return train, left
+
+
+@pytest.mark.parametrize(
+    ("losses", "left"),
+    [
+        ([(False, [0.1] * 9)], 0),
+        ([(True, [0.0816] * 9), (False, [0.1005] * 9), (False, [0.05] * 9)], 0),  # .1005 is worse than one output
+        ([(True, [0.03, *[0.11] * 8]), (False, [0.05] * 9), (False, [0.01] * 9)], 1),  # .03 was before the collapse
+        ([(False, [0.01, math.nan]), (False, [0.05] * 9), (False, [0.01] * 9)], 1),  # who diverged sets no standard
+    ],
+)
+def test_an_attempt_must_do_better_than_one_with_a_single_output(monkeypatch, losses, left):
+    train, rest = attempts(*losses)
+    monkeypatch.setattr("oodbench.nn.reconstruction.train", train)
+    images = digits(4)
+    context = Context(torch.device("cpu"), 0)
+    fit_reconstruction(
+        lambda: build_autoencoder("auto", (1, 28, 28), 2, 0.01), ReconstructionParams(), images, images, context
+    )
+    assert len(rest) == left
