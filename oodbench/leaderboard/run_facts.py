@@ -61,9 +61,10 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
             note = f"failed{'' if is_whole else f' on {out_dataset}'}: {error}"
             seeds = texts.setdefault((in_dataset, label), {}).setdefault(note, [])
             seeds += [] if seed in seeds else [seed]
-    found = results[~is_failure(results)]
-    for (in_dataset, _, label, _), group in found.groupby(["in_dataset", "out_dataset", "label", "metric"]):
-        if problem := mixed_images(group.sort_values("seed")):
+    cell = ["in_dataset", "out_dataset", "label"]
+    found = results[~is_failure(results)].drop_duplicates([*cell, "seed"]).sort_values("seed")
+    for (in_dataset, _, label), group in found[found.duplicated(cell, keep=False)].groupby(cell):
+        if problem := mixed_images(group):
             texts.setdefault((in_dataset, label), {})[problem] = group["seed"].tolist()
     return {
         (in_dataset, label): f"{label} on {in_dataset}: "
