@@ -31,8 +31,12 @@ COMMANDS = {
     "show": "Show all about one detector, data set or metric.",
     "check": "Check that a detector, data set or metric keeps its contract.",
     "evaluate": "Compute the metrics again from stored scores.",
-    "leaderboard": "Print the results of a store as ranked tables in Markdown.",
+    "leaderboard": "Print the results of a store, or published ones, as ranked tables in Markdown.",
     "compare": "Compare two detectors by AUROC on the same images.",
+    "publish": "Publish the results that a store has of a suite, with their scores.",
+    "verify": "Compute every published number again from its scores.",
+    "bundle": "Make one file of runs, to be handed in.",
+    "accept": "Check an entry, and publish it in a suite.",
     "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
 }
 """Command → help. Each command is the object ``command`` of the module of its name in this folder."""

@@ -109,7 +109,7 @@ class Store:
 
     def fit_id(self, key: str) -> str:
         """Return the hash of the run's weights, which its scores name; empty for a run made before 0.2.0."""
-        return self._read_record(key)[2].get(WEIGHTS, "")[:16]
+        return _fit_id(self._read_record(key)[2])
 
     def _read_record(self, key: str) -> tuple[Run, Provenance, dict[str, str]]:
         return self.files.read(f"{key}/run.json", lambda data: records.parse_run(data, key))
@@ -176,7 +176,7 @@ class Store:
         fault = ""
         if (scores.dataset, scores.split) != expected:
             fault = f"it has the scores of {scores.dataset}, {scores.split} split"
-        elif scores.fit_id != parts.get(WEIGHTS, "")[:16]:
+        elif scores.fit_id != _fit_id(parts):
             fault = f"its scores are of fit {scores.fit_id or 'unknown'}, and run.json is of another fit"
         elif count not in (None, len(scores.values)):
             fault = f"it has {len(scores.values):,} scores of {count:,} images"
@@ -217,7 +217,8 @@ class Store:
         rows: list[dict[str, Any]] = []
         for key in self.keys() if keys is None else keys:
             try:
-                rows += frames.result_rows(*self.read_run(key), self._results(key))
+                run, provenance, parts = self._read_record(key)
+                rows += frames.result_rows(run, provenance, _fit_id(parts), self._results(key))
             except StoreError as error:
                 if on_damaged is None:
                     raise
@@ -281,6 +282,10 @@ class Store:
     def where_tuning(self, key: str) -> str:
         """Return the file of a tuning."""
         return self.files.where(f"{TUNINGS}/{key}.json")
+
+
+def _fit_id(parts: Mapping[str, str]) -> str:
+    return parts.get(WEIGHTS, "")[:16]
 
 
 def _failure_path(run: Run, out_dataset: str | None) -> str:
