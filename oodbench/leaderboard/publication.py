@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
 OLDER = "older"
+ROW_ORDER = ["in_dataset", "detector", "run", "out_dataset", "metric"]
+"""So that files and labels do not depend on the order in which runs came in."""
 RESULTS, SCORES, PAGE = "results.parquet", "scores.parquet", "README.md"
 
 
@@ -52,10 +54,8 @@ class Publication:
 
     def files(self) -> dict[str, bytes]:
         """Return file name → content, of results and of scores."""
-        order = ["in_dataset", "detector", "run", "out_dataset", "metric"]
-        rows = self.results.sort_values(order, ignore_index=True)
-        named = [facts for name, facts in sorted(self.metrics.items()) if name in set(rows["metric"])]
-        return {RESULTS: results_file(rows, named), SCORES: scores_file(self.scores)}
+        named = [facts for name, facts in self.metrics.items() if name in set(self.results["metric"])]
+        return {RESULTS: results_file(self.results, named), SCORES: scores_file(self.scores)}
 
 
 def read_publication(folder: Path) -> Publication:
@@ -159,6 +159,7 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     before = old.keep(kept)
     parts = [part for part in (before.results, new.results) if len(part)]
     results = pd.concat(parts, ignore_index=True) if parts else new.results
+    results = results.sort_values(ROW_ORDER, ignore_index=True)
     merged = Publication(results, {**before.scores, **new.scores}, {**before.metrics, **new.metrics})
     return Merge(
         merged,

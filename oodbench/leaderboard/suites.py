@@ -23,7 +23,7 @@ from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import markdown, tables
 from oodbench.leaderboard.failures import related_failures
-from oodbench.leaderboard.publication import Publication
+from oodbench.leaderboard.publication import ROW_ORDER, Publication
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
@@ -114,6 +114,8 @@ def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_miss
 
     Args:
         published: results that say which package a detector came from.
+
+    Raises OODBenchError where none is installed.
     """
     wanted = dict.fromkeys(name for request in suite.requests for name in request.detectors)
     packages = dict(zip(published["detector"], published["distribution"], strict=True))
@@ -125,13 +127,14 @@ def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_miss
         replace(request, detectors=tuple(name for name in request.detectors if name not in missing))
         for request in suite.requests
     ]
+    if not any(request.detectors for request in requests):
+        raise OODBenchError("none of the suite's detectors is installed here; nothing can be added to it")
     return replace(suite, requests=[request for request in requests if request.detectors])
 
 
 def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
     """Some of the rows, in an order that does not depend on where they were read from."""
-    order = ["in_dataset", "detector", "run", "out_dataset", "metric"]
-    return results[np.array(keep, dtype=bool)].sort_values(order, ignore_index=True)
+    return results[np.array(keep, dtype=bool)].sort_values(ROW_ORDER, ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------ views
