@@ -54,8 +54,7 @@ JOBS ?= 2
 leaderboards: install
 	set -e; for suite in $(OFFLINE:%=leaderboards/%); do \
 		$(VENV)/bin/oodbench run $$suite --store $(STORE) --jobs $(JOBS); \
-		$(VENV)/bin/oodbench leaderboard $$suite --store $(STORE) \
-			--save $$suite/results.parquet --output $$suite/README.md; \
+		$(VENV)/bin/oodbench publish $(STORE) $$suite --drop older; \
 	done
 
 wheels: install

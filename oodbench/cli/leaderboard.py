@@ -30,6 +30,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @metric_option
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
 @click.option("--output", type=FILE, help="Write the page to this file.")
+@click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet, without scores.")
 @click.option("--reported", is_flag=True, help="Print the suite's reported figures beside ours instead.")
 @json_option
 def command(
@@ -39,6 +40,7 @@ def command(
     metrics: tuple[str, ...],
     title: str,
     output: Path | None,
+    save: Path | None,
     reported: bool,
     as_json: bool,
 ) -> None:
@@ -54,13 +56,17 @@ def command(
     oodbench leaderboard leaderboards/mnist-holdout --reported
     """
     from oodbench.leaderboard import suites
+    from oodbench.leaderboard.published import results_file
 
     opened = _open(suite, reported)
     registry = find_plugins()
     _check_one_source(published)
     found = _publication(opened, published, store, registry)
+    _check_savable(save, found, str(published or store))
     chosen = _metrics(found, registry, metrics)
     page = "" if reported or (as_json and not output) else suites.page_of(opened, found, chosen, title)
+    if save:
+        _write(save, "--save", results_file(found.results))
     if output and not reported:
         _write(output, "--output", page.encode())
     if reported:
@@ -77,6 +83,16 @@ def _open(suite: Path | None, reported: bool) -> Suite:
     if reported and not suite:
         raise click.UsageError("--reported needs the SUITE whose figures are meant")
     return suites.open_suite(suite) if suite else suites.Suite()
+
+
+def _check_savable(save: Path | None, found: Publication, source: str) -> None:
+    """Refuse to write nothing, or what is in one store over what a suite has published."""
+    from oodbench.errors import OODBenchError
+
+    if save and found.results.empty:
+        raise OODBenchError(f"there is nothing to save to {save}: {source} has none of these results")
+    if save and save.exists() and (save.parent / "suite.toml").exists():
+        raise OODBenchError(f"{save} is what a suite has published: `oodbench publish` adds to it")
 
 
 def _check_one_source(published: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from oodbench.leaderboard.row_labels import CONFIGURATION
@@ -16,6 +17,8 @@ def failed_seeds(results: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, 
     A run that failed as a whole failed on every out-data set that others were scored on.
     """
     errors = results[is_failure(results)]
+    if errors.empty:
+        return {}
     done = results[~is_failure(results)]
     places = ["in_dataset", "out_dataset", "label"]
     have = set(done[[*places, "seed"]].itertuples(index=False, name=None))
@@ -34,13 +37,12 @@ def is_failure(results: pd.DataFrame) -> pd.Series:
     return results["metric"] == ""
 
 
-def mixed_images(group: pd.DataFrame) -> str:
-    """Return why the seeds of a cell cannot be averaged, given its rows by seed; empty where they can."""
-    if len(set(group.get("out_images", [])) - {""}) < 2:
+def mixed_images(label: str, out_dataset: str, seeds: Sequence[int], images: Sequence[str]) -> str:
+    """Return why the seeds of a cell cannot be averaged, given their out-images' fingerprints; empty if they can."""
+    if len(set(images) - {""}) < 2:
         return ""
-    first, seeds = group.iloc[0], ", ".join(map(str, group["seed"]))
     return (
-        f"{first['label']} has scores of different images of {first['out_dataset']} for its seeds {seeds}: "
+        f"{label} has scores of different images of {out_dataset} for its seeds {', '.join(map(str, seeds))}: "
         "`oodbench run` with all of them scores those that are there now"
     )
 

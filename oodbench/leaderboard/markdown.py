@@ -28,7 +28,7 @@ HOW_TO_READ = (
 BEST = "The best of each column is bold; nothing is said here of how sure that is."
 TOLD_APART = (
     "Bold: the best of each column, and every row that cannot be told from it on the same images (paired tests of each "
-    "seed, p ≥ .05, adjusted for the table: [how](https://github.com/oodbench/oodbench/blob/main/docs/statistics.md)). "
+    "seed, p ≥ .05, adjusted for the table: `docs/statistics.md`). "
     "In brackets: the 95 % interval over images."
 )
 FAILED = (

@@ -16,13 +16,17 @@ def run_facts(results: pd.DataFrame) -> pd.DataFrame:
     """Return how the runs of one in-data set were made, one row per label."""
     import pandas as pd
 
-    rows = {label: _fact(runs) for label, runs in results.groupby("label") if not is_failure(runs).all()}
+    failed = is_failure(results)
+    runs = results[~failed].drop_duplicates("run")
+    lost = results[failed & (results["out_dataset"] == "")]
+    rows = {
+        label: _fact(of_label, set(lost["seed"][lost["label"] == label])) for label, of_label in runs.groupby("label")
+    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
-def _fact(results: pd.DataFrame) -> dict[str, str]:
-    runs = results[~is_failure(results)].drop_duplicates("run")
-    failed = sorted(set(results[is_failure(results) & (results["out_dataset"] == "")]["seed"]) - set(runs["seed"]))
+def _fact(runs: pd.DataFrame, failed_seeds: set[int]) -> dict[str, str]:
+    failed = sorted(failed_seeds - set(runs["seed"]))
     lost = f" ({', '.join(map(str, failed))} failed)" if failed else ""
     return {
         "preset": _each(runs["preset"]),
@@ -67,9 +71,13 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
             seeds += [] if seed in seeds else [seed]
     cell = ["in_dataset", "out_dataset", "label"]
     found = results[~is_failure(results)].drop_duplicates([*cell, "seed"]).sort_values("seed")
-    for (in_dataset, _, label), group in found[found.duplicated(cell, keep=False)].groupby(cell):
-        if problem := mixed_images(group):
-            texts.setdefault((in_dataset, label), {})[problem] = group["seed"].tolist()
+    cells: dict[tuple[str, str, str], dict[int, str]] = {}
+    if "out_images" in found:
+        for *place, seed, images in found[[*cell, "seed", "out_images"]].itertuples(index=False, name=None):
+            cells.setdefault(tuple(place), {})[seed] = images
+    for (in_dataset, out_dataset, label), seeds_images in cells.items():
+        if problem := mixed_images(label, out_dataset, [*seeds_images], [*seeds_images.values()]):
+            texts.setdefault((in_dataset, label), {})[problem] = [*seeds_images]
     return {
         (in_dataset, label): f"{label} on {in_dataset}: "
         + "; ".join(f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(notes.items()))

@@ -16,11 +16,18 @@ from oodbench.api import Metric
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
 from oodbench.leaderboard.row_labels import add_row_labels
+from oodbench.store.schema import PUBLISHED_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+Row = dict[str, Any]
+ROW_COLUMNS = (
+    "run", "label", "detector", "preset", "precision", "plugin_version", "params", "in_dataset", "out_dataset",
+    "metric", "value", "seed", "n_train", "n_in", "n_out", "notes", "out_images",
+)  # fmt: skip
+"""What a cell is made from."""
 ALPHA = 0.05
 """Below this adjusted p two rows are told apart."""
 
@@ -136,15 +143,28 @@ def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, 
     """
     metrics = list(metrics)
     chosen = chosen_results(add_row_labels(results), metrics)
-    groups: dict[Any, pd.DataFrame] = dict(list(chosen.groupby(["in_dataset", "out_dataset", "label", "metric"])))
     failed = failed_seeds(chosen)
-    triples = sorted({key[:3] for key in groups if key[3]} | failed.keys())
+    groups: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
+    first: dict[tuple[str, str], Row] = {}  # of each label, for the facts of one that failed as a whole
+    for row in _rows(chosen):
+        first.setdefault((row["in_dataset"], row["label"]), row)
+        if row["metric"]:
+            triple = (row["in_dataset"], row["out_dataset"], row["label"])
+            groups.setdefault(triple, {}).setdefault(row["metric"], []).append(row)
     return [
-        _record(groups.get((*triple, metric.name)), failed.get(triple, {}), chosen, triple, metric)
-        for triple in triples
+        _record(rows, failed.get(triple, {}), first[triple[0], triple[2]], triple, metric)
+        for triple in sorted(groups.keys() | failed.keys())
         for metric in metrics
-        if (*triple, metric.name) in groups or triple in failed
+        if (rows := groups.get(triple, {}).get(metric.name, [])) or triple in failed
     ]
+
+
+def _rows(results: pd.DataFrame) -> list[Row]:
+    """Plain dicts, by seed: a store has tens of thousands of rows, and pandas is slow one by one."""
+    names = [name for name in (*ROW_COLUMNS, *PUBLISHED_COLUMNS) if name in results]
+    columns = [results[name].tolist() for name in names]
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return sorted(rows, key=lambda row: row["seed"])
 
 
 def chosen_results(results: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
@@ -167,21 +187,13 @@ def chosen_results(results: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataF
 
 
 def _record(
-    group: pd.DataFrame | None,
-    failed: Mapping[int, str],
-    results: pd.DataFrame,
-    place: tuple[str, str, str],
-    metric: Metric,
+    rows: Sequence[Row], failed: Mapping[int, str], first: Row, place: tuple[str, str, str], metric: Metric
 ) -> dict[str, Any]:
-    """One cell: its rows, one per seed, and the seeds that failed."""
+    """One cell: its rows, one per seed; the seeds that failed; where all did, facts of a row of the same label."""
     in_dataset, out_dataset, label = place
-    if group is None:
-        group = results[(results["label"] == label) & (results["in_dataset"] == in_dataset)]
-        first, group = group.iloc[0], group.iloc[:0]
-    else:
-        group = group.sort_values("seed")
-        first = group.iloc[0]
-    problem = mixed_images(group)
+    first = rows[0] if rows else first
+    seeds, values = [row["seed"] for row in rows], [row["value"] for row in rows]
+    problem = mixed_images(label, out_dataset, seeds, [row.get("out_images", "") for row in rows])
     facts = {name: first[name] for name in ("detector", "label", "preset", "precision", "plugin_version")}
     return {
         **facts,
@@ -190,35 +202,31 @@ def _record(
         "out_dataset": out_dataset,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
-        "mean": float(group["value"].mean()) if len(group) and not problem else None,
-        "sd": float(group["value"].std(ddof=1)) if len(group) > 1 and not problem else None,
-        "values": group["value"].tolist(),
-        "intervals": _intervals(group),
-        "is_published": "p_best" in group,
-        "p_best": _p_best(group),
-        "seeds": group["seed"].tolist(),
+        "mean": float(np.mean(values)) if rows and not problem else None,
+        "sd": float(np.std(values, ddof=1)) if len(rows) > 1 and not problem else None,
+        "values": values,
+        "intervals": [_interval(row) for row in rows],
+        "is_published": "p_best" in first,
+        "p_best": None if not rows else _number(first.get("p_best")),
+        "seeds": seeds,
         "failed_seeds": sorted(failed),
         "problem": problem,
-        "runs": group["run"].tolist(),
+        "runs": [row["run"] for row in rows],
         "n_train": int(first["n_train"]),
         "n_in": int(first["n_in"]),
         "n_out": int(first["n_out"]),
-        "notes": sorted({note for note in group["notes"] if note}),
+        "notes": sorted({row["notes"] for row in rows if row["notes"]}),
     }
 
 
-def _intervals(group: pd.DataFrame) -> list[tuple[float, float] | None]:
-    """The interval of each seed of published results; None of one without scores."""
-    if "low" not in group:
-        return [None] * len(group)
-    bounds = group[["low", "high"]].itertuples(index=False, name=None)
-    return [None if low != low else (low, high) for low, high in bounds]
+def _interval(row: Row) -> tuple[float, float] | None:
+    """The interval of a published value; None where it has no scores, or is not published."""
+    low, high = _number(row.get("low")), _number(row.get("high"))
+    return None if low is None or high is None else (low, high)
 
 
-def _p_best(group: pd.DataFrame) -> float | None:
-    """The p of the test against the best of the column, which all seeds share; None where it was not tested."""
-    p = float(group["p_best"].iloc[0]) if "p_best" in group and len(group) else float("nan")
-    return None if p != p else p
+def _number(value: float | None) -> float | None:
+    return None if value is None or value != value else value
 
 
 def interval_text(interval: tuple[float, float]) -> str:
