@@ -34,6 +34,9 @@ COMMANDS = {
     "leaderboard": "Print the results of a store as ranked tables in Markdown.",
     "compare": "Compare two detectors by AUROC on the same images.",
     "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
+    "plot": "Draw ROC curves, score histograms or training curves of finished runs.",
+    "query": "Ask a store or a published leaderboard in SQL.",
+    "forget": "Remove runs from a store.",
 }
 """Command → help. Each command is the object ``command`` of the module of its name in this folder."""
 

@@ -30,6 +30,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
 @click.option("--output", type=FILE, help="Write the page to this file.")
 @click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet.")
+@click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
 @click.option("--reported", is_flag=True, help="Print the suite's reported figures beside ours instead.")
 @json_option
 def command(
@@ -40,6 +41,7 @@ def command(
     title: str,
     output: Path | None,
     save: Path | None,
+    latest: bool,
     reported: bool,
     as_json: bool,
 ) -> None:
@@ -60,6 +62,8 @@ def command(
     registry = find_plugins()
     chosen = chosen_metrics(registry, metrics)
     results = _results(opened, published, store, registry)
+    if latest:
+        results = _latest(results, "" if published else store)
     _check_savable(save, results, str(published or store))
     page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
     if save:
@@ -100,6 +104,14 @@ def _results(suite: Suite, published: Path | None, store: str, registry: Registr
     if missing:
         echo(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True)
     return results
+
+
+def _latest(results: pd.DataFrame, store: str) -> pd.DataFrame:
+    """Of a store the newest code; of a published file, where ``store`` is empty, as far as versions tell."""
+    from oodbench.leaderboard.latest import latest_versions
+    from oodbench.store.store import Store
+
+    return latest_versions(results, (lambda run: Store(store).read_run(run)[1].created) if store else None)
 
 
 def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metric], as_json: bool) -> None:

@@ -151,6 +151,15 @@ class Store:
             if name != LOCK:
                 self.files.remove(f"{key}/{name}")
 
+    def remove(self, key: str) -> None:
+        """Remove a run with all that it has. Raises StoreError, without waiting, while another process works on it."""
+
+        def refuse(_: str) -> None:
+            raise StoreError(f"another process works on {key}, and it is not removed; end that first, or wait")
+
+        with self.claim(key, on_wait=refuse):
+            self.clear(key)
+
     # ------------------------------------------------------------------------ scores and results
 
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
