@@ -1,4 +1,6 @@
-"""Every command and every Python block of the README is run, in order, in one folder; some only made shorter."""
+"""Every command and every Python block of the README, and every command of ``docs/columns.md``, is run, in order, in
+one folder; some only made shorter.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,19 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = (ROOT / "docs" / "columns.md",)
+"""Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
-COMMANDS = [
-    line
-    for block in BLOCK.findall(README.read_text(encoding="utf-8"))
-    for line in block.splitlines()
-    if line.startswith("oodbench ")
-]
+
+
+def commands(page: Path) -> list[str]:
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [line for block in blocks for line in block.splitlines() if line.startswith("oodbench ")]
+
+
+COMMANDS = [*commands(README), *(line for page in PAGES for line in commands(page))]
 SHORTER = {
     "ae": ["training.epochs=1", "width=0.1"],
     "ebae": ["pretraining.epochs=1", "epochs=1", "width=0.1", "latent_chain.steps=1", "visible_chain.steps=1"],
@@ -41,7 +48,10 @@ def shortened(line: str) -> list[str]:
 
 def test_the_readme_has_commands():
     named = {shlex.split(line)[1] for line in COMMANDS}
-    assert named == {"run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare"}
+    assert named == {
+        *("run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare", "plot", "query"),
+        "forget",
+    }
 
 
 @pytest.mark.parametrize("line", COMMANDS)
