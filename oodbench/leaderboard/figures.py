@@ -181,7 +181,9 @@ def draw(panels: Sequence[Panel], path: Path, title: str = "") -> None:
 
 def _image_rows(panels: Sequence[Panel]) -> list[tuple[str, Blocks, Blocks]]:
     """Label, images, and scores to write below them, of each row: the inputs once, where all panels have the same."""
-    reconstructed = [(panel.detector, panel.reconstructions, {}) for panel in panels if panel.reconstructions]
+    reconstructed: list[tuple[str, Blocks, Blocks]] = [
+        (panel.detector, panel.reconstructions, {}) for panel in panels if panel.reconstructions
+    ]
     if not any(panel.values for panel in panels):
         return [("input", panels[0].images, {}), *reconstructed]
     rows: list[tuple[str, Blocks, Blocks]] = []

@@ -43,11 +43,11 @@ class Curve:
 def roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> Curve:
     """Return the ROC curve, given scores (n,) and (m,); out-images are positive. Equal scores are one slanted step."""
     thresholds = np.unique(np.concatenate([in_scores, out_scores]))[::-1]
-    rates = [
+    false, true = (
         np.concatenate([[0.0], 1 - np.searchsorted(np.sort(scores), thresholds, side="left") / len(scores)])
         for scores in (in_scores, out_scores)
-    ]
-    return Curve(*rates, auroc_interval(in_scores, out_scores).value, len(in_scores))
+    )
+    return Curve(false, true, auroc_interval(in_scores, out_scores).value, len(in_scores))
 
 
 def mean_curve(curves: Sequence[Curve], rates: np.ndarray) -> np.ndarray:

@@ -83,7 +83,8 @@ def _runs(store: Store, row: PlottedRow, out_datasets: Sequence[str]) -> list[Sc
 def _draw_run(axes: Axes, run: ScoredRun, shown: Sequence[str]) -> None:
     """One panel; each out-data set has the colour of its place in ``shown``, the same in all panels."""
     sets = [run.in_scores, *run.out_scores.values()]
-    edges, log = bin_edges(np.concatenate(sets))
+    bins, log = bin_edges(np.concatenate(sets))
+    edges = bins.tolist()
     axes.hist(run.in_scores, edges, weights=_shares(run.in_scores), color=IN_COLOUR, alpha=0.55, label="in-images")
     areas = []
     for name, scores in run.out_scores.items():
