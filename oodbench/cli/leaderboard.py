@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from oodbench.cli import echo, find_plugins
-from oodbench.cli.options import chosen_metrics, json_option, metric_option, print_json, print_table, store_option
+from oodbench.cli.options import json_option, metric_option, print_json, print_table, store_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric
+    from oodbench.leaderboard.publication import Publication
     from oodbench.leaderboard.suites import Suite
     from oodbench.plugin.registry import Registry
 
@@ -25,11 +27,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
 @store_option
-@click.option("--results", "published", type=FILE, help="Show what --save wrote to this file, without a store.")
+@click.option("--results", "published", type=FILE, help="Show what `oodbench publish` wrote to this file.")
 @metric_option
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
 @click.option("--output", type=FILE, help="Write the page to this file.")
-@click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet.")
 @click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
 @click.option("--reported", is_flag=True, help="Print the suite's reported figures beside ours instead.")
 @json_option
@@ -40,40 +41,36 @@ def command(
     metrics: tuple[str, ...],
     title: str,
     output: Path | None,
-    save: Path | None,
     latest: bool,
     reported: bool,
     as_json: bool,
 ) -> None:
-    """Print the results of a store as ranked tables in Markdown.
+    """Print the results of a store, or published ones, as ranked tables in Markdown.
 
     SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures of
-    the file reported.toml beside it; the text of notes.md opens the page.
+    the file reported.toml beside it; the text of notes.md opens the page. To publish what a store has, with scores,
+    intervals and tests, use `oodbench publish`.
 
     \b
-    oodbench leaderboard leaderboards/mnist5k-ood --save results.parquet --output page.md
-    oodbench leaderboard leaderboards/mnist5k-ood --results results.parquet
+    oodbench leaderboard leaderboards/mnist5k-ood --output page.md
+    oodbench leaderboard leaderboards/mnist5k-ood --results leaderboards/mnist5k-ood/results.parquet
     oodbench leaderboard leaderboards/mnist-holdout --reported
     """
     from oodbench.leaderboard import suites
-    from oodbench.leaderboard.published import results_file
 
     opened = _open(suite, reported)
     registry = find_plugins()
-    chosen = chosen_metrics(registry, metrics)
-    results = _results(opened, published, store, registry)
-    if latest:
-        results = _latest(results, "" if published else store)
-    _check_savable(save, results, str(published or store))
-    page = "" if reported or (as_json and not output) else suites.page(opened, results, chosen, title)
-    if save:
-        _write(save, "--save", results_file(results))
+    _check_one_source(published)
+    found = _publication(opened, published, store, registry)
+    found = _only_latest(found) if latest else found
+    chosen = _metrics(found, registry, metrics)
+    page = "" if reported or (as_json and not output) else suites.page_of(opened, found, chosen, title)
     if output and not reported:
         _write(output, "--output", page.encode())
     if reported:
-        _print_reported(opened, results, chosen, as_json)
+        _print_reported(opened, found.results, chosen, as_json)
     elif as_json:
-        print_json(suites.records(opened, results, chosen))
+        print_json(suites.records(opened, found.results, chosen))
     elif not output:
         echo(page, nl=False)
 
@@ -86,32 +83,42 @@ def _open(suite: Path | None, reported: bool) -> Suite:
     return suites.open_suite(suite) if suite else suites.Suite()
 
 
-def _check_savable(save: Path | None, results: pd.DataFrame, source: str) -> None:
-    from oodbench.errors import OODBenchError
+def _check_one_source(published: Path | None) -> None:
+    source = click.get_current_context().get_parameter_source("store")
+    if published and source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--results and --store are two places to read from: name one; `publish` merges them")
 
-    if save and results.empty:
-        raise OODBenchError(f"there is nothing to save to {save}: {source} has none of these results")
 
-
-def _results(suite: Suite, published: Path | None, store: str, registry: Registry) -> pd.DataFrame:
+def _publication(suite: Suite, published: Path | None, store: str, registry: Registry) -> Publication:
     from oodbench.leaderboard import suites
+    from oodbench.leaderboard.publication import Publication
+    from oodbench.leaderboard.published import load_results
 
     if published:
-        return suites.results_from_file(suite, published)
+        read = load_results(published)
+        return Publication(read.rows, metrics=read.metrics)
     results, missing = suites.stored_results(
         suite, store, registry, lambda key, error: echo(f"Left out: {error}", err=True)
     )
     if missing:
         echo(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True)
-    return results
+    return Publication(results)
 
 
-def _latest(results: pd.DataFrame, store: str) -> pd.DataFrame:
-    """Of a store the newest code; of a published file, where ``store`` is empty, as far as versions tell."""
+def _only_latest(found: Publication) -> Publication:
     from oodbench.leaderboard.latest import latest_versions
-    from oodbench.store.store import Store
 
-    return latest_versions(results, (lambda run: Store(store).read_run(run)[1].created) if store else None)
+    return replace(found, results=latest_versions(found.results))
+
+
+def _metrics(found: Publication, registry: Registry, names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names, or all; also those that the published results have, and no plugin here offers."""
+    from oodbench.leaderboard.publication import shown_metrics
+
+    shown = shown_metrics(found.metrics, registry.metrics)
+    for name in shown.keys() - registry.metrics.keys():
+        echo(f"{name} is of {found.metrics[name].source}, which is not installed: shown as published", err=True)
+    return [shown[name] if name in shown else registry.metric(name) for name in names] or list(shown.values())
 
 
 def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metric], as_json: bool) -> None:

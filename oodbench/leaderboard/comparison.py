@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.row_choice import rows_of
 from oodbench.leaderboard.row_labels import add_row_labels
-from oodbench.leaderboard.statistics import Comparison, combine_seeds, compare_auroc, holm
+from oodbench.leaderboard.statistics import Comparison, combine_seeds, compare_auroc, holm, seed_pairs
+from oodbench.leaderboard.tables import ALPHA
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from oodbench.api import Scores
     from oodbench.store.store import Store
-
-ALPHA = 0.05
-"""Below this adjusted p-value two rows are told apart."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +81,10 @@ def _shared(one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tuple[str, str]]
 
 def _compared(
     store: Store, one: pd.DataFrame, other: pd.DataFrame, in_dataset: str, out_dataset: str
-) -> tuple[list[tuple[int, int]], Comparison | None]:
+) -> tuple[Sequence[tuple[int, int]], Comparison | None]:
     """The pairs of seeds and their comparison on one out-data set; None where some images are not the same."""
     runs, others = (_runs(rows, in_dataset, out_dataset) for rows in (one, other))
-    common = sorted(runs.keys() & others.keys())
-    pairs = [(seed, seed) for seed in common] or [*product(sorted(runs), sorted(others))]
+    pairs = seed_pairs(runs, others)
     comparisons = []
     for seed, other_seed in pairs:
         scores = [(store.read_scores(key, None), store.read_scores(key, out_dataset)) for key in

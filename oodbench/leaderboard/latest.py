@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from oodbench.errors import OODBenchError
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 SOURCE = ["plugin_version", "distribution"]
 
 
-def latest_versions(results: pd.DataFrame, created: Callable[[str], str] | None = None) -> pd.DataFrame:
+def latest_versions(results: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the newest version of each detector, failures included.
 
     The newest is the greatest version, as Python packages are ordered, among the runs that have results. Where code of
@@ -22,22 +21,21 @@ def latest_versions(results: pd.DataFrame, created: Callable[[str], str] | None 
 
     Args:
         results: rows as ``Store.read_results`` and ``read_failures`` give them.
-        created: run key → when it was created, ISO 8601; called for such runs alone. None where nobody knows.
 
-    Raises OODBenchError where ``created`` would be needed and is None.
+    Raises OODBenchError where that would be needed and the rows do not say when runs were created, as older ones.
     """
     done = results[results["metric"] != ""]
     only_failed = results[~results["detector"].isin(done["detector"])]
     newest: dict[Any, tuple[str, str]] = {}
     for runs in (done, only_failed):
         for detector, rows in runs.drop_duplicates("run").groupby("detector"):
-            newest[detector] = _newest(str(detector), rows, created if runs is done else lambda run: "")
+            newest[detector] = _newest(str(detector), rows)
     sources = results[SOURCE].itertuples(index=False, name=None)
     keep = [newest[name] == source for name, source in zip(results["detector"], sources, strict=True)]
     return results[keep].reset_index(drop=True)
 
 
-def _newest(detector: str, runs: pd.DataFrame, created: Callable[[str], str] | None) -> tuple[str, str]:
+def _newest(detector: str, runs: pd.DataFrame) -> tuple[str, str]:
     """The version and distribution of the newest code, given one row per run of one detector."""
     versions = {text: public_version(text) for text in runs["plugin_version"]}
     greatest = max(versions.values())
@@ -45,10 +43,13 @@ def _newest(detector: str, runs: pd.DataFrame, created: Callable[[str], str] | N
     sources = [*rows[SOURCE].itertuples(index=False, name=None)]
     if len(set(sources)) == 1:
         return sources[0]
-    if created is None:
+    is_failure = (rows["metric"] == "").all()  # of which nobody knows when; any of them says as much
+    if not is_failure and (rows["created"] == "").any():
         texts = ", ".join(sorted({version for version, _ in sources}))
-        raise OODBenchError(f"which code of {detector} is the latest ({texts}) is in a store's runs only: use --store")
-    return max(zip(map(created, rows["run"]), rows["run"], sources, strict=True))[2]
+        raise OODBenchError(
+            f"which code of {detector} ({texts}) is the latest is not on record; run or publish it again"
+        )
+    return max(zip(rows["created"], rows["run"], sources, strict=True))[2]
 
 
 def public_version(text: str) -> Version:

@@ -15,15 +15,21 @@ from oodbench.leaderboard.failures import failed_seeds
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import image_counts, image_notes, run_facts, run_notes
-from oodbench.leaderboard.tables import chosen_results, ranked, value_text
+from oodbench.leaderboard.tables import Cell, chosen_results, interval_text, ranked, value_text
 from oodbench.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HOW_TO_READ = (
-    "A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows are ranked by their "
-    "mean, those that lack a cell last. The best of each column is bold."
+    f"{SCORE_CONVENTION} A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows "
+    "are ranked by their mean, those that lack a cell last."
+)
+BEST = "The best of each column is bold; nothing is said here of how sure that is."
+TOLD_APART = (
+    "Bold: the best of each column, and every row that cannot be told from it on the same images (paired tests of each "
+    "seed, p ≥ .05, adjusted for the table: [how](https://github.com/oodbench/oodbench/blob/main/docs/statistics.md)). "
+    "In brackets: the 95 % interval over images."
 )
 FAILED = (
     "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "
@@ -47,19 +53,29 @@ def render(
     title: str = "",
     reported: Sequence[LiteratureResult] | None = None,
     introduction: str = "",
+    computed_by: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a page: for each in-data set a table per metric, then how the runs were made, with notes as footnotes.
+    """Return a page: for each in-data set the table of the first metric, then all else, folded; notes as footnotes.
 
     Of several in-data sets, a table of them all comes first.
 
     Args:
         reported: figures of others; where it is not None there need be no results.
         introduction: Markdown that stands below the title.
+        computed_by: metric → the package, with version, that computed it.
     """
     page = _Page(results, list(metrics), reported)
-    failed = FAILED if page.has_failures else ""
-    parts = [f"# {escape(title or 'Leaderboard')}", introduction, HOW_TO_READ, failed, REPORTED * bool(page.reported)]
-    return "\n\n".join(filter(None, [*parts, *page.tables(), *page.footnotes()])) + "\n"
+    how = [HOW_TO_READ, TOLD_APART if page.is_published else BEST, FAILED * page.has_failures]
+    how += [REPORTED] if page.reported else []
+    parts = [
+        f"# {escape(title or 'Leaderboard')}",
+        introduction,
+        *page.tables(),
+        "## How to read this",
+        " ".join(filter(None, how)),
+    ]
+    parts += page.sources(computed_by or {})
+    return "\n\n".join(filter(None, [*parts, *page.footnotes()])) + "\n"
 
 
 def table(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> pd.DataFrame:
@@ -79,7 +95,7 @@ def table(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> pd.D
     return pd.DataFrame(texts, index=pd.Index(made.rows, name="detector"))
 
 
-def _cell_text(cell: Any) -> str:
+def _cell_text(cell: Cell) -> str:
     return f"**{cell.text}**" if cell.is_best else cell.text
 
 
@@ -94,6 +110,8 @@ class _Page:
         names = {metric.name for metric in metrics}
         self.reported = [figure for figure in reported or [] if figure.metric in names]
         self.has_failures = bool(failed_seeds(self.results))
+        self.is_published = "p_best" in self.results
+        self.shown = set(self.results["metric"])
         self.notes = run_notes(self.results)
         notes = [*self.notes, *dict.fromkeys(figure.origin for figure in self.reported)]
         self.marks: dict[Any, str] = {note: f"[^{number}]" for number, note in enumerate(notes, 1)}
@@ -110,13 +128,43 @@ class _Page:
                     yield from self._table(None, metric)
         for in_dataset in everything if len(everything) == 1 else measured:
             yield f"## In-distribution: {escape(in_dataset)}"
-            for metric in self.metrics:
-                yield from self._table(in_dataset, metric)
+            first, *others = [
+                *filter(None, ("\n\n".join(self._table(in_dataset, metric)) for metric in self.metrics))
+            ] or [""]
+            yield first
             runs = self.results[self.results["in_dataset"] == in_dataset]
+            yield from _folded("Each seed, with its 95 % interval over images", self._seeds(in_dataset))
+            yield from _folded("Other metrics", others)
             if len(runs):
-                yield "### How these runs were made"
-                yield _markdown(run_facts(runs).map(escape), self._marks_of(in_dataset))
-                yield _counts_text(in_dataset, runs)
+                facts = _markdown(run_facts(runs).map(escape), self._marks_of(in_dataset))
+                yield from _folded("How these runs were made", [facts, _counts_text(in_dataset, runs)])
+
+    def _seeds(self, in_dataset: str) -> list[str]:
+        """The values of each seed, for the first metric; nothing where the cells show all there is to know."""
+        import pandas as pd
+
+        if not self.is_published:
+            return []
+        made = ranked(self.results, in_dataset, self.metrics[0])
+        if not any(len(cell.fits) > 1 for cell in made.cells.values()):
+            return []
+        texts = {
+            _column(*column, in_dataset, made.metric): {
+                escape(row): _seeds_text(made.cells[row, column]) if (row, column) in made.cells else "–"
+                for row in made.rows
+            }
+            for column in made.columns
+        }
+        return [_markdown(pd.DataFrame(texts).rename_axis("detector"), {})]
+
+    def sources(self, computed_by: Mapping[str, str]) -> list[str]:
+        """Which packages computed the metrics: ``Computed by oodbench 0.2.0: auroc, aupr_out.``"""
+        shown = [metric.name for metric in self.metrics if metric.name in self.shown]
+        names: dict[str, list[str]] = {}
+        for name in shown:
+            if name in computed_by:
+                names.setdefault(computed_by[name], []).append(escape(name))
+        return [f"Computed by {escape(source)}: {', '.join(each)}." for source, each in names.items()]
 
     def footnotes(self) -> list[str]:
         origins = dict.fromkeys(figure.origin for figure in self.reported)
@@ -138,7 +186,6 @@ class _Page:
             yield f"### {escape(metric.name)} {arrow(metric)}: {escape(metric.summary)}"
             shown = joined[sorted(joined.columns)].fillna("–").rename_axis("detector")
             yield _markdown(shown, self._marks_of(in_dataset))
-            yield SCORE_CONVENTION
 
     def _marks_of(self, in_dataset: str | None) -> dict[str, str]:
         """Escaped label → the marks of its notes on this in-data set, or on all."""
@@ -167,6 +214,25 @@ def _reported_rows(
         column = _column(figure.in_dataset, figure.out_dataset, shown_in, metric)
         row[column] = f"*{value_text(figure.value, figure.sd)}*"
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _folded(summary: str, parts: Sequence[str]) -> Iterator[str]:
+    """What not every reader needs: closed until somebody opens it; nothing where there is nothing."""
+    if parts:
+        yield f"<details>\n<summary>{summary}</summary>"
+        yield from parts
+        yield "</details>"
+
+
+def _seeds_text(cell: Cell) -> str:
+    """``0: 0.938 (0.917–0.954), 1: …``, by seed."""
+    return (
+        ", ".join(
+            f"{seed}: {value:.3f}" + (f" ({interval_text(interval)})" if interval else "")
+            for seed, value, interval in cell.fits
+        )
+        or "–"
+    )
 
 
 def arrow(metric: Metric) -> str:

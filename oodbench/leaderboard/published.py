@@ -1,51 +1,110 @@
-"""Published results ↔ a Parquet file: small, checked when read, and enough to render the page without a store."""
+"""Published results ↔ a Parquet file: small, checked when read, and enough to render the page without store or plugins.
+
+The file's metadata say what each metric is, and which package computed it, for readers who do not have that package.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oodbench.api import Run
+import numpy as np
+import pydantic
+
+from oodbench.api import Metric, Run
 from oodbench.errors import OODBenchError, reason
 from oodbench.reading import read_bytes
 from oodbench.store import parquet
-from oodbench.store.schema import LATER_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS, TEXT_LENGTH
+from oodbench.store.schema import LATER_COLUMNS, PUBLISHED_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS, TEXT_LENGTH
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS]
+COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS, *PUBLISHED_COLUMNS]
 COUNTS = ("seed", "n_in", "n_out", "parameters", "n_train")
 NUMBERS = ("value", "fit_seconds")
 LARGEST_FILE = 2**27  # bytes; of a million results
+FORMAT = 1
+METADATA = b"oodbench"
 
 
-def results_file(results: pd.DataFrame) -> bytes:
-    """Return the results that a page shows as the Parquet file beside it."""
+class MetricFacts(pydantic.BaseModel):
+    """What a page says of a metric, also to a reader who does not have its plugin.
+
+    Args:
+        source: the package that computed it, with version and fingerprint of its code.
+    """
+
+    model_config = pydantic.ConfigDict(extra="ignore")
+
+    name: str = pydantic.Field(min_length=1, max_length=200)
+    summary: str = pydantic.Field(max_length=2000)
+    higher_is_better: bool
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    source: str = pydantic.Field("", max_length=300)
+
+    def metric(self) -> Metric:
+        """Return a metric that can be shown, and not computed."""
+        return Metric(self.name, self._compute, self.higher_is_better, self.summary, self.bounds)
+
+    def _compute(self, in_scores: np.ndarray, out_scores: np.ndarray) -> float:
+        raise OODBenchError(f"the metric {self.name} is of {self.source or 'a package'} that is not installed")
+
+
+class _Metadata(pydantic.BaseModel):
+    format: int = 0
+    metrics: list[MetricFacts] = []
+
+
+@dataclass(frozen=True)
+class PublishedResults:
+    """Rows as ``Store.read_results`` gives them, with PUBLISHED_COLUMNS, and what their metrics are."""
+
+    rows: pd.DataFrame
+    metrics: Mapping[str, MetricFacts]
+
+
+def results_file(results: pd.DataFrame, metrics: Iterable[MetricFacts] = ()) -> bytes:
+    """Return the results that a page shows as the Parquet file beside it. Columns that are missing become empty."""
     import pyarrow as pa
 
-    types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys(NUMBERS, pa.float64())
-    columns = {name: pa.array(results[name].tolist(), types.get(name, pa.string())) for name in COLUMNS}
-    return parquet.to_bytes(pa.table(columns))
+    types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], pa.float64())
+    given = results.reindex(columns=COLUMNS)
+    columns = {
+        name: pa.array(given[name].tolist(), types.get(name, pa.string()), from_pandas=False) for name in COLUMNS
+    }
+    metadata = {"format": FORMAT, "metrics": [facts.model_dump() for facts in metrics]}
+    return parquet.to_bytes(pa.table(columns).replace_schema_metadata({METADATA: json.dumps(metadata)}))
 
 
-def load_results(path: Path) -> pd.DataFrame:
-    """Return rows as ``Store.read_results`` gives them, from a file that ``results_file`` made.
+def load_results(path: Path) -> PublishedResults:
+    """Return what ``results_file`` wrote to this file. Raises OODBenchError as ``parse_results`` does."""
+    return parse_results(read_bytes(path, LARGEST_FILE), str(path))
+
+
+def parse_results(data: bytes, where: str) -> PublishedResults:
+    """Return the rows in a file's bytes, and what their metrics are.
 
     Columns that older versions did not have are empty. Raises OODBenchError where the file has no such rows, or some
     that cannot be: of another type, out of range, twice, or of a run that the name in ``run`` does not stand for.
     """
-    data = read_bytes(path, LARGEST_FILE)
     try:
-        results = _table(parquet.read_table(data)).to_pandas()
+        read = parquet.read_table(data)
+        metadata = _Metadata.model_validate_json((read.schema.metadata or {}).get(METADATA, b"{}"))
+        if metadata.format > FORMAT:
+            raise ValueError("a newer oodbench wrote it; `pip install --upgrade oodbench`")
+        results = _table(read).to_pandas()
         _check_rows(results)
     except Exception as error:  # pyarrow's errors are many
         why = shorten(str(error) if isinstance(error, ValueError) else reason(error))
-        raise OODBenchError(f"{path} holds no results ({why}); `oodbench leaderboard --save` writes them") from None
-    return results
+        raise OODBenchError(f"{where} holds no results ({why}); `oodbench publish` writes them") from None
+    return PublishedResults(results, {facts.name: facts for facts in metadata.metrics})
 
 
 def _table(read: pa.Table) -> pa.Table:
@@ -60,13 +119,15 @@ def _column(read: pa.Table, name: str) -> Any:
     import pyarrow.compute as pc
 
     if name not in read.column_names:
+        if name in PUBLISHED_COLUMNS:
+            return pa.array([float("nan")] * read.num_rows, pa.float64())
         if name not in LATER_COLUMNS:
             raise ValueError(f"it has no column {name}")
         return pa.array([""] * read.num_rows, pa.string())
     column, types = read[name], pa.types
     is_type, empty = {
         **dict.fromkeys(COUNTS, (types.is_integer, None)),
-        **dict.fromkeys(NUMBERS, (types.is_floating, float("nan"))),
+        **dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], (types.is_floating, float("nan"))),
         **dict.fromkeys(LATER_COLUMNS, (_is_text, "")),
     }.get(name, (_is_text, None))
     if types.is_null(column.type) and empty is not None:
@@ -89,14 +150,14 @@ def _is_text(kind: Any) -> bool:
 
 def _check_rows(results: pd.DataFrame) -> None:
     """Raise ValueError for a row that cannot be. A failure has no metric and no value; all else has both."""
-    import numpy as np
-
     failed = results["error"] != ""
     numbers = results[list(NUMBERS)].to_numpy(dtype=float)
     if not np.isfinite(numbers[~failed]).all() or (results["metric"][failed] != "").any():
         raise ValueError("it has values that are not finite")
     if (results[list(COUNTS)] < 0).any(axis=None) or (results.loc[~failed, ["n_in", "n_out"]] == 0).any(axis=None):
         raise ValueError("it has counts that cannot be")
+    if np.isinf(results[list(PUBLISHED_COLUMNS)].to_numpy(dtype=float)).any():
+        raise ValueError("it has intervals that are not finite")
     if results.duplicated(["run", "out_dataset", "metric"]).any():
         raise ValueError("it has a result twice")
     for row in results[~failed].drop_duplicates("run").to_dict("records"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.published import COLUMNS, COUNTS, NUMBERS, load_results
-from oodbench.store.schema import SCORE_COLUMNS
+from oodbench.store.schema import PUBLISHED_COLUMNS, SCORE_COLUMNS
 from oodbench.store.store import Store
 from oodbench.store.tables import OnDamaged, history_table, results_and_failures, scores_dataset
 from oodbench.text import shorten
@@ -68,7 +68,7 @@ def query_folder(folder: Path, sql: str) -> Answer:
         raise OODBenchError(f"{shorten(str(folder))} has no training curves; a store has: leave the folder out")
 
     tables: dict[str, Callable[[], Any]] = {
-        "results": lambda: _arrow(load_results(folder / "results.parquet")),
+        "results": lambda: _arrow(load_results(folder / "results.parquet").rows),
         "scores": lambda: _published_scores(folder / "scores.parquet"),
         "history": no_history,
     }
@@ -125,11 +125,11 @@ def _one_line(message: str) -> str:
 
 
 def _arrow(results: pd.DataFrame) -> pa.Table:
-    """The rows of ``Store.read_results``; the NaN of a failure is NULL."""
+    """The rows of ``Store.read_results`` or of published results; NaN, and a column that they lack, is NULL."""
     import pyarrow as pa
 
-    types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys(NUMBERS, pa.float64())
-    columns = {name: results[name].tolist() for name in COLUMNS}
+    types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], pa.float64())
+    columns = {name: column.tolist() for name, column in results.reindex(columns=COLUMNS).items()}
     return pa.table({name: pa.array(found, types.get(name, pa.string()), from_pandas=True) for name, found in
                      columns.items()})  # fmt: skip
 
@@ -140,7 +140,8 @@ def _published_scores(path: Path) -> Any:
     if not path.is_file():
         raise OODBenchError(f"{shorten(str(path.parent))} has no scores.parquet: its results are all that it has")
     try:
-        found = dataset.dataset(str(path), format="parquet")
+        options = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        found = dataset.dataset(str(path), format=dataset.ParquetFileFormat(default_fragment_scan_options=options))
     except (ArrowException, OSError) as error:
         raise OODBenchError(f"{shorten(str(path))} is no Parquet file: {_one_line(str(error))}") from None
     missing = [name for name in SCORE_COLUMNS if name not in found.schema.names]

@@ -9,6 +9,8 @@ from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
 if TYPE_CHECKING:
     import pandas as pd
 
+UNVERIFIED = "unverified: its scores are not published, so that nobody can recompute its numbers"
+
 
 def run_facts(results: pd.DataFrame) -> pd.DataFrame:
     """Return how the runs of one in-data set were made, one row per label."""
@@ -25,7 +27,7 @@ def _fact(results: pd.DataFrame) -> dict[str, str]:
     return {
         "preset": _each(runs["preset"]),
         "precision": _each(runs["precision"]),
-        "plugin version": _each(runs["plugin_version"]),
+        "code": _each(_code(runs)),
         "seeds": ", ".join(map(str, sorted(runs["seed"]))) + lost,
         "training images": _counts(runs["n_train"]),
         "parameters": _counts(runs["parameters"]),
@@ -52,6 +54,8 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
     Among them are the errors of seeds that failed, and why seeds of a cell cannot be averaged.
     """
     texts: dict[Any, dict[str, list[int]]] = {}
+    for in_dataset, label, seed in unverified(results)[["in_dataset", "label", "seed"]].itertuples(index=False):
+        texts.setdefault((in_dataset, label), {}).setdefault(UNVERIFIED, []).append(seed)
     noted = results[results["notes"] != ""].drop_duplicates("run")
     for in_dataset, label, note, seed in noted[["in_dataset", "label", "notes", "seed"]].itertuples(index=False):
         texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
@@ -71,6 +75,19 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
         + "; ".join(f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(notes.items()))
         for (in_dataset, label), notes in sorted(texts.items())
     }
+
+
+def unverified(results: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per published run that lacks scores; none of results that are not published."""
+    if "low" not in results:
+        return results.iloc[:0]
+    return results[results["low"].isna() & ~is_failure(results)].drop_duplicates("run")
+
+
+def _code(runs: pd.DataFrame) -> pd.Series:
+    """Package, version and commit that a run's detector came from: ``oodbench-ae 0.1.2+34f2c3a5 at 8f136f9``."""
+    commits = [f" at {commit[:7]}" if commit else "" for commit in runs["plugin_commit"]]
+    return (runs["distribution"] + " " + runs["plugin_version"] + commits).str.strip()
 
 
 def _each(values: pd.Series) -> str:

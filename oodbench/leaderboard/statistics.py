@@ -10,8 +10,10 @@ Curves, Biometrics 1988), computed here from ranks in O(n log n). Other metrics 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -141,6 +143,12 @@ def compare_auroc(
     return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
 
 
+def seed_pairs(first: Mapping[int, Any], second: Mapping[int, Any]) -> Sequence[tuple[int, int]]:
+    """Return which fits of two rows are compared: those of equal seeds; where they share none, each with each."""
+    common = sorted(first.keys() & second.keys())
+    return [(seed, seed) for seed in common] or [*product(sorted(first), sorted(second))]
+
+
 def combine_seeds(comparisons: Sequence[Comparison]) -> Comparison:
     """Combine the comparisons of several pairs of fits, one per seed: two detectors differ only if every pair does.
 
@@ -186,10 +194,48 @@ def bootstrap(
     level: float = LEVEL,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Return the interval of each metric: quantiles over resamples of the images.
+    """Return the interval of each metric: quantiles over resamples of the images (see ``resampled_values``)."""
+    return [
+        quantile_interval(values, level) for values in resampled_values(in_scores, out_scores, metrics, resamples, seed)
+    ]
+
+
+def quantile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval that holds the middle ``level`` of a metric's values over resamples, (r,)."""
+    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def widened(
+    interval: tuple[float, float], bounds: tuple[float, float], few: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """Return an interval of resamples that claims no certainty at a bound of the metric.
+
+    Where every image is on the right side, every resample says so too. As for AUROC, the true value may then be
+    1 - (1 - level)^(1 / few) of the metric's range away.
+
+    Args:
+        bounds: the least and the greatest value of the metric.
+        few: the smaller number of images.
+    """
+    low, high = interval
+    if low < high or not np.isfinite(bounds).all():
+        return interval
+    margin = (bounds[1] - bounds[0]) * (1 - (1 - level) ** (1 / few))
+    return max(bounds[0], low - margin), min(bounds[1], high + margin)
+
+
+def resampled_values(
+    in_scores: np.ndarray,
+    out_scores: np.ndarray,
+    metrics: Iterable[Resampled],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """Return the values of each metric over resamples of the images, (r,) each.
 
     In- and out-images are drawn with replacement, each kind by itself, as many as there are. All metrics are computed
-    on the same resamples.
+    on the same resamples, and so are two detectors' that scored the same images: their values are paired.
 
     Args:
         in_scores, out_scores: scores (n,) and (m,).
@@ -207,12 +253,22 @@ def bootstrap(
             _resampled_counts(each, len(distinct), count, generator) for each in (in_codes, out_codes)
         )
         parts.append([metric(in_counts, out_counts) for metric in metrics])
-    tails = (1 - level) / 2, (1 + level) / 2
-    intervals = []
-    for values in zip(*parts, strict=True):
-        low, high = np.quantile(np.concatenate(values), tails)
-        intervals.append((float(low), float(high)))
-    return intervals
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+
+def compare_resampled(first: np.ndarray, second: np.ndarray, difference: float, level: float = LEVEL) -> Comparison:
+    """Compare two detectors by paired resamples of a metric, (r,) each: the difference over its standard error.
+
+    Args:
+        difference: of the metric on the images as they are.
+    """
+    from scipy.special import ndtr, ndtri
+
+    sd = float(np.std(first - second, ddof=1))
+    if not sd > 1e-12:
+        return Comparison(difference, difference, difference, 1.0 if difference == 0 else 1 / len(first))
+    half = float(ndtri((1 + level) / 2)) * sd
+    return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
 
 
 def _resampled_counts(codes: np.ndarray, distinct: int, resamples: int, generator: np.random.Generator) -> np.ndarray:

@@ -10,8 +10,8 @@ README.md         the page, generated from the others, so that anyone can verify
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import markdown, tables
 from oodbench.leaderboard.failures import related_failures
-from oodbench.leaderboard.published import load_results
+from oodbench.leaderboard.publication import ROW_ORDER, Publication
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
@@ -38,10 +38,7 @@ if TYPE_CHECKING:
     from oodbench.api import Metric
     from oodbench.plugin.registry import Registry
 
-MADE_BY = (
-    "In this folder, `oodbench run suite.toml` makes them, and "
-    "`oodbench leaderboard suite.toml --save results.parquet --output README.md` puts them here."
-)
+MADE_BY = "In this folder, `oodbench run suite.toml` makes them, and `oodbench publish results .` puts them here."
 IDENTITY = list(IDENTITY_COLUMNS)
 
 
@@ -112,42 +109,58 @@ def _identity(run: Run) -> tuple[str | int, ...]:
     return run.detector, run.version, run.distribution, run.params, run.in_dataset, run.seed, run.precision
 
 
-def results_from_file(suite: Suite, path: Path) -> pd.DataFrame:
-    """Return the results of the suite in a file that ``results_file`` made.
+def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_missing: Callable[[str], None]) -> Suite:
+    """Return the suite without the detectors that are not installed here; each is named to ``on_missing``.
 
-    They are recognised by the suite's names and seeds alone: what was published stays a record of what was run then,
-    also when a preset or a plugin's version has changed since.
+    Args:
+        published: results that say which package a detector came from.
+
+    Raises OODBenchError where none is installed.
     """
-    results = load_results(path)
-    if not suite.requests:
-        return results
-    rows = zip(*(results[name] for name in ("detector", "in_dataset", "out_dataset", "seed")), strict=True)
-    return _only(results, [any(_names(request, *row) for request in suite.requests) for row in rows])
-
-
-def _names(request: RunRequest, detector: str, in_dataset: str, out_dataset: str, seed: int) -> bool:
-    is_named = (
-        detector in request.detectors
-        and in_dataset in request.in_datasets
-        and out_dataset in ("", *request.out_datasets)  # empty: the run failed, and so on all of them
-    )
-    return is_named and seed in (request.seeds or (0,))
+    wanted = dict.fromkeys(name for request in suite.requests for name in request.detectors)
+    packages = dict(zip(published["detector"], published["distribution"], strict=True))
+    missing = [name for name in wanted if name not in registry.detectors]
+    for name in missing:
+        origin = f" comes from {packages[name]}, which" if packages.get(name) else ""
+        on_missing(f"this suite's {name}{origin} is not installed; its published results stay as they are")
+    requests = [
+        replace(request, detectors=tuple(name for name in request.detectors if name not in missing))
+        for request in suite.requests
+    ]
+    if not any(request.detectors for request in requests):
+        raise OODBenchError("none of the suite's detectors is installed here; nothing can be added to it")
+    return replace(suite, requests=[request for request in requests if request.detectors])
 
 
 def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
     """Some of the rows, in an order that does not depend on where they were read from."""
-    order = ["in_dataset", "detector", "run", "out_dataset", "metric"]
-    return results[np.array(keep, dtype=bool)].sort_values(order, ignore_index=True)
+    return results[np.array(keep, dtype=bool)].sort_values(ROW_ORDER, ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------ views
 
 
-def page(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric], title: str = "") -> str:
-    """Return the suite's page in Markdown. Raises OODBenchError where neither we nor others have any results."""
+def page(
+    suite: Suite,
+    results: pd.DataFrame,
+    metrics: Iterable[Metric],
+    title: str = "",
+    computed_by: Mapping[str, str] | None = None,
+) -> str:
+    """Return the suite's page in Markdown. Raises OODBenchError where neither we nor others have any results.
+
+    Args:
+        computed_by: metric → the package, with version, that computed it.
+    """
     to_do = "" if (results["metric"] != "").any() else f"There are no results of ours here yet. {MADE_BY}"
     introduction = "\n\n".join(filter(None, [suite.notes, to_do]))
-    return markdown.render(results, metrics, title or suite.title, suite.reported, introduction)
+    return markdown.render(results, metrics, title or suite.title, suite.reported, introduction, computed_by)
+
+
+def page_of(suite: Suite, published: Publication, metrics: Iterable[Metric], title: str = "") -> str:
+    """Return the suite's page of what is published."""
+    sources = {name: facts.source for name, facts in published.metrics.items()}
+    return page(suite, published.results, metrics, title, sources)
 
 
 def records(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ALPHA = 0.05
+"""Below this adjusted p two rows are told apart."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One detector's value in one column.
@@ -28,9 +32,11 @@ class Cell:
     Args:
         mean: over seeds; None where no seed has a value, or their values cannot be averaged.
         sd: sample standard deviation; None for one seed.
-        is_best: whether no other row has a better mean, to the three digits that are shown. A cell that lacks seeds, as
-            they failed, is never the best: the mean of those that survive says less.
+        is_best: of published results, whether the cell is the best of its column or cannot be told from it by a test
+            on the same images; of others, whether no other mean is better to the three digits that are shown. A cell
+            that lacks seeds, as they failed, is never the best: the mean of those that survive says less.
         seeds: number of seeds with a value, and of all that were run.
+        fits: seed, value and 95 % interval over images of each seed; the interval only where results are published.
         problem: why the values cannot be averaged.
     """
 
@@ -38,17 +44,23 @@ class Cell:
     sd: float | None
     is_best: bool
     seeds: tuple[int, int]
+    fits: Sequence[tuple[int, float, tuple[float, float] | None]] = ()
     problem: str = ""
 
     @property
     def text(self) -> str:
-        """``0.957 ± 0.003``; ``0.957 ± 0.003 (2 of 3)`` where a seed failed; ``failed`` where all did."""
+        """``0.957 ± 0.003``, or of one seed ``0.957 (0.951–0.962)``.
+
+        ``0.957 ± 0.003 (2 of 3)`` where a seed failed; ``failed`` where all did.
+        """
         if self.problem:
             return "not comparable"
         if self.mean is None:
             return "failed"
         there, all_ = self.seeds
-        return value_text(self.mean, self.sd) + (f" ({there} of {all_})" if there < all_ else "")
+        lost = f" ({there} of {all_})" if there < all_ else ""
+        interval = self.fits[0][2] if len(self.fits) == 1 else None
+        return value_text(self.mean, self.sd) + (f" ({interval_text(interval)})" if interval else "") + lost
 
 
 @dataclass(frozen=True)
@@ -97,12 +109,21 @@ def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metri
         place: Cell(
             record["mean"],
             record["sd"],
-            not record["failed_seeds"] and place in shown and shown[place] == best.get(place[1]),
+            _is_best(record, place in shown and shown[place] == best.get(place[1])),
             (len(record["seeds"]), len(record["seeds"]) + len(record["failed_seeds"])),
+            [*zip(record["seeds"], record["values"], record["intervals"], strict=True)],
             record["problem"],
         )
         for place, record in found.items()
     }
+
+
+def _is_best(record: Mapping[str, Any], has_best_mean: bool) -> bool:
+    if record["failed_seeds"] or record["mean"] is None:
+        return False
+    if not record["is_published"]:
+        return has_best_mean
+    return record["p_best"] is not None and record["p_best"] >= ALPHA
 
 
 def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
@@ -172,6 +193,9 @@ def _record(
         "mean": float(group["value"].mean()) if len(group) and not problem else None,
         "sd": float(group["value"].std(ddof=1)) if len(group) > 1 and not problem else None,
         "values": group["value"].tolist(),
+        "intervals": _intervals(group),
+        "is_published": "p_best" in group,
+        "p_best": _p_best(group),
         "seeds": group["seed"].tolist(),
         "failed_seeds": sorted(failed),
         "problem": problem,
@@ -181,6 +205,26 @@ def _record(
         "n_out": int(first["n_out"]),
         "notes": sorted({note for note in group["notes"] if note}),
     }
+
+
+def _intervals(group: pd.DataFrame) -> list[tuple[float, float] | None]:
+    """The interval of each seed of published results; None of one without scores."""
+    if "low" not in group:
+        return [None] * len(group)
+    bounds = group[["low", "high"]].itertuples(index=False, name=None)
+    return [None if low != low else (low, high) for low, high in bounds]
+
+
+def _p_best(group: pd.DataFrame) -> float | None:
+    """The p of the test against the best of the column, which all seeds share; None where it was not tested."""
+    p = float(group["p_best"].iloc[0]) if "p_best" in group and len(group) else float("nan")
+    return None if p != p else p
+
+
+def interval_text(interval: tuple[float, float]) -> str:
+    """Return ``0.951–0.962``."""
+    low, high = interval
+    return f"{low:.3f}–{high:.3f}"
 
 
 def value_text(mean: float, sd: float | None) -> str:

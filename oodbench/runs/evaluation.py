@@ -27,11 +27,12 @@ def compute_metrics(
     """
     _check(run, in_scores)
     _check(run, out_scores)
+    where = f"{run.detector} on {out_scores.dataset}"
     results: list[Result] = []
     errors: list[ScoreError] = []
     for metric in metrics:
         try:
-            value = _value(metric, run, in_scores, out_scores)
+            value = metric_value(metric, where, in_scores.values, out_scores.values)
         except ScoreError as error:
             errors.append(error)
             continue
@@ -90,10 +91,11 @@ def _check(run: Run, scores: Scores) -> None:
         raise ScoreError(f"{where}: {bad} of {len(scores.values)} scores are NaN or infinite")
 
 
-def _value(metric: Metric, run: Run, in_scores: Scores, out_scores: Scores) -> float:
-    where = f"{run.detector} on {out_scores.dataset}: the metric {metric.name}"
+def metric_value(metric: Metric, of: str, in_scores: np.ndarray, out_scores: np.ndarray) -> float:
+    """Apply a metric to scores (n,) and (m,). Raises ScoreError, naming whose they are, if it gives no such number."""
+    where = f"{of}: the metric {metric.name}"
     try:
-        value = float(metric.compute(in_scores.values, out_scores.values))
+        value = float(metric.compute(in_scores, out_scores))
     except (Exception, SystemExit) as error:
         raise ScoreError(f"{where} failed: {reason(error)}") from error
     low, high = metric.bounds

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 REDUCED = {True: "yes", False: "no", None: ""}
 
 
-def result_rows(run: Run, provenance: Provenance, results: Iterable[Result]) -> list[dict[str, Any]]:
+def result_rows(run: Run, provenance: Provenance, fit_id: str, results: Iterable[Result]) -> list[dict[str, Any]]:
     """Return one row per result, with the facts of its run, which the run's own record states."""
-    facts = {**vars(provenance), **vars(run), "error": ""}
+    facts = {**vars(provenance), **vars(run), "error": "", "fit_id": fit_id}
     facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
     facts["reduced"] = REDUCED[provenance.reduced]
     chosen = {name: facts[name] for name in (*schema.RUN_COLUMNS, "detector", "in_dataset", "seed")}

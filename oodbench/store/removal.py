@@ -100,6 +100,16 @@ def _key_of(failure: str) -> str:
     return found[1] if found else failure
 
 
+def remove(store: Store, key: str) -> None:
+    """Remove a run with all that it has. Raises StoreError, without waiting, while another process works on it."""
+
+    def refuse(_: str) -> None:
+        raise StoreError(f"another process works on {key}, and it is not removed; end that first, or wait")
+
+    with store.claim(key, on_wait=refuse):
+        store.clear(key)
+
+
 def remove_runs(
     store: Store, runs: Iterable[StoredRun], on_removed: Callable[[StoredRun], None] = lambda run: None
 ) -> list[StoreError]:
@@ -112,7 +122,7 @@ def remove_runs(
     for run in runs:
         try:
             if store.files.exists(run.key):
-                store.remove(run.key)
+                remove(store, run.key)
             for name in run.failures:
                 store.files.remove(f"{FAILURES}/{name}")
         except StoreError as error:

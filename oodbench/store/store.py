@@ -109,7 +109,7 @@ class Store:
 
     def fit_id(self, key: str) -> str:
         """Return the hash of the run's weights, which its scores name; empty for a run made before 0.2.0."""
-        return self._read_record(key)[2].get(WEIGHTS, "")[:16]
+        return _fit_id(self._read_record(key)[2])
 
     def _read_record(self, key: str) -> tuple[Run, Provenance, dict[str, str]]:
         return self.files.read(f"{key}/run.json", lambda data: records.parse_run(data, key))
@@ -151,15 +151,6 @@ class Store:
             if name != LOCK:
                 self.files.remove(f"{key}/{name}")
 
-    def remove(self, key: str) -> None:
-        """Remove a run with all that it has. Raises StoreError, without waiting, while another process works on it."""
-
-        def refuse(_: str) -> None:
-            raise StoreError(f"another process works on {key}, and it is not removed; end that first, or wait")
-
-        with self.claim(key, on_wait=refuse):
-            self.clear(key)
-
     # ------------------------------------------------------------------------ scores and results
 
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
@@ -185,7 +176,7 @@ class Store:
         fault = ""
         if (scores.dataset, scores.split) != expected:
             fault = f"it has the scores of {scores.dataset}, {scores.split} split"
-        elif scores.fit_id != parts.get(WEIGHTS, "")[:16]:
+        elif scores.fit_id != _fit_id(parts):
             fault = f"its scores are of fit {scores.fit_id or 'unknown'}, and run.json is of another fit"
         elif count not in (None, len(scores.values)):
             fault = f"it has {len(scores.values):,} scores of {count:,} images"
@@ -226,7 +217,8 @@ class Store:
         rows: list[dict[str, Any]] = []
         for key in self.keys() if keys is None else keys:
             try:
-                rows += frames.result_rows(*self.read_run(key), self._results(key))
+                run, provenance, parts = self._read_record(key)
+                rows += frames.result_rows(run, provenance, _fit_id(parts), self._results(key))
             except StoreError as error:
                 if on_damaged is None:
                     raise
@@ -290,6 +282,10 @@ class Store:
     def where_tuning(self, key: str) -> str:
         """Return the file of a tuning."""
         return self.files.where(f"{TUNINGS}/{key}.json")
+
+
+def _fit_id(parts: Mapping[str, str]) -> str:
+    return parts.get(WEIGHTS, "")[:16]
 
 
 def _failure_path(run: Run, out_dataset: str | None) -> str:

@@ -13,18 +13,19 @@ from oodbench.api import Provenance, Result, Run
 from oodbench.cli import main
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.latest import latest_versions, public_version
+from oodbench.leaderboard.published import results_file
 from oodbench.store.store import Store
 
 
-def rows(*versions: str, detector="ae", metric="auroc", distribution="oodbench-ae") -> list[dict]:
+def rows(*versions: str, detector="ae", metric="auroc", distribution="oodbench-ae", created="2030-01-01") -> list[dict]:
     return [
         {"run": f"{detector}-{version}-{metric}", "detector": detector, "plugin_version": version, "metric": metric,
-         "distribution": distribution} for version in versions
+         "distribution": distribution, "created": created if metric else ""} for version in versions
     ]  # fmt: skip
 
 
-def kept(results: list[dict], created=None) -> list[str]:
-    return latest_versions(pd.DataFrame(results), created)["plugin_version"].tolist()
+def kept(results: list[dict]) -> list[str]:
+    return latest_versions(pd.DataFrame(results))["plugin_version"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -41,17 +42,11 @@ def test_the_greatest_version_is_the_newest(versions, newest):
 
 
 def test_of_one_version_the_code_of_the_run_created_last():
-    results = rows("0.1+aaaa", "0.1+bbbb", "0.0.9+cccc")
-    asked = []
-
-    def created(run: str) -> str:
-        asked.append(run)
-        return {"ae-0.1+aaaa-auroc": "2030-02-01", "ae-0.1+bbbb-auroc": "2030-01-01"}[run]
-
-    assert kept(results, created) == ["0.1+aaaa"]
-    assert sorted(asked) == ["ae-0.1+aaaa-auroc", "ae-0.1+bbbb-auroc"]
-    with pytest.raises(OODBenchError, match="which code of ae is the latest .0.1.aaaa, 0.1.bbbb."):
-        kept(results)
+    older = rows("0.1+bbbb", "0.0.9+cccc", created="2030-01-01")
+    assert kept([*rows("0.1+aaaa", created="2030-02-01"), *older]) == ["0.1+aaaa"]
+    assert kept([*rows("0.1+aaaa", created="2029-02-01"), *older]) == ["0.1+bbbb"]
+    with pytest.raises(OODBenchError, match="which code of ae .0.1.aaaa, 0.1.bbbb. is the latest is not on record"):
+        kept([*rows("0.1+aaaa", created=""), *older])
 
 
 def test_each_detector_has_its_own_newest_and_all_its_runs_stay():
@@ -98,10 +93,7 @@ def test_leaderboard_latest(store, tmp_path):
     result = CliRunner().invoke(main, [*shown, "--latest", "--store", store.address])
     (record,) = json.loads(result.stdout)
     assert (record["mean"], record["plugin_version"]) == (0.2, "0.2+a")
-    page, saved = tmp_path / "page.md", tmp_path / "results.parquet"
-    CliRunner().invoke(main, ["leaderboard", "--store", store.address, "--save", str(saved), "--output", str(page)])
+    saved = tmp_path / "results.parquet"
+    saved.write_bytes(results_file(store.read_results()))
     result = CliRunner().invoke(main, [*shown, "--latest", "--results", str(saved)])
-    assert result.exit_code == 1
-    assert result.stderr == (
-        "Error: which code of ae is the latest (0.2+a, 0.2+b) is in a store's runs only: use --store\n"
-    )
+    assert [row["mean"] for row in json.loads(result.stdout)] == [0.2]

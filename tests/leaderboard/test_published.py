@@ -9,7 +9,7 @@ import pytest
 from oodbench.api import Run
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.published import COLUMNS, COUNTS, load_results, results_file
-from oodbench.store.schema import LATER_COLUMNS
+from oodbench.store.schema import LATER_COLUMNS, PUBLISHED_COLUMNS
 
 TEXTS = {"detector": "ae", "plugin_version": "0.1", "params": '{"a": 1}', "in_dataset": "mnist:0-8", "device": "cpu"}
 
@@ -17,7 +17,16 @@ TEXTS = {"detector": "ae", "plugin_version": "0.1", "params": '{"a": 1}', "in_da
 def results() -> pd.DataFrame:
     run = Run("ae", "0.1", '{"a": 1}', "mnist:0-8")
     row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(COUNTS, 9) | TEXTS
-    row |= {"seed": 0, "precision": "float32", "preset": "paper", "in_images": "c" * 16, "fit_seconds": 1.0}
+    row |= {
+        "low": 0.125,
+        "high": 0.75,
+        "p_best": 1.0,
+        "seed": 0,
+        "precision": "float32",
+        "preset": "paper",
+        "in_images": "c" * 16,
+        "fit_seconds": 1.0,
+    }
     row |= {"run": run.key("c" * 16), "out_dataset": "noise", "metric": "auroc", "value": 0.5}
     return pd.DataFrame([row, row | {"out_dataset": "mnist:9", "value": 0.25}])[COLUMNS]
 
@@ -26,14 +35,14 @@ def results() -> pd.DataFrame:
 def load(tmp_path):
     def load(changed: pd.DataFrame) -> pd.DataFrame:
         changed.to_parquet(tmp_path / "results.parquet")
-        return load_results(tmp_path / "results.parquet")
+        return load_results(tmp_path / "results.parquet").rows
 
     return load
 
 
 def test_what_was_saved_is_read(tmp_path):
     (tmp_path / "results.parquet").write_bytes(results_file(results()))
-    pd.testing.assert_frame_equal(load_results(tmp_path / "results.parquet"), results())
+    pd.testing.assert_frame_equal(load_results(tmp_path / "results.parquet").rows, results())
 
 
 def test_a_flipped_bit_is_refused(tmp_path):
@@ -47,7 +56,9 @@ def test_a_flipped_bit_is_refused(tmp_path):
 @pytest.mark.parametrize("name", COLUMNS)
 def test_columns_that_older_files_lack_are_empty_and_no_other_may_be_missing(name, load):
     for changed in (results().drop(columns=name), results().assign(**{name: None})):
-        if name in LATER_COLUMNS:
+        if name in PUBLISHED_COLUMNS:
+            assert load(changed)[name].isna().all()
+        elif name in LATER_COLUMNS:
             assert set(load(changed)[name]) == {""}
         else:
             with pytest.raises(OODBenchError, match=rf"column {name}( |\))|not finite"):
@@ -57,7 +68,7 @@ def test_columns_that_older_files_lack_are_empty_and_no_other_may_be_missing(nam
 @pytest.mark.parametrize("name", COLUMNS)
 @pytest.mark.parametrize("value", [b"x", 1.5, "x", True, [1.0]], ids=repr)
 def test_a_column_of_another_type_is_refused(name, value, load):
-    number = float if name in ("value", "fit_seconds") else int if name in COUNTS else str
+    number = float if name in ("value", "fit_seconds", *PUBLISHED_COLUMNS) else int if name in COUNTS else str
     if isinstance(value, number) and not isinstance(value, bool):
         return
     with pytest.raises(OODBenchError, match=f"its column {name} is "):

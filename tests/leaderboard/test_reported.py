@@ -57,7 +57,7 @@ def results(*rows):
     facts = {
         "in_dataset": "bars:0", "metric": "auroc", "n_in": 9, "n_out": 9, "preset": "paper", "precision": "float32",
         "plugin_version": "1", "params": "{}", "device": "cpu", "fit_seconds": 1.0, "parameters": 1, "notes": "",
-        "n_train": 9, "error": "",
+        "n_train": 9, "error": "", "distribution": "", "plugin_commit": "",
     }  # fmt: skip
     names = ("detector", "out_dataset", "seed", "value")
     named = [dict(zip(names, row, strict=True)) for row in rows]
@@ -148,7 +148,7 @@ def test_reported_rows_stand_below_ours_in_italics_and_are_never_bold():
         "*Great (reported)*[^1]", "*0.980 ± 0.010*", "*0.990*",
     ]  # fmt: skip
     assert lines(page, "[^1]:") == ["[^1]: reported, not measured here: a paper; recalled"]
-    assert "not measured here" in page.split("## ")[0]
+    assert "not measured here" in page.split("## How to read this")[1]
 
 
 def test_our_notes_and_their_sources_have_footnotes_of_their_own():
@@ -185,5 +185,9 @@ def test_several_in_data_sets_are_shown_together_first():
     ]  # fmt: skip
     assert [cell.strip() for cell in lines(together, "| ae")[0].split("|")[2:-1]] == ["**0.900**", "0.300"]
     assert [cell.strip() for cell in lines(together, "| *Great")[0].split("|")[2:-1]] == ["*0.990*", "–"]
-    assert [part.split("\n")[0] for part in each] == ["In-distribution: bars:0", "In-distribution: bars:1"]
+    assert [part.split("\n")[0] for part in each] == [
+        "In-distribution: bars:0",
+        "In-distribution: bars:1",
+        "How to read this",
+    ]
     assert not lines(each[0], "| *Great") and lines(each[1], "| *Great")

@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from oodbench.cli import main
-from oodbench.store.store import Store
 
 SUITE = """
 title = "Bars"
@@ -99,33 +98,20 @@ def test_runs_that_the_store_lacks_are_counted(stored):
     assert oodbench("leaderboard", "suite").stderr.startswith("3 of the suite's runs are not in results;")
 
 
-def test_a_page_can_be_made_again_from_its_published_results(stored):
-    oodbench("leaderboard", "suite", "--save", "suite/results.parquet", "--output", "suite/README.md")
-    page = (stored / "suite" / "README.md").read_text()
-    results = pd.read_parquet("suite/results.parquet")
-    assert len(results) == 2 * 2 * 5  # out-sets, seeds, metrics
-    assert (stored / "suite" / "results.parquet").stat().st_size < 20_000
-    again = oodbench("leaderboard", "suite", "--results", "suite/results.parquet", "--store", "nowhere")
-    assert again.stdout == page
-    assert not Path("nowhere").exists()
-    assert oodbench("leaderboard", "--results", "suite/results.parquet", "--title", "Bars").stdout == page
+def test_a_page_of_published_results_needs_no_store(stored):
+    oodbench("publish", "results", "suite", "-q")
+    again = oodbench("leaderboard", "suite", "--results", "suite/results.parquet")
+    assert again.stdout == (stored / "suite" / "README.md").read_text()
+    assert "two places to read from" in oodbench(
+        "leaderboard", "suite", "--results", "suite/results.parquet", "--store", "results", code=2
+    ).stderr  # fmt: skip
 
 
 def test_published_results_stay_a_record_when_a_preset_changes(stored):
-    oodbench("leaderboard", "suite", "--save", "suite/results.parquet")
+    oodbench("publish", "results", "suite", "-q")
     older = pd.read_parquet("suite/results.parquet").assign(plugin_version="0.9", in_images="", params='{"power": 3.0}')
     older.to_parquet("suite/results.parquet")
-    assert "| 0.9 " in oodbench("leaderboard", "suite", "--results", "suite/results.parquet").stdout
-    (stored / "suite" / "suite.toml").write_text(SUITE.replace('["bars:1", "white"]', '"white"'))
-    assert "bars:1" not in oodbench("leaderboard", "suite", "--results", "suite/results.parquet").stdout
-
-
-def test_the_saved_results_do_not_depend_on_the_store_s_order(stored, monkeypatch):
-    oodbench("leaderboard", "suite", "--save", "one.parquet")
-    read = Store.read_results
-    monkeypatch.setattr(Store, "read_results", lambda self, **how: read(self, **how).iloc[::-1])
-    oodbench("leaderboard", "suite", "--save", "other.parquet")
-    assert (stored / "one.parquet").read_bytes() == (stored / "other.parquet").read_bytes()
+    assert " 0.9 " in oodbench("leaderboard", "suite", "--results", "suite/results.parquet").stdout
 
 
 def test_reported_figures_and_notes_beside_the_suite_are_on_its_page(stored):
@@ -173,22 +159,8 @@ def test_reported_needs_a_suite_that_has_figures(stored):
         ((".",), "suite.toml cannot be read"),
         (("suite", "--results", "none.parquet"), "none.parquet cannot be read"),
         (("suite", "--results", "suite/suite.toml"), "suite/suite.toml holds no results"),
-        (("suite", "--save", "suite/suite.toml/x.parquet"), "--save suite/suite.toml/x.parquet cannot be written"),
         (("suite", "--output", "suite/suite.toml/x.md"), "--output suite/suite.toml/x.md cannot be written"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_line(stored, words, message):
     assert message in refusal("leaderboard", *words)
-
-
-@pytest.mark.parametrize("reported", [False, True])
-def test_a_store_without_the_results_does_not_replace_what_was_published(stored, reported):
-    published, page = Path("suite/results.parquet"), Path("suite/README.md")
-    if reported:
-        Path("suite/reported.toml").write_text(REPORTED)
-    words = ("leaderboard", "suite", "--save", published, "--output", page)
-    oodbench(*words)
-    before = published.read_bytes(), page.read_bytes()
-    done = oodbench(*words, "--store", "elsewhere", code=1)
-    assert f"there is nothing to save to {published}: elsewhere has none" in done.stderr
-    assert (published.read_bytes(), page.read_bytes()) == before

@@ -221,6 +221,12 @@ def test_a_result_is_read_with_the_facts_of_its_run(store):
         "distribution": "",
         "reduced": "",
         "error": "",
+        "plugin_commit": "",
+        "oodbench": "0.1.0",
+        "torch": PROVENANCE.torch,
+        "python": PROVENANCE.python,
+        "created": PROVENANCE.created,
+        "fit_id": store.fit_id(KEY),
     }
 
 

@@ -76,7 +76,7 @@ def test_the_documentation_names_exactly_these_columns():
         section.split("\n")[0]: tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) for section in sections
     }
     assert named == {
-        "results": (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS),
+        "results": (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS, *schema.PUBLISHED_COLUMNS),
         "scores": schema.SCORE_COLUMNS,
         "history": schema.HISTORY_COLUMNS,
     }

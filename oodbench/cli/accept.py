@@ -1,0 +1,45 @@
+"""``oodbench accept``: an entry that somebody handed in goes into a suite, after all of it is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from oodbench.cli import find_plugins
+from oodbench.cli.options import data_option, json_option, progress_display
+from oodbench.cli.publish import print_merge
+
+
+@click.command()
+@click.argument("entry", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("suite", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--drop", multiple=True, metavar="NAME", help="Leave out published runs, as in `oodbench publish`.")
+@data_option
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | None, quiet: bool, as_json: bool) -> None:
+    """Check an entry, and publish it in a suite.
+
+    ENTRY is a file that `oodbench bundle` made, SUITE the folder of suite.toml. All of it is checked first:
+    hashes, sizes, that every number follows from its scores, and that the images are those of the suite. Nothing
+    in it is executed. What is wrong is named, and then nothing is changed.
+
+    \\b
+    oodbench accept entry.oodbench leaderboards/mnist5k-ood
+    """
+    from oodbench.data.loading import open_loader
+    from oodbench.leaderboard import entries
+
+    registry = find_plugins()
+    with progress_display(quiet) as progress:
+        progress.plan({"intervals and tests": 1.0})
+        merged = entries.accept(
+            entry,
+            suite,
+            registry,
+            open_loader(registry, data_dir, progress),
+            drop,
+            lambda done, total: progress.advance("intervals and tests", done / max(total, 1), "", {}),
+        )
+    print_merge(merged, suite, as_json)

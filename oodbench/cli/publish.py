@@ -1,0 +1,70 @@
+"""``oodbench publish``: what a store has of a suite goes into the suite's folder, with scores, and the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oodbench.cli import echo, find_plugins
+from oodbench.cli.options import json_option, print_json, progress_display
+
+if TYPE_CHECKING:
+    from oodbench.leaderboard.publication import Merge
+
+
+@click.command()
+@click.argument("store")
+@click.argument("suite", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out published runs: a run, a label or a detector; or 'older', those that the store has from newer code "
+    "or with other parameters; repeats.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+def command(store: str, suite: Path, drop: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """Publish the results that a store has of a suite, with their scores.
+
+    SUITE is the folder of suite.toml; results.parquet, scores.parquet and the page README.md are written there.
+    Runs that it has published before stay, but for those that the store has too, which are replaced; --drop
+    leaves some out. Intervals and tests are computed from the scores, which are published with them: `oodbench
+    verify SUITE` computes every number again.
+
+    \\b
+    oodbench publish results leaderboards/mnist5k-ood
+    oodbench publish results leaderboards/mnist5k-ood --drop older
+    """
+    from oodbench.leaderboard import entries
+
+    registry = find_plugins()
+    with progress_display(quiet) as progress:
+        progress.plan({"intervals and tests": 1.0})
+        merged = entries.publish(
+            suite,
+            store,
+            registry,
+            drop,
+            lambda text: echo(text, err=True),
+            lambda done, total: progress.advance("intervals and tests", done / max(total, 1), "", {}),
+        )
+    print_merge(merged, suite, as_json)
+
+
+def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
+    """Print what became of the runs of a suite."""
+    if as_json:
+        names = ("added", "replaced", "kept", "dropped", "older")
+        print_json({name: list(getattr(merged, name)) for name in names})
+        return
+    counts = [f"{len(getattr(merged, what))} runs {what}" for what in ("added", "replaced", "kept", "dropped")]
+    echo(f"{suite}: {', '.join(counts)}")
+    if merged.older:
+        echo(
+            f"{len(merged.older)} of those kept are of other code or parameters than a run that came in with the same "
+            f"detector, preset, in-data and seed, such as {merged.older[0]}; --drop older leaves them out",
+            err=True,
+        )

@@ -1,0 +1,205 @@
+"""What is published of a suite: results, the scores that they come from, and what its metrics are; and how it grows.
+
+A publication is made from a store, read from a suite's folder, or read from an entry that somebody handed in. Merging
+adds or replaces exactly the runs of the newer one, and keeps all others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.api import Metric, Scores
+from oodbench.errors import OODBenchError, UnknownName
+from oodbench.leaderboard.published import MetricFacts, load_results, results_file
+from oodbench.leaderboard.row_labels import CONFIGURATION, add_row_labels
+from oodbench.leaderboard.score_file import ImageScores, ScoreTable, load_scores, scores_file
+from oodbench.leaderboard.uncertainty import Advance, Uncertainty
+from oodbench.runs.evaluation import metric_value
+from oodbench.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oodbench.plugin.registry import Registry
+
+OLDER = "older"
+ROW_ORDER = ["in_dataset", "detector", "run", "out_dataset", "metric"]
+"""So that files and labels do not depend on the order in which runs came in."""
+RESULTS, SCORES, PAGE = "results.parquet", "scores.parquet", "README.md"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Results (rows as ``published.PublishedResults`` has them), scores by run and data set, and metrics by name.
+
+    Runs without scores are of a version that did not publish them: they cannot be verified.
+    """
+
+    results: pd.DataFrame
+    scores: ScoreTable = field(default_factory=dict)
+    metrics: Mapping[str, MetricFacts] = field(default_factory=dict)
+
+    def keep(self, runs: Iterable[str]) -> Publication:
+        """Return the publication with these runs only."""
+        kept = set(runs)
+        scores = {place: part for place, part in self.scores.items() if place[0] in kept}
+        results = self.results[self.results["run"].isin(kept)].reset_index(drop=True)
+        return Publication(results, scores, self.metrics)
+
+    def files(self) -> dict[str, bytes]:
+        """Return file name → content, of results and of scores."""
+        named = [facts for name, facts in self.metrics.items() if name in set(self.results["metric"])]
+        return {RESULTS: results_file(self.results, named), SCORES: scores_file(self.scores)}
+
+
+def read_publication(folder: Path) -> Publication:
+    """Return what a suite's folder has published. Raises OODBenchError where there is none, or it is damaged."""
+    published = load_results(folder / RESULTS)
+    scores = load_scores(folder / SCORES) if os.path.lexists(folder / SCORES) else {}
+    return Publication(published.rows, scores, published.metrics)
+
+
+def from_store(results: pd.DataFrame, store: Store, registry: Registry) -> Publication:
+    """Return these results of a store with their scores.
+
+    Raises OODBenchError where a value is not what its scores give: another version of the metric computed it.
+    """
+    scores: ScoreTable = {}
+    done = results[results["metric"] != ""]
+    for run, in_dataset in done[["run", "in_dataset"]].drop_duplicates().itertuples(index=False, name=None):
+        scores[run, in_dataset] = _image_scores(run, store.read_scores(run, None))
+    for run, out_dataset in done[["run", "out_dataset"]].drop_duplicates().itertuples(index=False, name=None):
+        scores[run, out_dataset] = _image_scores(run, store.read_scores(run, out_dataset))
+    publication = Publication(results, scores, {name: facts_of(name, registry) for name in registry.metrics})
+    for difference in differing_values(publication, registry.metrics):
+        raise OODBenchError(f"{difference}; `oodbench evaluate` computes it again")
+    return publication
+
+
+def _image_scores(run: str, scores: Scores) -> ImageScores:
+    return ImageScores(run, scores.dataset, scores.split, scores.indices, scores.labels, scores.values)
+
+
+def facts_of(name: str, registry: Registry) -> MetricFacts:
+    """Return what a page says of a metric that is installed here."""
+    metric, source = registry.metric(name), registry.source("metric", name)
+    return MetricFacts(
+        name=name,
+        summary=metric.summary,
+        higher_is_better=metric.higher_is_better,
+        bounds=metric.bounds,
+        source=f"{source.distribution or 'a local module'} {source.code_version}",
+    )
+
+
+def shown_metrics(facts: Mapping[str, MetricFacts], installed: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the installed metrics, and those that a publication has from packages that are not installed here."""
+    return {**installed, **{name: each.metric() for name, each in facts.items() if name not in installed}}
+
+
+def differing_values(publication: Publication, metrics: Mapping[str, Metric]) -> Iterable[str]:
+    """Yield a line for each result that is not what its scores give.
+
+    Equal means to within 12 digits: the order in which a processor adds may change the last ones.
+    """
+    results = publication.results
+    columns = ["run", "in_dataset", "out_dataset", "metric", "value", "n_in", "n_out"]
+    for run, in_dataset, out_dataset, metric, value, n_in, n_out in results[columns].itertuples(index=False, name=None):
+        inside, outside = publication.scores.get((run, in_dataset)), publication.scores.get((run, out_dataset))
+        if metric not in metrics or inside is None or outside is None:
+            continue
+        where = f"{run} on {out_dataset}"
+        counts = len(inside.values), len(outside.values)
+        if counts != (n_in, n_out):
+            yield f"{where}: it has {counts[0]:,} and {counts[1]:,} scores for {n_in:,} in- and {n_out:,} out-images"
+            continue
+        found = metric_value(metrics[metric], where, inside.values, outside.values)
+        if not abs(found - value) <= 1e-12 * max(1.0, abs(value)):
+            yield f"{where}: {metric} is {value!r}, and its scores give {found!r}"
+
+
+# ---------------------------------------------------------------------------------------- merging
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a merge did: runs by what became of them. ``older`` are kept ones that a newer run stands in for."""
+
+    publication: Publication
+    added: Sequence[str]
+    replaced: Sequence[str]
+    kept: Sequence[str]
+    dropped: Sequence[str]
+    older: Sequence[str]
+
+
+def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge:
+    """Return the old publication with every run of the new one added, or put in the place of its older self.
+
+    Args:
+        drop: runs of the old one to leave out: keys or their beginnings, labels or detectors; ``older`` for those of
+            which the new one has the same detector, preset, in-data and seed from other code or with other parameters.
+
+    Raises OODBenchError where nothing has a name in ``drop``.
+    """
+    import pandas as pd
+
+    failed = (old.results["metric"] == "") & _is_in(old.results, new.results, [*CONFIGURATION, "seed"])
+    old = Publication(old.results[~failed], old.scores, old.metrics)  # what failed then, and is there now
+    there, coming = list(dict.fromkeys(old.results["run"])), list(dict.fromkeys(new.results["run"]))
+    older = _older(old.results[~old.results["run"].isin(coming)], new.results)
+    dropped = {run for name in drop for run in (older if name == OLDER else named_runs(name, old))} - set(coming)
+    kept = [run for run in there if run not in dropped and run not in set(coming)]
+    before = old.keep(kept)
+    parts = [part for part in (before.results, new.results) if len(part)]
+    results = pd.concat(parts, ignore_index=True) if parts else new.results
+    results = results.sort_values(ROW_ORDER, ignore_index=True)
+    merged = Publication(results, {**before.scores, **new.scores}, {**before.metrics, **new.metrics})
+    return Merge(
+        merged,
+        [run for run in coming if run not in there],
+        [run for run in coming if run in there],
+        kept,
+        sorted(dropped),
+        [run for run in older if run in kept],
+    )
+
+
+def _older(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+    """Return runs that have a newer one of the same detector, preset, in-data, seed and precision."""
+    rows = old.drop_duplicates("run")
+    is_older = _is_in(rows, new, ["detector", "preset", "in_dataset", "seed", "precision"])
+    return rows["run"][is_older].tolist()
+
+
+def _is_in(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Which rows have, in these columns, the values of some other row: (n,) bool."""
+    known = set(others[[*columns]].itertuples(index=False, name=None))
+    return np.array([row in known for row in rows[[*columns]].itertuples(index=False, name=None)], dtype=bool)
+
+
+def named_runs(name: str, publication: Publication) -> set[str]:
+    """Return the runs of this key, or whose key begins so, of this label, or of this detector.
+
+    Raises OODBenchError where there is none.
+    """
+    rows = add_row_labels(publication.results)
+    is_named = (rows["label"] == name) | (rows["detector"] == name) | rows["run"].str.startswith(name)
+    if not name or not is_named.any():
+        raise UnknownName("run, label or detector", name, {*rows["label"], *rows["detector"], *rows["run"]})
+    return set(rows["run"][is_named])
+
+
+def with_uncertainty(
+    publication: Publication, metrics: Mapping[str, Metric], advance: Advance = lambda done, total: None
+) -> Publication:
+    """Return the publication with intervals and tests, computed from its scores (see ``uncertainty``)."""
+    installed = {name: metric for name, metric in metrics.items() if name in set(publication.results["metric"])}
+    results = Uncertainty(publication.results, publication.scores, installed, advance).add()
+    return Publication(results, publication.scores, publication.metrics)

@@ -1,0 +1,85 @@
+"""Are published scores what the stated code gives? Some of the runs are fitted again, and their scores compared."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.api import Progress, Run
+from oodbench.errors import OODBenchError
+from oodbench.leaderboard.publication import Publication
+from oodbench.leaderboard.statistics import auroc_interval
+from oodbench.plan.tasks import Task, title_of
+from oodbench.runs.devices import find_device
+from oodbench.runs.task_runner import TaskRunner
+from oodbench.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oodbench.data.loading import Loader
+    from oodbench.plugin.registry import Registry
+
+
+def rerun(found: Publication, count: int, registry: Registry, loader: Loader, progress: Progress) -> Iterator[str]:
+    """Fit some of the runs again, and yield a line for each data set on which the scores are too far from published.
+
+    On the same device, threads and versions scores are the same, and that is said. Elsewhere rounding makes another
+    fit of it; then the AUROC must lie within the published 95 % interval.
+
+    Args:
+        count: number of runs, chosen at random among those of which the detector is installed.
+    """
+    rows = found.results[(found.results["metric"] != "") & found.results["detector"].isin(registry.detectors)]
+    runs = sorted(set(rows["run"]) & {run for run, _ in found.scores})
+    if not runs:
+        raise OODBenchError("none of the published runs has scores and a detector that is installed here")
+    device = find_device("auto")
+    for key in random.sample(runs, min(count, len(runs))):
+        of_run = rows[rows["run"] == key]
+        with tempfile.TemporaryDirectory() as folder:
+            store = Store(folder)
+            task = _task(of_run, registry, progress)
+            progress.message(f"fitting {key} again")
+            outcome = TaskRunner(registry, loader, store, device, progress, force=False).execute(
+                task, title_of(task.run)
+            )
+            if outcome.key is None:
+                yield f"{key} cannot be fitted again: {outcome.failures[0].error}"
+                continue
+            yield from _compared(found, key, of_run, store, outcome.key, progress)
+
+
+def _task(rows: pd.DataFrame, registry: Registry, progress: Progress) -> Task:
+    """The run with the code that is here, which may be newer."""
+    row = rows.iloc[0]
+    source = registry.source("detector", row["detector"])
+    here, then = (source.distribution, source.code_version), (row["distribution"], row["plugin_version"])
+    if here != then:
+        progress.message(f"{row['run']} was run by {' '.join(then)}; here is {' '.join(here)}")
+    run = Run(
+        row["detector"], source.code_version, row["params"], row["in_dataset"], int(row["seed"]), row["precision"],
+        row["preset"], source.distribution,
+    )  # fmt: skip
+    return Task(run, tuple(dict.fromkeys(rows["out_dataset"])))
+
+
+def _compared(
+    found: Publication, key: str, rows: pd.DataFrame, store: Store, again: str, progress: Progress
+) -> Iterator[str]:
+    in_dataset = rows["in_dataset"].iloc[0]
+    inside, inside_again = found.scores[key, in_dataset].values, store.read_scores(again, None).values
+    for out_dataset in dict.fromkeys(rows["out_dataset"]):
+        out, out_again = found.scores[key, out_dataset].values, store.read_scores(again, out_dataset).values
+        if np.array_equal(inside, inside_again) and np.array_equal(out, out_again):
+            progress.message(f"{key} on {out_dataset}: every score is the same")
+            continue
+        interval, value = auroc_interval(inside, out), auroc_interval(inside_again, out_again).value
+        text = f"auroc {value:.4f} for {interval.value:.4f} ({interval.low:.4f}–{interval.high:.4f})"
+        progress.message(f"{key} on {out_dataset}: other scores; {text}")
+        if not interval.low <= value <= interval.high:
+            yield f"{key} on {out_dataset}: fitted again it gives {text}"

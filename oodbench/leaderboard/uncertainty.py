@@ -1,0 +1,205 @@
+"""How sure each published number is: its interval over images, and which rows cannot be told from the best of a column.
+
+AUROC has DeLong's interval and paired test; every other metric those of paired resamples (see ``statistics``). All is
+computed from the scores, so that whoever has them computes the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.api import Metric
+from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.row_labels import add_row_labels
+from oodbench.leaderboard.score_file import ImageScores, ScoreTable
+from oodbench.leaderboard.statistics import (
+    Comparison,
+    auroc_interval,
+    combine_seeds,
+    compare_auroc,
+    compare_resampled,
+    holm,
+    quantile_interval,
+    resampled_values,
+    seed_pairs,
+    widened,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AUROC = "auroc"
+UNKNOWN = (np.nan, np.nan)
+Advance = Callable[[int, int], None]
+Place = tuple[str, str]
+"""(run, out-data set)."""
+
+
+@dataclass
+class Uncertainty:
+    """What the scores say of how sure results are: everything is computed once, for all metrics together.
+
+    Args:
+        results: rows as ``Store.read_results`` gives them; those without scores get NaN.
+        metrics: those that can be computed here.
+        advance: called with the number of pairs of a run and an out-data set that are done, and of all.
+    """
+
+    results: pd.DataFrame
+    scores: ScoreTable
+    metrics: Mapping[str, Metric]
+    advance: Advance = lambda done, total: None
+
+    def add(self) -> pd.DataFrame:
+        """Return the results with the columns ``low``, ``high`` and ``p_best`` (see ``schema.PUBLISHED_COLUMNS``)."""
+        results = add_row_labels(self.results)
+        keys = [*results[["run", "out_dataset", "metric"]].itertuples(index=False, name=None)]
+        places = [*results[["label", "in_dataset", "out_dataset", "metric"]].itertuples(index=False, name=None)]
+        bounds = np.array([self.intervals.get(key, UNKNOWN) for key in keys], dtype=float).reshape(-1, 2)
+        p_values = self._p_values(results)
+        p_best = [p_values.get(place, np.nan) for place in places]
+        return self.results.assign(low=bounds[:, 0], high=bounds[:, 1], p_best=np.array(p_best, dtype=float))
+
+    # -------------------------------------------------------------------------------------- intervals
+
+    @cached_property
+    def resampled(self) -> dict[Place, dict[str, np.ndarray]]:
+        """(run, out-data set) → metric → its values over resamples (r,); AUROC needs none."""
+        others = {name: metric for name, metric in self.metrics.items() if name != AUROC}
+        places = self._pairs
+        found: dict[Place, dict[str, np.ndarray]] = {}
+        for done, (place, (inside, outside)) in enumerate(places.items()):
+            self.advance(done, len(places))
+            distinct = np.unique(np.concatenate([inside.values, outside.values]))
+            functions = [metric.resampled or _by_repeating(metric, distinct) for metric in others.values()]
+            values = resampled_values(inside.values, outside.values, functions)
+            found[place] = dict(zip(others, values, strict=True))
+        self.advance(len(places), len(places))
+        return found
+
+    @cached_property
+    def intervals(self) -> dict[tuple[str, str, str], tuple[float, float]]:
+        """(run, out-data set, metric) → interval."""
+        found = {
+            (*place, name): self._quantiles(place, name, values)
+            for place, by_metric in self.resampled.items()
+            for name, values in by_metric.items()
+        }
+        if AUROC in self.metrics:
+            for place, (inside, outside) in self._pairs.items():
+                interval = auroc_interval(inside.values, outside.values)
+                found[*place, AUROC] = (interval.low, interval.high)
+        return found
+
+    def _quantiles(self, place: Place, name: str, values: np.ndarray) -> tuple[float, float]:
+        few = min(len(part.values) for part in self._pairs[place])
+        return widened(quantile_interval(values), self.metrics[name].bounds, few)
+
+    @cached_property
+    def _pairs(self) -> dict[Place, tuple[ImageScores, ImageScores]]:
+        named = self.results[self.results["metric"] != ""].drop_duplicates(["run", "out_dataset"])
+        return {
+            (run, out): (self.scores[run, in_], self.scores[run, out])
+            for run, in_, out in named[["run", "in_dataset", "out_dataset"]].itertuples(index=False, name=None)
+            if (run, in_) in self.scores and (run, out) in self.scores
+        }
+
+    # ------------------------------------------------------------------------------------------ tests
+
+    def _p_values(self, results: pd.DataFrame) -> dict[tuple[str, str, str, str], float]:
+        """(label, in-data set, out-data set, metric) → p of the test against the best row there, 1 for the best itself.
+
+        All tests of one metric on one in-data set are one table, and adjusted together.
+        """
+        failed = failed_seeds(results)
+        found: dict[tuple[str, str, str, str], float] = {}
+        for (in_dataset, metric), table in results[results["metric"].isin(self.metrics)].groupby(
+            ["in_dataset", "metric"]
+        ):
+            tests: dict[tuple[str, str, str, str], float] = {}
+            for out_dataset, column in table.groupby("out_dataset"):
+                place = (str(in_dataset), str(out_dataset), str(metric))
+                rows = {
+                    str(label): _Row(dict(zip(row["seed"], row["run"], strict=True)), float(row["value"].mean()))
+                    for label, row in column.groupby("label")
+                    if (*place[:2], label) not in failed and self._is_comparable(row)
+                }
+                if rows:
+                    best = self._best(rows, self.metrics[place[2]])
+                    found[best, *place] = 1.0
+                    against = self._against(best, rows, self.metrics[place[2]], place[1])
+                    tests |= {(label, *place): p for label, p in against}
+            found |= zip(tests, holm([*tests.values()]), strict=True)
+        return found
+
+    def _is_comparable(self, row: pd.DataFrame) -> bool:
+        """Whether each seed of a row has scores, and all are of the same images."""
+        places = zip(row["run"], row["out_dataset"], strict=True)
+        return row["out_images"].nunique() == 1 and all(place in self._pairs for place in places)
+
+    def _best(self, rows: Mapping[str, _Row], metric: Metric) -> str:
+        sign = -1 if metric.higher_is_better else 1
+        return min(rows, key=lambda label: (sign * rows[label].mean, label))
+
+    def _against(
+        self, best: str, rows: Mapping[str, _Row], metric: Metric, out_dataset: str
+    ) -> Iterator[tuple[str, float]]:
+        """The p of each other row against the best; none of a row that was scored on other images."""
+        for label, row in rows.items():
+            if label != best:
+                pairs = seed_pairs(rows[best].runs, row.runs)
+                comparisons = [
+                    self._compare((rows[best].runs[one], out_dataset), (row.runs[other], out_dataset), metric)
+                    for one, other in pairs
+                ]
+                if None not in comparisons:
+                    yield label, combine_seeds([each for each in comparisons if each]).p
+
+    def _compare(self, one: Place, other: Place, metric: Metric) -> Comparison | None:
+        """None where the two were scored on different images."""
+        if self._images[one] != self._images[other]:
+            return None
+        (in_one, out_one), (in_other, out_other) = self._pairs[one], self._pairs[other]
+        if not (same_images(in_one, in_other) and same_images(out_one, out_other)):
+            return None
+        if metric.name == AUROC:
+            return compare_auroc((in_one.values, out_one.values), (in_other.values, out_other.values))
+        difference = float(
+            metric.compute(in_one.values, out_one.values) - metric.compute(in_other.values, out_other.values)
+        )
+        return compare_resampled(self.resampled[one][metric.name], self.resampled[other][metric.name], difference)
+
+    @cached_property
+    def _images(self) -> dict[Place, tuple[str, str]]:
+        """Place → the fingerprints of in- and out-images."""
+        columns = self.results[["run", "out_dataset", "in_images", "out_images"]].itertuples(index=False, name=None)
+        return {(run, out): (in_images, out_images) for run, out, in_images, out_images in columns}
+
+
+@dataclass(frozen=True)
+class _Row:
+    runs: Mapping[int, str]
+    """Seed → run."""
+    mean: float
+
+
+def same_images(one: ImageScores, other: ImageScores) -> bool:
+    """Return whether two runs scored the same images of a data set, in the same order, by index and label."""
+    return np.array_equal(one.indices, other.indices) and np.array_equal(one.labels, other.labels)
+
+
+def _by_repeating(metric: Metric, distinct: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Compute a metric that knows no counts on each resample, one after the other."""
+
+    def values(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
+        pairs = zip(in_counts, out_counts, strict=True)
+        return np.array(
+            [metric.compute(np.repeat(distinct, inside), np.repeat(distinct, out)) for inside, out in pairs]
+        )
+
+    return values

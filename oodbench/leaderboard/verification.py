@@ -1,0 +1,187 @@
+"""Is what is published what its scores give? Every number is computed again, and every cell that differs is named.
+
+What can be checked by anyone: the results follow from the scores, the intervals and tests too, the page follows from
+the results, and the images are those that are here. That the scores are what the stated code gives, only fitting again
+can show (see ``rerun``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.api import SPLITS, ImageSet
+from oodbench.errors import OODBenchError, reason
+from oodbench.leaderboard import publication as published
+from oodbench.leaderboard import suites
+from oodbench.leaderboard.failures import is_failure
+from oodbench.leaderboard.publication import PAGE, Publication, differing_values, read_publication
+from oodbench.leaderboard.uncertainty import Advance
+from oodbench.plan.tasks import images_hash
+from oodbench.reading import read_text
+from oodbench.store.schema import PUBLISHED_COLUMNS
+from oodbench.text import shorten
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oodbench.data.loading import Loader
+    from oodbench.plugin.registry import Registry
+
+CLOSE = 1e-9  # of intervals and tests, whose sums are longer than those of values
+
+
+@dataclass
+class Verification:
+    """What was checked, and what is wrong.
+
+    Args:
+        differences: one line for each thing that is not as it should be.
+        unverified: runs without scores.
+        not_compared: data sets that are not here, each with why, and metrics that are not installed.
+        values, scores: how many were checked.
+    """
+
+    differences: list[str] = field(default_factory=list)
+    unverified: list[str] = field(default_factory=list)
+    not_compared: dict[str, str] = field(default_factory=dict)
+    values: int = 0
+    scores: int = 0
+
+
+def verify(
+    folder: Path, registry: Registry, loader: Loader, advance: Advance = lambda done, total: None
+) -> Verification:
+    """Check all that a suite's folder has published. Raises OODBenchError where it cannot be read."""
+    found = read_publication(folder)
+    checked = check_publication(found, registry, loader)
+    if not checked.differences:  # else they differ for the same reason
+        checked.differences += _differing_uncertainty(found, registry, advance)
+    checked.differences += _differing_page(folder, found, registry)
+    return checked
+
+
+def check_publication(found: Publication, registry: Registry, loader: Loader) -> Verification:
+    """Check that values follow from scores, and that these are of the images that are here."""
+    rows = found.results[~is_failure(found.results)]
+    scored = {run for run, _ in found.scores}
+    checked = Verification(unverified=sorted(set(rows["run"]) - scored))
+    known = rows[rows["run"].isin(scored)]
+    checked.values = len(known)
+    checked.scores = sum(len(part.values) for part in found.scores.values())
+    for name in sorted(set(rows["metric"]) - registry.metrics.keys()):
+        source = found.metrics[name].source if name in found.metrics else "a package"
+        checked.not_compared[name] = f"the metric is of {source}, which is not installed"
+    checked.differences += [*_misplaced(known, found), *differing_values(found, registry.metrics)]
+    checked.differences += _other_images(known, found, loader, checked.not_compared)
+    return checked
+
+
+def _misplaced(rows: pd.DataFrame, found: Publication) -> Iterator[str]:
+    """Yield results without scores, and scores without results."""
+    places = {(run, name) for run, name in rows[["run", "in_dataset"]].itertuples(index=False, name=None)}
+    places |= {(run, name) for run, name in rows[["run", "out_dataset"]].itertuples(index=False, name=None)}
+    for run, name in sorted(places - found.scores.keys()):
+        yield f"{run} on {name}: it has results without scores"
+    for run, name in sorted(found.scores.keys() - places):
+        yield f"{run} on {name}: it has scores without results"
+
+
+def _differing_uncertainty(found: Publication, registry: Registry, advance: Advance) -> Iterator[str]:
+    """Yield each interval and test that the scores do not give."""
+    again = published.with_uncertainty(found, registry.metrics, advance).results
+    rows = found.results.to_dict("records")
+    for row, other in zip(rows, again.to_dict("records"), strict=True):
+        for name in PUBLISHED_COLUMNS:
+            is_same = np.isclose(row[name], other[name], rtol=CLOSE, atol=CLOSE, equal_nan=True)
+            if row["metric"] in registry.metrics and not is_same:
+                where = f"{row['run']} on {row['out_dataset']}: {row['metric']}"
+                yield f"{where}: {name} is {row[name]!r}, and its scores give {other[name]!r}"
+
+
+# -------------------------------------------------------------------------------------------- images
+
+
+def _other_images(
+    rows: pd.DataFrame, found: Publication, loader: Loader, not_compared: dict[str, str]
+) -> Iterator[str]:
+    """Yield where fingerprints, indices or labels are not those of the data that are here."""
+    for in_dataset, of_in in rows.groupby("in_dataset"):
+        try:
+            splits = {split: loader.load(str(in_dataset), split) for split in SPLITS}
+        except OODBenchError as error:
+            not_compared[str(in_dataset)] = reason(error)
+            continue
+        for run in sorted(set(of_in["run"][~of_in["in_images"].isin(["", images_hash(splits)])])):
+            yield f"{run}: its images of {in_dataset} are not those that are here"
+        yield from _other_labels(found, of_in["run"], splits["test"])
+        for out_dataset, of_out in of_in.groupby("out_dataset"):
+            try:
+                images = loader.load(str(out_dataset), "test", splits["test"].shape)
+            except OODBenchError as error:
+                not_compared[str(out_dataset)] = reason(error)
+                continue
+            for run in sorted(set(of_out["run"][~of_out["out_images"].isin(["", images.fingerprint])])):
+                yield f"{run}: its images of {out_dataset} are not those that are here"
+            yield from _other_labels(found, of_out["run"], images)
+
+
+def _other_labels(found: Publication, runs: pd.Series, images: ImageSet) -> Iterator[str]:
+    for run in sorted(set(runs)):
+        part = found.scores.get((run, images.name))
+        if part is not None and not (
+            np.array_equal(part.indices, images.indices) and np.array_equal(part.labels, images.labels)
+        ):
+            yield f"{run}: the indices or labels of its scores of {images.name} are not those of the images"
+
+
+# ---------------------------------------------------------------------------------------------- page
+
+
+def _differing_page(folder: Path, found: Publication, registry: Registry) -> Iterator[str]:
+    """Yield each cell, or other line, of the page that is not what the results give."""
+    if not os.path.lexists(folder / PAGE):
+        yield f"there is no {PAGE}; `oodbench publish` makes it"
+        return
+    metrics = published.shown_metrics(found.metrics, registry.metrics)
+    expected = suites.page_of(suites.open_suite(folder), found, metrics.values()).splitlines()
+    there = read_text(folder / PAGE).splitlines()
+    for tag, a, b, c, d in difflib.SequenceMatcher(None, there, expected, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        for number in range(max(b - a, d - c)):
+            is_line = there[a + number] if a + number < b else ""
+            should_be = expected[c + number] if c + number < d else ""
+            yield from _differing_line(there, a + number, is_line, should_be)
+
+
+def _differing_line(page: Sequence[str], number: int, is_line: str, should_be: str) -> Iterator[str]:
+    """Name the cell where a line of a table differs, else the line."""
+    cells, expected = ([cell.strip() for cell in line.split("|")] for line in (is_line, should_be))
+    if (
+        is_line.startswith("|")
+        and should_be.startswith("|")
+        and len(cells) == len(expected)
+        and cells[1] == expected[1]
+    ):
+        header = _header(page, number)
+        for column, (cell, other) in enumerate(zip(cells, expected, strict=True)):
+            if cell != other:
+                named = header[column] if column < len(header) else f"column {column}"
+                yield f"{PAGE} line {number + 1}: {cells[1]} on {named} is {cell}, and the results give {other}"
+    else:
+        line = f"{PAGE} line {number + 1}"
+        yield f"{line} is {shorten(repr(is_line))}, and the results give {shorten(repr(should_be))}"
+
+
+def _header(page: Sequence[str], number: int) -> list[str]:
+    """The cells of the first line of the table that a line is in."""
+    while number > 0 and page[number - 1].startswith("|"):
+        number -= 1
+    return [cell.strip() for cell in page[number].split("|")]

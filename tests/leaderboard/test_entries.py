@@ -1,0 +1,404 @@
+"""Publishing and handing in, through the command line: nothing is lost, and nothing false is taken in."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from oodbench.cli import main
+from oodbench.leaderboard.published import FORMAT, METADATA
+
+SUITE = """
+title = "Bars"
+detector = "mean-distance"
+in = "bars:0"
+out = ["bars:1", "white"]
+seeds = 2
+"""
+RESULTS, SCORES, PAGE = (Path("suite") / name for name in ("results.parquet", "scores.parquet", "README.md"))
+
+
+NEAREST = '''
+from oodbench import hookimpl
+
+
+@hookimpl
+def register_detectors():
+    from oodbench_toys import MeanDistance
+
+    class Nearest(MeanDistance):
+        """Distance to the darkest image rather than to the mean."""
+
+        name = "nearest"
+
+        def fit(self, train, validation, context):
+            super().fit(train, validation, context)
+            self.mean = self.mean / 2
+            return self
+
+    return [Nearest]
+'''
+
+
+@pytest.fixture
+def here(toys, install, tmp_path, monkeypatch) -> Path:
+    """A working folder with a suite in it, whose runs are in the store ``results``; and another detector's plugin."""
+    install("nearest", "toy_nearest", NEAREST)
+    folder = tmp_path / "here"
+    (folder / "suite").mkdir(parents=True)
+    (folder / "suite" / "suite.toml").write_text(SUITE)
+    monkeypatch.chdir(folder)
+    oodbench("run", "suite", "-q")
+    return folder
+
+
+@pytest.fixture
+def published(here) -> Path:
+    oodbench("publish", "results", "suite", "-q")
+    return here
+
+
+def oodbench(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def refusal(*words: object) -> str:
+    return oodbench(*words, code=1).stderr.splitlines()[-1]
+
+
+def other_detector() -> None:
+    """The suite names one more detector, which runs into a store of its own."""
+    Path("suite/suite.toml").write_text(SUITE.replace('"mean-distance"', '["mean-distance", "nearest"]'))
+    oodbench("run", "suite", "-q", "--detector", "nearest", "--store", "elsewhere")
+
+
+# ------------------------------------------------------------------------------------------ publish
+
+
+def test_what_is_published_verifies_and_says_how_sure_it_is(published):
+    assert oodbench("verify", "suite", "-q").stdout.startswith("suite: 20 results are what their ")
+    rows = pd.read_parquet(RESULTS)
+    assert (rows["low"] <= rows["value"]).all() and (rows["value"] <= rows["high"]).all()
+    assert (rows["low"] < rows["high"]).all(), "no interval claims certainty"
+    assert "## How to read this" in PAGE.read_text() and "interval over images" in PAGE.read_text()
+
+
+def test_adding_a_detector_keeps_the_others_to_the_last_digit(published):
+    before = pd.read_parquet(RESULTS)
+    other_detector()
+    done = oodbench("publish", "elsewhere", "suite", "-q")
+    assert done.stdout == "suite: 2 runs added, 0 runs replaced, 2 runs kept, 0 runs dropped\n"
+    after = pd.read_parquet(RESULTS)
+    kept = after[after["run"].isin(before["run"])].reset_index(drop=True)
+    columns = [name for name in before if name != "p_best"]  # the best of a column may be another now
+    pd.testing.assert_frame_equal(kept[columns], before[columns])
+    assert set(after["detector"]) == {"mean-distance", "nearest"}
+    oodbench("verify", "suite", "-q")
+
+
+def test_publishing_again_replaces_and_changes_nothing(published):
+    before = {path: path.read_bytes() for path in (RESULTS, SCORES, PAGE)}
+    done = oodbench("publish", "results", "suite", "-q")
+    assert "0 runs added, 2 runs replaced, 0 runs kept" in done.stdout
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_only_what_is_named_is_dropped(published):
+    other_detector()
+    oodbench("publish", "elsewhere", "suite", "-q")
+    assert "unknown run, label or detector 'x'" in refusal("publish", "results", "suite", "-q", "--drop", "x")
+    done = json.loads(oodbench("publish", "results", "suite", "-q", "--drop", "nearest", "--json").stdout)
+    assert [len(done[name]) for name in ("added", "replaced", "kept", "dropped")] == [0, 2, 0, 2]
+    assert set(pd.read_parquet(RESULTS)["detector"]) == {"mean-distance"}
+    assert set(pq.read_table(SCORES)["run"].to_pylist()) == set(pd.read_parquet(RESULTS)["run"])
+
+
+def test_runs_of_other_parameters_stay_until_they_are_dropped(published, monkeypatch):
+    rows = pd.read_parquet(RESULTS)
+    old = rows.assign(params='{"power": 9.0}', in_images="", run=[run + "-old" for run in rows["run"]])
+    old.drop(columns=["low", "high", "p_best"]).to_parquet(RESULTS)  # as an older version published it
+    SCORES.unlink()
+    done = oodbench("publish", "results", "suite", "-q")
+    assert "2 runs added, 0 runs replaced, 2 runs kept" in done.stdout and "--drop older" in done.stderr
+    assert "unverified: its scores are not published" in PAGE.read_text()
+    assert "Unverified, as their scores are not published: 2 runs" in oodbench("verify", "suite", "-q").stderr
+    assert "2 runs dropped" in oodbench("publish", "results", "suite", "-q", "--drop", "older").stdout
+    assert "unverified" not in PAGE.read_text()
+
+
+def test_a_store_without_the_suite_changes_nothing(published):
+    before = RESULTS.read_bytes()
+    assert "nowhere has no results of this suite" in refusal("publish", "nowhere", "suite", "-q")
+    assert RESULTS.read_bytes() == before
+
+
+def test_a_value_that_its_scores_do_not_give_is_not_published(here):
+    (path,) = list(Path("results").glob("*-s0-*/results.parquet"))
+    table = pd.read_parquet(path).assign(value=0.123)
+    table.to_parquet(path)
+    assert "is 0.123, and its scores give" in refusal("publish", "results", "suite", "-q")
+    assert not RESULTS.exists()
+
+
+def test_what_is_published_can_be_read_without_its_plugin(published, monkeypatch):
+    page = PAGE.read_text()
+    monkeypatch.setenv("OODBENCH_PLUGINS", "none")
+    shown = oodbench("leaderboard", "--results", RESULTS, "--title", "Bars")
+    assert shown.stdout == page
+    assert "mean-distance comes from oodbench-toys, which is not installed" in oodbench(
+        "publish", "results", "suite", "-q", code=1
+    ).stderr  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- verify
+
+
+def change_scores(change: Callable[[pd.DataFrame], None], path: Path = SCORES) -> None:
+    table = pq.read_table(path)
+    frame = table.to_pandas()
+    change(frame)
+    changed = type(table).from_pandas(frame, preserve_index=False).cast(table.schema.remove_metadata())
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+
+
+def test_one_changed_score_names_its_cells(published):
+    def change(frame: pd.DataFrame) -> None:
+        row = frame.index[(frame["dataset"] == "bars:1") & frame["run"].str.contains("-s1-")][3]
+        frame.loc[row, "score"] -= 100.0
+
+    change_scores(change)
+    done = oodbench("verify", "suite", "-q", code=1)
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("Differs: mean-distance-bars_0-s1-") and "auroc is" in line for line in lines)
+    assert all("-s1-" in line and "on bars:1" in line for line in lines)
+
+
+def test_a_changed_cell_of_the_page_is_named(published):
+    page = PAGE.read_text()
+    line = next(line for line in page.splitlines() if line.startswith("| mean-distance"))
+    cell = line.split("|")[2].strip()
+    PAGE.write_text(page.replace(cell, "**0.999**", 1))
+    done = oodbench("verify", "suite", "-q", code=1).stdout
+    assert f"mean-distance on bars:1 ↑ is **0.999**, and the results give {cell}" in done
+
+
+@pytest.mark.parametrize("column", ["value", "low", "p_best"])
+def test_a_changed_number_of_the_results_is_named(column, published):
+    table = pq.read_table(RESULTS)
+    frame = table.to_pandas()
+    frame.loc[0, column] = frame.loc[0, column] * 0.5 + 0.01
+    pq.write_table(table.from_pandas(frame).cast(table.schema), RESULTS)
+    first = f"Differs: {frame.loc[0, 'run']} on {frame.loc[0, 'out_dataset']}: {frame.loc[0, 'metric']}"
+    (line,) = [line for line in oodbench("verify", "suite", "-q", code=1).stdout.splitlines() if first in line]
+    assert f"{'' if column == 'value' else column} is " in line
+
+
+def test_other_images_than_those_that_are_here_are_named(published):
+    def change(frame: pd.DataFrame) -> None:
+        frame.loc[frame["dataset"] == "white", "label"] = 7
+
+    change_scores(change)
+    assert (
+        "labels of its scores of white are not those of the images" in oodbench("verify", "suite", "-q", code=1).stdout
+    )
+
+
+def test_fitting_again_gives_the_same_scores(published):
+    done = oodbench("verify", "suite", "--rerun", 1)
+    assert "every score is the same" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------ entries
+
+
+@pytest.fixture
+def entry(here) -> Path:
+    """An entry of another detector than the suite has published, made in another store."""
+    oodbench("publish", "results", "suite", "-q")
+    oodbench("run", "-q", "--store", "elsewhere", "--detector", "nearest", "--in", "bars:0", "--out", "bars:1",
+             "--out", "white")  # fmt: skip
+    oodbench("bundle", "nearest", "-o", "entry.oodbench", "--store", "elsewhere")
+    return Path("entry.oodbench")
+
+
+def members(entry: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(entry) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(entry: Path, parts: dict[str, bytes], mode: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(entry, "w", mode) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+
+
+def sealed(parts: dict[str, bytes], **changed: object) -> dict[str, bytes]:
+    """The parts with a manifest that fits them, as a careful forger would make it."""
+    named = {name: data for name, data in parts.items() if name != "manifest.json"}
+    facts = {name: {"size": len(data), "sha256": sha256(data).hexdigest()} for name, data in named.items()}
+    return {"manifest.json": json.dumps({"format": 1, "parts": facts, **changed}).encode(), **named}
+
+
+def changed_part(data: bytes, change: Callable[[pd.DataFrame], pd.DataFrame]) -> bytes:
+    table = pq.read_table(io.BytesIO(data))
+    frame = change(table.to_pandas())
+    sink = io.BytesIO()
+    made = type(table).from_pandas(frame, preserve_index=False).cast(table.schema.remove_metadata())
+    pq.write_table(made.replace_schema_metadata(table.schema.metadata), sink)
+    return sink.getvalue()
+
+
+def test_an_entry_verifies_and_its_row_is_the_same_to_the_last_digit(entry):
+    assert "results are what their" in oodbench("verify", entry, "-q").stdout
+    assert "1 runs added, 0 runs replaced, 2 runs kept" in oodbench("accept", entry, "suite", "-q").stdout
+    rows = pd.read_parquet(RESULTS)
+    handed_in = pq.read_table(io.BytesIO(members(entry)["results.parquet"])).to_pandas()
+    there = rows[rows["detector"] == "nearest"].reset_index(drop=True)
+    assert there["value"].tolist() == handed_in["value"].tolist()
+    assert there["run"].tolist() == handed_in["run"].tolist()
+    oodbench("verify", "suite", "-q")
+    assert "| nearest" in PAGE.read_text()
+
+
+def test_equal_entries_are_equal_files(entry):
+    oodbench("bundle", "nearest", "-o", "again.oodbench", "--store", "elsewhere")
+    assert Path("again.oodbench").read_bytes() == entry.read_bytes()
+
+
+def a_changed_score(parts):
+    def change(frame):
+        frame.loc[frame.index[frame["dataset"] == "bars:1"][0], "score"] -= 50.0
+        return frame
+
+    return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
+
+
+def a_changed_value(parts):
+    def change(frame):
+        return frame.assign(value=np.minimum(frame["value"] + 0.01, 0.5))
+
+    return sealed(parts | {"results.parquet": changed_part(parts["results.parquet"], change)})
+
+
+def swapped_data(parts):
+    swap = {"bars:1": "white", "white": "bars:1"}
+
+    def change(frame):
+        return frame.assign(dataset=frame["dataset"].map(lambda name: swap.get(name, name)).astype("category"))
+
+    return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
+
+
+def a_smaller_split(parts):
+    def change(frame):
+        return frame.drop(frame.index[frame["dataset"] == "bars:1"][::2])
+
+    return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
+
+
+def other_images(parts):
+    def change(frame):
+        return frame.assign(out_images="0" * 16)
+
+    return sealed(parts | {"results.parquet": changed_part(parts["results.parquet"], change)})
+
+
+def a_score_twice(parts):
+    def change(frame):
+        return pd.concat([frame, frame.tail(1)], ignore_index=True)
+
+    return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
+
+
+def no_number(parts):
+    def change(frame):
+        frame.loc[frame.index[0], "score"] = np.nan
+        return frame
+
+    return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
+
+
+def no_scores(parts):
+    def change(frame):
+        return frame[frame["dataset"] != "white"]
+
+    return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
+
+
+def a_newer_format_of_the_results(parts):
+    table = pq.read_table(io.BytesIO(parts["results.parquet"]))
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({METADATA: json.dumps({"format": FORMAT + 1})}), sink)
+    return sealed(parts | {"results.parquet": sink.getvalue()})
+
+
+@pytest.mark.parametrize(
+    ("tampered", "why"),
+    [
+        (a_changed_score, r"auroc is .*, and its scores give"),
+        (a_changed_value, r"is .*, and its scores give"),
+        (swapped_data, r"scores for .* in- and .* out-images|its scores give|are not those"),
+        (a_smaller_split, r"scores for .* out-images"),
+        (other_images, r"its images of (bars:1|white) .* are not those of the runs that are published|that are here"),
+        (a_score_twice, r"two scores of one image"),
+        (no_number, r"not finite|lacks values"),
+        (no_scores, r"results without scores"),
+        (a_newer_format_of_the_results, r"a newer oodbench wrote it"),
+        (lambda parts: sealed(parts, format=2), r"a newer oodbench made it"),
+        (lambda parts: parts | {"../outside.parquet": b"x"}, r"a member '../outside.parquet'"),
+        (lambda parts: parts | {"scores.parquet": parts["scores.parquet"] + b"x"}, r"is not what the manifest says"),
+        (lambda parts: parts | {"weights.pkl": b"x"}, r"a member 'weights.pkl'"),
+        (lambda parts: {name: data for name, data in parts.items() if name != "scores.parquet"}, r"no scores.parquet"),
+        (lambda parts: parts | {"manifest.json": b"[]"}, r"manifest.json"),
+        (lambda parts: parts | {"results.parquet": b"PAR1"}, r"is not what the manifest says"),
+        (lambda parts: sealed(parts | {"results.parquet": b"PAR1"}), r"holds no results"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_was_tampered_with_is_refused_with_the_reason(tampered, why, entry):
+    write(entry, tampered(members(entry)))
+    before = {path: path.read_bytes() for path in (RESULTS, SCORES, PAGE)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "1000")
+        line = refusal("accept", entry, "suite", "-q")
+    assert re.search(why, line), line
+    assert {path: path.read_bytes() for path in before} == before
+    assert not Path("../outside.parquet").exists()
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(entry):
+    write(entry, members(entry) | {"scores.parquet": bytes(2**24)}, zipfile.ZIP_DEFLATED)
+    assert "would unpack to 16,777,216 bytes" in refusal("accept", entry, "suite", "-q")
+
+
+def test_an_entry_is_taken_in_once(entry):
+    oodbench("accept", entry, "suite", "-q")
+    assert "is published already" in refusal("accept", entry, "suite", "-q")
+
+
+def test_an_entry_of_data_that_the_suite_does_not_have_is_refused(entry):
+    Path("suite/suite.toml").write_text(SUITE.replace('["bars:1", "white"]', '"bars:1"'))
+    assert "the suite has no data set white" in refusal("accept", entry, "suite", "-q")
+
+
+def test_what_is_no_entry_is_one_line(here):
+    Path("entry.oodbench").write_bytes(b"no zip")
+    assert "entry.oodbench is no entry" in refusal("accept", "entry.oodbench", "suite", "-q")
+    assert "none cannot be read" in refusal("accept", "none", "suite", "-q")
+    assert "unknown run, label or detector 'x'" in refusal("bundle", "x", "-o", "entry.oodbench")
+    shutil.rmtree("suite")
+    assert oodbench("accept", "entry.oodbench", "suite", code=2)
