@@ -1,4 +1,6 @@
-"""Every command and every Python block of the README is run, in order, in one folder; some only made shorter."""
+"""Every command and every Python block of the README, and every command of ``docs/columns.md``, is run, in order, in
+one folder; some only made shorter.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,26 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = (ROOT / "docs" / "columns.md",)
+"""Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
-COMMANDS = [
-    line
-    for block in BLOCK.findall(README.read_text(encoding="utf-8"))
-    for line in block.splitlines()
-    if line.startswith("oodbench ")
-]
+
+
+def commands(page: Path) -> list[str]:
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [line for block in blocks for line in block.splitlines() if line.startswith("oodbench ")]
+
+
+COMMANDS = [*commands(README), *(line for page in PAGES for line in commands(page))]
+SUITE = """
+detector = "ae"
+in = "mnist5k:0,2-9"
+out = ["mnist5k:1", "constant"]
+preset = "quick"
+set = { training.epochs = 1, width = 0.1 }
+"""
 SHORTER = {
     "ae": ["training.epochs=1", "width=0.1"],
     "ebae": ["pretraining.epochs=1", "epochs=1", "width=0.1", "latent_chain.steps=1", "visible_chain.steps=1"],
@@ -27,7 +41,10 @@ SHORTER = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("readme")
+    made = tmp_path_factory.mktemp("readme")
+    (made / "digits").mkdir()
+    (made / "digits" / "suite.toml").write_text(SUITE)
+    return made
 
 
 def shortened(line: str) -> list[str]:
@@ -41,7 +58,10 @@ def shortened(line: str) -> list[str]:
 
 def test_the_readme_has_commands():
     named = {shlex.split(line)[1] for line in COMMANDS}
-    assert named == {"run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare"}
+    assert named == {
+        *("run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare", "plot", "query"),
+        *("forget", "publish", "verify", "bundle"),
+    }
 
 
 @pytest.mark.parametrize("line", COMMANDS)

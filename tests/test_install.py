@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def test_a_plugin_s_wheel_names_its_entry_point(package, wheel):
 
 def test_what_a_package_imports_it_declares(package):
     """A dependency that only another one brings along would vanish with it."""
-    needs = [re.match(r"[\w.-]+", requirement).group() for requirement in project(package)["dependencies"]]
+    extras = [needs for name, needs in project(package).get("optional-dependencies", {}).items() if name != "dev"]
+    requirements = [*project(package)["dependencies"], *itertools.chain(*extras)]
+    needs = [re.match(r"[\w.-]+", requirement).group() for requirement in requirements]
     declared = {name.lower().replace("_", "-") for name in [*needs, package]}
     declared.add("pytest")  # oodbench.testing has a decorator for those who have it
     distributions = metadata.packages_distributions()

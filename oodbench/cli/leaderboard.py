@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
 @click.option("--output", type=FILE, help="Write the page to this file.")
 @click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet, without scores.")
+@click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
 @click.option("--reported", is_flag=True, help="Print the suite's reported figures beside ours instead.")
 @json_option
 def command(
@@ -41,6 +43,7 @@ def command(
     title: str,
     output: Path | None,
     save: Path | None,
+    latest: bool,
     reported: bool,
     as_json: bool,
 ) -> None:
@@ -62,6 +65,7 @@ def command(
     registry = find_plugins()
     _check_one_source(published)
     found = _publication(opened, published, store, registry)
+    found = _only_latest(found) if latest else found
     _check_savable(save, found, str(published or store))
     chosen = _metrics(found, registry, metrics)
     page = "" if reported or (as_json and not output) else suites.page_of(opened, found, chosen, title)
@@ -115,6 +119,15 @@ def _publication(suite: Suite, published: Path | None, store: str, registry: Reg
     if missing:
         echo(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True)
     return Publication(results)
+
+
+def _only_latest(found: Publication) -> Publication:
+    from oodbench.leaderboard.latest import latest_versions
+
+    chosen = latest_versions(found.results)
+    if len(chosen) < len(found.results) and "p_best" in chosen:
+        chosen = chosen.drop(columns="p_best")  # which row is the best was tested among all
+    return replace(found, results=chosen)
 
 
 def _metrics(found: Publication, registry: Registry, names: Sequence[str]) -> list[Metric]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oodbench.errors import OODBenchError, UnknownName
+from oodbench.errors import OODBenchError
+from oodbench.leaderboard.row_choice import rows_of
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.statistics import Comparison, combine_seeds, compare_auroc, holm, seed_pairs
 from oodbench.leaderboard.tables import ALPHA
@@ -58,7 +59,7 @@ def compare_rows(store: Store, first: str, second: str) -> list[ComparedRows]:
     Raises OODBenchError where a name is unknown or stands for several, or the two share no out-data set.
     """
     results = add_row_labels(store.read_results())
-    one, other = (_rows(results, name) for name in (first, second))
+    one, other = (rows_of(results, name) for name in (first, second))
     found = [
         (in_dataset, out_dataset, *_compared(store, one, other, in_dataset, out_dataset))
         for in_dataset, out_dataset in _shared(one, other)
@@ -70,26 +71,6 @@ def compare_rows(store: Store, first: str, second: str) -> list[ComparedRows]:
         ComparedRows(first, second, in_, out, pairs, comparison, next(adjusted) if comparison else None)
         for in_, out, pairs, comparison in found
     ]
-
-
-def _rows(results: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The results that a name stands for."""
-    by_label = results[results["label"] == name]
-    if len(by_label):
-        return by_label
-    by_detector = results[results["detector"] == name]
-    labels = sorted(set(by_detector["label"]))
-    if len(labels) == 1:
-        return by_detector
-    if labels:
-        raise OODBenchError(f"{name} has several rows: {', '.join(map(repr, labels))}; name one of them")
-    by_run = results[[run.startswith(name) for run in results["run"]]] if name else results.iloc[:0]
-    runs = sorted(set(by_run["run"]))
-    if len(runs) > 1:
-        raise OODBenchError(f"several runs begin with {shorten(name)}: {', '.join(runs[:5])}")
-    if not runs:
-        raise UnknownName("row or run", name, {*results["label"], *results["run"]})
-    return by_run
 
 
 def _shared(one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tuple[str, str]]:

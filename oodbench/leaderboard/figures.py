@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from oodbench.api import SPLITS, Detector, ImageSet, Scores
-from oodbench.atomic import write_output
 from oodbench.data.loading import open_loader
 from oodbench.errors import OODBenchError, StoreError
+from oodbench.leaderboard.drawing import COLOURS, IN_COLOUR, bin_edges, paper_style, plain_text, save
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, new_detector, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.store.store import Store
-from oodbench.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-BINS = 50
-IN_COLOUR, OUT_COLOURS = "0.45", ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown")
+OUT_COLOURS = COLOURS[1:]
+Blocks = Mapping[str, np.ndarray]
+"""Heading → what stands in this block of columns, one entry per image; the in-data's blocks come first."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One detector: its scores on the in-set and each out-set, the AUROC of each, and its reconstructions if any.
+    """One detector: its scores on the in-set and each out-set, the AUROC of each, and the images shown.
 
-    reconstructions: data set → float (k, C, H, W) in [0, 1], of the images shown; empty where there are none.
+    Args:
+        images: uint8 (k, C, H, W) per block.
+        reconstructions: float (k, C, H, W) in [0, 1] per block; empty where there are none.
+        values: scores (k,) per block, to be written below the images; may be empty.
     """
 
     detector: str
     in_scores: Scores
     out_scores: Sequence[Scores]
     auroc: Mapping[str, float]
-    reconstructions: Mapping[str, np.ndarray]
+    images: Blocks
+    reconstructions: Blocks
+    values: Blocks = field(default_factory=dict)
 
 
 def draw_runs(
@@ -48,6 +52,7 @@ def draw_runs(
     store: str = "results",
     data_dir: Path | None = None,
     count: int = 8,
+    most_anomalous: int = 0,
     title: str = "",
     registry: Registry | None = None,
 ) -> None:
@@ -55,6 +60,11 @@ def draw_runs(
 
     They must have one in-data set; of several seeds the first is drawn. Raises OODBenchError, naming the command that
     makes it, where the store lacks a run or its scores.
+
+    Args:
+        count: show the first images of each test split.
+        most_anomalous: if not 0, show instead this number of images of each with the lowest scores, and with the
+            highest; each detector has its own.
     """
     registry = registry or load_registry()
     loader = open_loader(registry, data_dir)
@@ -66,17 +76,20 @@ def draw_runs(
     tasks = [task for task in tasks if task.run.seed == tasks[0].run.seed]
     splits = {split: loader.load(in_datasets[0], split) for split in SPLITS}
     out_datasets = dict.fromkeys(name for task in tasks for name in task.out_datasets)
-    sets = [splits["test"], *(loader.load(name, "test", splits["test"].shape) for name in out_datasets)]
-    shown = {images.name: images.images[:count] for images in sets}
-    draw(shown, [_panel(task, splits, shown, Store(store), registry) for task in tasks], path, title)
+    outs = [loader.load(name, "test", splits["test"].shape) for name in out_datasets]
+    opened = Store(store)
+    panels = [_panel(task, splits, outs, opened, registry, count, most_anomalous) for task in tasks]
+    draw(panels, path, title)
 
 
 def _panel(
     task: Task,
     splits: Mapping[str, ImageSet],
-    shown: Mapping[str, np.ndarray],
+    outs: Sequence[ImageSet],
     store: Store,
     registry: Registry,
+    count: int,
+    most_anomalous: int,
 ) -> Panel:
     run, key = task.run, run_key(task.run, splits)
     results = store.read_results([key] if store.is_fitted(key) else [])
@@ -87,14 +100,52 @@ def _panel(
         raise StoreError(f"{task.title} has no scores of {missing[0]} in the store; `{command}` with the same preset")
     detector = new_detector(run, splits, registry)
     detector.load_state(store.read_weights(key))
-    reconstructions = {name: reconstruct(detector, images) for name, images in shown.items()}
-    return Panel(
-        detector=run.detector,
-        in_scores=store.read_scores(key, None),
-        out_scores=[store.read_scores(key, name) for name in task.out_datasets],
-        auroc={str(name): float(value) for name, value in auroc.items()},
-        reconstructions={name: images for name, images in reconstructions.items() if images is not None},
-    )
+    scores = [store.read_scores(key, None), *(store.read_scores(key, name) for name in task.out_datasets)]
+    sets = [splits["test"], *outs]
+    values: Blocks = {}
+    if most_anomalous:
+        images, values = extreme_images(sets, scores, most_anomalous)
+    else:
+        images = {heading(each, is_in=each is sets[0]): each.images[:count] for each in sets}
+    made = {name: reconstruct(detector, stack) for name, stack in images.items()}
+    reconstructions = {name: stack for name, stack in made.items() if stack is not None}
+    areas = {str(name): float(value) for name, value in auroc.items()}
+    return Panel(run.detector, scores[0], scores[1:], areas, images, reconstructions, values)
+
+
+def heading(images: ImageSet, is_in: bool) -> str:
+    """Return what stands above a data set's images."""
+    return f"{'in' if is_in else 'out'}: {images.name}"
+
+
+def extreme_images(sets: Sequence[ImageSet], scores: Sequence[Scores], count: int) -> tuple[Blocks, Blocks]:
+    """Return the images with the lowest and with the highest scores of each set, and their scores.
+
+    Images of equal scores come in their order in the set.
+
+    Args:
+        sets: test splits, the in-data first.
+        scores: of these, in any order; a set without scores is left out.
+
+    Raises StoreError where the scores are of other images than those that are there now.
+    """
+    of_set = {(each.dataset, number == 0): each for number, each in enumerate(scores)}
+    images: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
+    for number, each in enumerate(sets):
+        scored = of_set.get((each.name, number == 0))
+        if scored is None:
+            continue
+        if scored.fingerprint != each.fingerprint:
+            raise StoreError(f"the scores of {each.name} are of other images than are there now; `oodbench run` again")
+        orders = {
+            "lowest": np.argsort(scored.values, kind="stable"),
+            "highest": np.argsort(-scored.values, kind="stable"),
+        }
+        for which, order in orders.items():
+            name = f"{heading(each, number == 0)}, {which} scores"
+            images[name], values[name] = each.images[order[:count]], scored.values[order[:count]]
+    return images, values
 
 
 def reconstruct(detector: Detector, images: np.ndarray) -> np.ndarray | None:
@@ -108,68 +159,86 @@ def reconstruct(detector: Detector, images: np.ndarray) -> np.ndarray | None:
     return None if made is None else made.detach().float().numpy()
 
 
-def draw(images: Mapping[str, np.ndarray], panels: Sequence[Panel], path: Path, title: str = "") -> None:
-    """Write the figure; its kind is the file's ending (png, svg, pdf).
-
-    images: data set → uint8 (k, C, H, W), in-set first: the first k of each test split, not chosen by anyone.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    matplotlib.rcParams["svg.hashsalt"] = "oodbench"  # the same figure is the same file
-    rows = 1 + sum(bool(panel.reconstructions) for panel in panels)
-    columns = sum(len(stack) for stack in images.values())
+def draw(panels: Sequence[Panel], path: Path, title: str = "") -> None:
+    """Write the figure; its kind is the file's ending (png, svg, pdf)."""
+    rows = _image_rows(panels)
+    columns = sum(_widths(rows).values())
     width = max(8.0, 0.48 * columns)
-    top, bottom = 0.55 + rows * width / columns, 2.3
-    figure = Figure(figsize=(width, top + bottom), layout="constrained", dpi=150)
-    parts: np.ndarray = figure.subfigures(2, 1, height_ratios=[top, bottom])  # type: ignore[assignment]
-    upper, lower = parts
-    if title:
-        figure.suptitle(printable(title), fontsize=10)
-    _reconstructions(upper, images, panels)
-    _histograms(lower, panels)
-    drawn = io.BytesIO()
-    try:
-        figure.savefig(drawn, format=path.suffix[1:].lower() or "png")
-    except ValueError:
-        raise OODBenchError(f"{path} names no format of figures: end it with .png, .pdf or .svg") from None
-    try:
-        write_output(path, drawn.getvalue())
-    except OSError as error:
-        raise OODBenchError(f"the figure {shorten(str(path))} cannot be written: {error.strerror}") from None
+    labelled = sum(bool(values) for _, _, values in rows)
+    top, bottom = 0.55 + len(rows) * width / columns + 0.15 * labelled, 2.3
+    with paper_style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, top + bottom), layout="constrained", dpi=150)
+        parts: np.ndarray = figure.subfigures(2, 1, height_ratios=[top, bottom])  # type: ignore[assignment]
+        upper, lower = parts
+        if title:
+            figure.suptitle(plain_text(title, 200), fontsize=10)
+        _reconstructions(upper, rows)
+        _histograms(lower, panels)
+        save(figure, path)
 
 
-def _reconstructions(figure: SubFigure, images: Mapping[str, np.ndarray], panels: Sequence[Panel]) -> None:
-    """A row of inputs and one for each detector that reconstructs, a block of columns for each data set."""
-    rows: list[tuple[str, Mapping[str, np.ndarray]]] = [("input", images)]
-    rows += [(panel.detector, panel.reconstructions) for panel in panels if panel.reconstructions]
-    blocks = figure.subplots(len(rows), len(images), width_ratios=[len(s) for s in images.values()], squeeze=False)
-    for line, (label, stacks) in zip(blocks, rows, strict=True):
+def _image_rows(panels: Sequence[Panel]) -> list[tuple[str, Blocks, Blocks]]:
+    """Label, images, and scores to write below them, of each row: the inputs once, where all panels have the same."""
+    reconstructed: list[tuple[str, Blocks, Blocks]] = [
+        (panel.detector, panel.reconstructions, {}) for panel in panels if panel.reconstructions
+    ]
+    if not any(panel.values for panel in panels):
+        return [("input", panels[0].images, {}), *reconstructed]
+    rows: list[tuple[str, Blocks, Blocks]] = []
+    for panel in panels:
+        rows.append((f"{panel.detector}: input", panel.images, panel.values))
+        if panel.reconstructions:
+            rows.append(("output", panel.reconstructions, {}))
+    return rows
+
+
+def _widths(rows: Sequence[tuple[str, Blocks, Blocks]]) -> dict[str, int]:
+    """Heading → number of images in its block."""
+    return {name: len(stack) for _, stacks, _ in rows for name, stack in stacks.items()}
+
+
+def _reconstructions(figure: SubFigure, rows: Sequence[tuple[str, Blocks, Blocks]]) -> None:
+    """Rows of images, a block of columns for each heading."""
+    widths = _widths(rows)
+    blocks = figure.subplots(len(rows), len(widths), width_ratios=[*widths.values()], squeeze=False)
+    for line, (label, stacks, values) in zip(blocks, rows, strict=True):
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-        for axes, name in zip(line, images, strict=True):
-            _show(axes, stacks[name])
-    for axes, name, role in zip(blocks[0], images, ["in", *["out"] * (len(images) - 1)], strict=True):
-        axes.set_title(f"{role}: {name}", fontsize=8, color=IN_COLOUR if role == "in" else "tab:red")
+        for axes, name in zip(line, widths, strict=True):
+            if name in stacks:
+                _show(axes, stacks[name], values.get(name, ()))
+            else:  # a suite may have other out-data sets for each detector
+                axes.set(xticks=[], yticks=[], frame_on=False)
+    for axes, name in zip(blocks[0], widths, strict=True):
+        axes.set_title(plain_text(name), fontsize=8, color=IN_COLOUR if name.startswith("in: ") else OUT_COLOURS[0])
 
 
-def _show(axes: Axes, stack: np.ndarray) -> None:
-    """Images (k, C, H, W) side by side, with a gap of one pixel."""
+def _show(axes: Axes, stack: np.ndarray, values: Sequence[float] | np.ndarray) -> None:
+    """Images (k, C, H, W) side by side, with a gap of one pixel, and below each its score where there are any."""
     if stack.dtype == np.uint8:
         stack = stack / 255.0
     padded = np.pad(stack, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=1.0)
     strip = np.concatenate(list(padded), axis=2).transpose(1, 2, 0)  # (H, k·W, C)
     axes.imshow(strip.repeat(3, axis=2) if strip.shape[2] == 1 else strip, interpolation="nearest")
     axes.set(xticks=[], yticks=[], frame_on=False)
+    if len(values):
+        width = stack.shape[3] + 2
+        axes.set_xticks([(number + 0.5) * width - 0.5 for number in range(len(values))])
+        axes.set_xticklabels([f"{value:.3g}" for value in values])
+        axes.tick_params(length=0, pad=1, labelsize=5)
 
 
 def _histograms(figure: SubFigure, panels: Sequence[Panel]) -> None:
     row: np.ndarray = figure.subplots(1, len(panels), squeeze=False)
     for axes, panel in zip(row[0], panels, strict=True):
-        sets: list[tuple[Scores, str, Any]] = [(panel.in_scores, f"in: {panel.in_scores.dataset}", IN_COLOUR)]
+        sets: list[tuple[Scores, str, Any]] = [
+            (panel.in_scores, plain_text(f"in: {panel.in_scores.dataset}"), IN_COLOUR)
+        ]
         for number, scores in enumerate(panel.out_scores):
-            label = f"out: {scores.dataset}, AUROC {panel.auroc[scores.dataset]:.3f}"
+            label = plain_text(f"out: {scores.dataset}, AUROC {panel.auroc[scores.dataset]:.3f}")
             sets.append((scores, label, OUT_COLOURS[number % len(OUT_COLOURS)]))
-        edges, log = _edges(np.concatenate([scores.values for scores, _, _ in sets]))
+        edges, log = bin_edges(np.concatenate([scores.values for scores, _, _ in sets]))
         for scores, label, colour in sets:
             weights = np.full(len(scores.values), 1 / len(scores.values))
             filled = colour == IN_COLOUR
@@ -182,12 +251,3 @@ def _histograms(figure: SubFigure, panels: Sequence[Panel]) -> None:
         axes.set_ylabel("share of images", fontsize=7)
         axes.tick_params(labelsize=7)
         axes.legend(fontsize=6)
-
-
-def _edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Bin edges over all scores, logarithmic where they are positive and span more than a decade."""
-    low, high = values.min(), values.max()
-    if low == high:
-        return np.linspace(low - 0.5, high + 0.5, BINS), False
-    log = bool(low > 0 and high / low > 10)
-    return (np.geomspace(low, high, BINS) if log else np.linspace(low, high, BINS)), log

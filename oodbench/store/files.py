@@ -148,6 +148,14 @@ class Files:
         except Exception as error:
             raise self._unwritable(path, error) from error
 
+    def size(self, folder: str) -> int:
+        """Return the bytes of all files in a folder and below it."""
+        try:
+            self.fs.invalidate_cache()
+            return sum(int(facts["size"] or 0) for facts in self.fs.find(self.where(folder), detail=True).values())
+        except Exception as error:
+            raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
+
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
         try:

@@ -129,7 +129,7 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
 
 def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
     """Return the scores of a file from its metadata and columns. Raises ValueError as ``parse_run`` does."""
-    values = _validated(_ScoreFacts, json.loads(facts)).model_dump()
+    values = parse_score_facts(facts)
     arrays: dict[str, Any] = {field: columns[name] for name, field in schema.SCORE_ARRAYS.items()}
     count = values.pop("count")
     if count not in (None, len(arrays["indices"])):
@@ -139,6 +139,11 @@ def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
     if not np.isfinite(arrays["values"]).all():
         raise ValueError("it has scores that are not finite")
     return Scores(**values, **arrays)
+
+
+def parse_score_facts(facts: bytes) -> dict[str, Any]:
+    """Return what holds for all scores of a file, and their ``count``. Raises ValueError as ``parse_run`` does."""
+    return _validated(_ScoreFacts, json.loads(facts)).model_dump()
 
 
 def _validated(model: type[T], values: Any) -> T:

@@ -43,6 +43,12 @@ TEXT_LENGTH = 100_000
 SCORE_ARRAYS = {"index": "indices", "label": "labels", "score": "values"}
 """Column of a score file → field of Scores."""
 
+SCORE_COLUMNS = ("run", "dataset", "split", *SCORE_ARRAYS)
+"""Of the scores of all runs as one table, one row per image."""
+
+HISTORY_COLUMNS = ("run", "number", "phase", "epoch", "quantity", "value")
+"""Of the training curves of all runs as one table, one row per epoch and quantity."""
+
 SCORE_SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device", "fit_id", "note")
 """Fields of Scores that are JSON in the file's metadata."""
 

@@ -1,0 +1,97 @@
+"""``oodbench query``: SQL over a store, or over a published leaderboard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodbench.cli import echo
+from oodbench.cli.options import json_option, print_json, print_table, store_option
+
+if TYPE_CHECKING:
+    from oodbench.leaderboard.query import Answer
+
+
+@click.command()
+@click.argument("sql")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@store_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+def command(sql: str, folder: Path | None, store: str, as_json: bool, as_csv: bool) -> None:
+    """Ask a store or a published leaderboard in SQL.
+
+    The views are results (with the failures, whose metric is empty), scores (of every image) and history (training
+    curves); docs/columns.md names their columns. With FOLDER, that of a leaderboard, they are those of its
+    results.parquet and, if it has one, scores.parquet. SQL is DuckDB's, which must be installed: pip install
+    'oodbench[query]'. A query only reads, and reaches no file.
+
+    \b
+    oodbench query "select detector, avg(value) from results where metric = 'auroc' group by all order by all"
+    oodbench query "select run, index, score from scores order by score desc limit 5" --csv
+    """
+    from oodbench.leaderboard.query import query_folder, query_store
+    from oodbench.store.store import Store
+
+    if as_json and as_csv:
+        raise click.UsageError("give --json or --csv, not both")
+    if folder:
+        found = query_folder(folder, sql)
+    else:
+        found = query_store(Store(store), sql, lambda key, error: echo(f"Left out: {error}", err=True))
+    if as_json:
+        print_json(_records(found))
+    elif as_csv:
+        echo(_csv(found), nl=False)
+    else:
+        print_table(_named(found.columns, map(_cell, row)) for row in found.rows)
+        if not found.rows:
+            echo("No rows.", err=True)
+
+
+def _named(columns: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
+    """A row by column; the second of two columns of one name is told apart by a number."""
+    row: dict[str, Any] = {}
+    for column, value in zip(columns, values, strict=True):
+        name, number = column, 2
+        while name in row:
+            name, number = f"{column}_{number}", number + 1
+        row[name] = value
+    return row
+
+
+def _records(found: Answer) -> list[dict[str, Any]]:
+    return [_named(found.columns, map(_plain, row)) for row in found.rows]
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has; a number that is not finite becomes None."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _cell(value: Any) -> str:
+    """What stands in a table: six digits; --csv and --json have all."""
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _csv(found: Answer) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(found.columns)
+    writer.writerows(found.rows)
+    return text.getvalue()

@@ -1,0 +1,112 @@
+"""What all figures share: colours that everyone can tell apart, one style, and files that are the same each time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oodbench.atomic import write_output
+from oodbench.errors import OODBenchError
+from oodbench.text import printable, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's palette for all kinds of colour vision, without its yellow, which vanishes on white."""
+
+DASHES = ("-", "--", ":", "-.")
+IN_COLOUR = "0.45"
+BINS = 50
+LONGEST_LABEL = 60
+NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # fonts that journals accept
+    "svg.hashsalt": "oodbench",  # the same figure is the same file
+}
+LINES = len(COLOURS) * len(DASHES)
+"""The most lines that one figure can tell apart."""
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw and save in this style, whatever the user's own settings of matplotlib are."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def line_style(number: int) -> tuple[str, str]:
+    """Return the colour and dashes of a figure's line: all colours first, then all again with other dashes."""
+    return COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+
+
+def plain_text(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Return a name as matplotlib shows it: without mathematics, commands to a terminal, or hundreds of characters."""
+    shown = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return printable(shown.replace("\n", " ")).replace("$", r"\$")
+
+
+def bin_edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return edges of bins over all scores, and whether they are logarithmic.
+
+    They are where the scores are positive and span more than a decade.
+    """
+    low, high = values.min(), values.max()
+    if low == high:
+        return np.linspace(low - 0.5, high + 0.5, BINS), False
+    log = bool(low > 0 and high / low > 10)
+    return (np.geomspace(low, high, BINS) if log else np.linspace(low, high, BINS)), log
+
+
+def label_outer(places: np.ndarray, used: int, x_label: str, y_label: str = "") -> None:
+    """Write the labels of a grid of panels (rows, columns) at its left and lower ends; panels not used are removed."""
+    columns = places.shape[1]
+    for number, axes in enumerate(places.flat):
+        if number >= used:
+            axes.remove()
+        if number % columns == 0:
+            axes.set_ylabel(y_label)
+        if number + columns >= used:
+            axes.set_xlabel(x_label)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; its kind is the file's ending (png, svg, pdf). The same figure gives the same bytes.
+
+    Raises OODBenchError where the ending names no format, or the file cannot be written.
+    """
+    kind, drawn = path.suffix[1:].lower() or "png", io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for it
+            figure.savefig(drawn, format=kind, metadata=NO_DATE.get(kind))
+    except ValueError:
+        raise OODBenchError(
+            f"{shorten(str(path))} names no format of figures: end it with .png, .pdf or .svg"
+        ) from None
+    try:
+        write_output(path, drawn.getvalue())
+    except OSError as error:
+        raise OODBenchError(f"the figure {shorten(str(path))} cannot be written: {error.strerror}") from None

@@ -1,0 +1,150 @@
+"""SQL over the results, scores and training curves of a store, or over a published leaderboard, in DuckDB."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oodbench.errors import OODBenchError
+from oodbench.leaderboard.published import COLUMNS, COUNTS, NUMBERS, load_results
+from oodbench.store.schema import PUBLISHED_COLUMNS, SCORE_COLUMNS
+from oodbench.store.store import Store
+from oodbench.store.tables import OnDamaged, history_table, results_and_failures, scores_dataset
+from oodbench.text import shorten
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+
+Tables = Mapping[str, Callable[[], Any]]
+"""Name of a view → reads what it shows: a pyarrow table or data set. Only what a query names is read."""
+
+CLOSED = {
+    "enable_external_access": "false",  # no file and no network from SQL
+    "python_enable_replacements": "false",  # no variable of this program either
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "temp_directory": "",  # nothing is written
+    "lock_configuration": "true",  # and no SET changes any of it
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query gives: the names of the columns, and the rows, each with a value per column; NULL is None."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[Any, ...]]
+
+
+def query_store(store: Store, sql: str, on_damaged: OnDamaged = None) -> Answer:
+    """Answer a query over the views ``results``, ``scores`` and ``history`` of a store (docs/columns.md).
+
+    A run or a file that cannot be read goes to ``on_damaged`` and is left out; where it is None it raises StoreError.
+    Raises OODBenchError as ``answer`` does.
+    """
+    return answer(
+        sql,
+        {
+            "results": lambda: _arrow(results_and_failures(store, on_damaged)),
+            "scores": lambda: scores_dataset(store, on_damaged),
+            "history": lambda: history_table(store, on_damaged),
+        },
+    )
+
+
+def query_folder(folder: Path, sql: str) -> Answer:
+    """Answer a query over the views ``results`` and ``scores`` of a leaderboard's folder, of ``scores`` if it has any.
+
+    Raises OODBenchError as ``answer`` does, and where the files are missing or hold something else.
+    """
+
+    def no_history() -> Any:
+        raise OODBenchError(f"{shorten(str(folder))} has no training curves; a store has: leave the folder out")
+
+    tables: dict[str, Callable[[], Any]] = {
+        "results": lambda: _arrow(load_results(folder / "results.parquet").rows),
+        "scores": lambda: _published_scores(folder / "scores.parquet"),
+        "history": no_history,
+    }
+    there = {"results.parquet": "results", "scores.parquet": "scores"}
+    all_ = [view for name, view in there.items() if os.path.lexists(folder / name)]
+    return answer(sql, tables, all_)
+
+
+def answer(sql: str, tables: Tables, without_names: Sequence[str] | None = None) -> Answer:
+    """Answer one SELECT (or DESCRIBE, SUMMARIZE, PIVOT, EXPLAIN …) over tables.
+
+    Args:
+        without_names: the tables that a query has which names none, as ``show tables`` does; None for all.
+
+    Raises OODBenchError in one line where DuckDB is not installed, or the SQL is wrong, does something else, or fails.
+    """
+    engine = _engine()
+    connection = engine.connect(":memory:", config=CLOSED)
+    try:
+        _check_statement(connection, sql)
+        named = [name for name in tables if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+        for name in named or (tables if without_names is None else without_names):
+            connection.register(name, tables[name]())
+        done = connection.execute(sql)
+        return Answer([str(column[0]) for column in done.description or ()], done.fetchall())
+    except engine.Error as error:
+        raise OODBenchError(f"the query failed: {_one_line(str(error))}") from None
+    finally:
+        connection.close()
+
+
+def _engine() -> Any:
+    try:
+        import duckdb
+    except ImportError:
+        raise OODBenchError("SQL needs DuckDB, which is not installed: pip install 'oodbench[query]'") from None
+    return duckdb
+
+
+def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise OODBenchError for what is not one statement that reads; DuckDB's own error where it is no SQL."""
+    from duckdb import StatementType
+
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise OODBenchError(f"a query is one statement, and this has {len(statements)}")
+    if statements[0].type not in (StatementType.SELECT, StatementType.EXPLAIN, StatementType.MULTI):
+        raise OODBenchError(f"a query reads, as SELECT does, and this is {statements[0].type.name}")
+
+
+def _one_line(message: str) -> str:
+    """DuckDB's message without its drawing of the query."""
+    return shorten(" ".join(re.split(r"\n+LINE \d+:", message)[0].split()), 600)
+
+
+def _arrow(results: pd.DataFrame) -> pa.Table:
+    """The rows of ``Store.read_results`` or of published results; NaN, and a column that they lack, is NULL."""
+    import pyarrow as pa
+
+    types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], pa.float64())
+    columns = {name: column.tolist() for name, column in results.reindex(columns=COLUMNS).items()}
+    return pa.table({name: pa.array(found, types.get(name, pa.string()), from_pandas=True) for name, found in
+                     columns.items()})  # fmt: skip
+
+
+def _published_scores(path: Path) -> Any:
+    from pyarrow import ArrowException, dataset
+
+    if not path.is_file():
+        raise OODBenchError(f"{shorten(str(path.parent))} has no scores.parquet: its results are all that it has")
+    try:
+        options = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        found = dataset.dataset(str(path), format=dataset.ParquetFileFormat(default_fragment_scan_options=options))
+    except (ArrowException, OSError) as error:
+        raise OODBenchError(f"{shorten(str(path))} is no Parquet file: {_one_line(str(error))}") from None
+    missing = [name for name in SCORE_COLUMNS if name not in found.schema.names]
+    if missing:
+        raise OODBenchError(f"{shorten(str(path))} has no column {missing[0]}; it holds no scores")
+    return found

@@ -1,0 +1,132 @@
+"""Which runs a name stands for, what they hold, and how they are removed from a store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from oodbench.api import Run
+from oodbench.errors import OODBenchError, StoreError, UnknownName
+from oodbench.store.store import FAILURES, Store
+from oodbench.text import shorten
+
+KEY = re.compile(r".+-s\d+-[0-9a-f]{8}", re.DOTALL)
+"""The form of a run's key: nothing else in a store's folder is ever taken for a run, as that may be any folder."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a store has of one run.
+
+    Args:
+        key: of the run; of a run that failed before it had a folder, the key without its data's fingerprint.
+        seed: None where ``run.json`` is missing or cannot be read.
+        state: ``finished``, ``unfinished``, ``damaged`` or ``failed``.
+        out_datasets: number of score files of out-data sets, test split.
+        size: bytes of all its files.
+        failures: names of the files that record its failures.
+    """
+
+    key: str
+    seed: int | None
+    state: str
+    out_datasets: int
+    size: int
+    failures: Sequence[str]
+
+
+def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
+    """Return the runs that the names stand for, each once, in order; they need not be finished.
+
+    Args:
+        names: keys, or beginnings of keys that no other run of the store has.
+
+    Raises UnknownName where there is no such run, OODBenchError where a beginning is that of several.
+    """
+    folders = [name for name in store.files.names() if KEY.fullmatch(name)]
+    failures = [name for name in store.files.names(FAILURES) if name.endswith(".json")]
+    of_folder = {key: _failure_key(store, key) for key in (folders if failures else ())}
+    failed = {_key_of(name) for name in failures} - {*of_folder.values()}
+    known = sorted({*folders, *failed})
+    keys = dict.fromkeys(_matching(name, known) for name in names)
+    return [_stored(store, key, of_folder.get(key) or key, failures) for key in keys]
+
+
+def _matching(name: str, keys: Sequence[str]) -> str:
+    found = [key for key in keys if key == name] or [key for key in keys if name and key.startswith(name)]
+    if len(found) > 1:
+        raise OODBenchError(
+            f"several runs begin with {shorten(name)}: {shorten(', '.join(found[:5]))}; write more of it"
+        )
+    if not found:
+        raise UnknownName("run", name, keys)
+    return found[0]
+
+
+def _stored(store: Store, key: str, failure_key: str, failures: Sequence[str]) -> StoredRun:
+    run = _read(store, key)
+    fitted = store.is_fitted(key)
+    is_folder = store.files.exists(key)
+    state = "finished" if run else "damaged" if fitted else "unfinished" if is_folder else "failed"
+    scores = [name for name in store.files.names(f"{key}/scores") if name.endswith(".parquet")]
+    return StoredRun(
+        key,
+        run.seed if run else None,
+        state,
+        len([name for name in scores if name != "in.parquet"]),
+        store.files.size(key) if is_folder else 0,
+        [name for name in failures if _key_of(name) == failure_key],
+    )
+
+
+def _read(store: Store, key: str) -> Run | None:
+    """The run of a key; None where it is not finished, or damaged: a damaged one must be removable, too."""
+    try:
+        return store.read_run(key)[0] if store.is_fitted(key) else None
+    except StoreError:
+        return None
+
+
+def _failure_key(store: Store, key: str) -> str:
+    """The key that failures of this run are recorded by, which is without the data's fingerprint; empty if unknown."""
+    run = _read(store, key)
+    return run.key("") if run else ""
+
+
+def _key_of(failure: str) -> str:
+    """``KEY.json`` or ``KEY.OUT.json`` → ``KEY``."""
+    found = re.match(r"(.+?-s\d+-[0-9a-f]{8})\.", failure, re.DOTALL)
+    return found[1] if found else failure
+
+
+def remove(store: Store, key: str) -> None:
+    """Remove a run with all that it has. Raises StoreError, without waiting, while another process works on it."""
+
+    def refuse(_: str) -> None:
+        raise StoreError(f"another process works on {key}, and it is not removed; end that first, or wait")
+
+    with store.claim(key, on_wait=refuse):
+        store.clear(key)
+
+
+def remove_runs(
+    store: Store, runs: Iterable[StoredRun], on_removed: Callable[[StoredRun], None] = lambda run: None
+) -> list[StoreError]:
+    """Remove runs with their failures; ``on_removed`` is called after each.
+
+    What another process works on stays, with its failures, and the others are removed. Returns the errors of those
+    that stay.
+    """
+    errors = []
+    for run in runs:
+        try:
+            if store.files.exists(run.key):
+                remove(store, run.key)
+            for name in run.failures:
+                store.files.remove(f"{FAILURES}/{name}")
+        except StoreError as error:
+            errors.append(error)
+        else:
+            on_removed(run)
+    return errors
