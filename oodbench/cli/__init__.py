@@ -38,7 +38,7 @@ COMMANDS = {
     "bundle": "Make one file of runs, to be handed in.",
     "accept": "Check an entry, and publish it in a suite.",
     "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
-    "plot": "Draw ROC curves, score histograms or training curves of finished runs.",
+    "plot": "Draw ROC curves, score histograms, training curves or ranks of finished runs.",
     "query": "Ask a store or a published leaderboard in SQL.",
     "forget": "Remove runs from a store.",
 }

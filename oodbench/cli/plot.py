@@ -1,4 +1,4 @@
-"""``oodbench plot roc|scores|history``: plots of what finished runs left in a store."""
+"""``oodbench plot roc|scores|history|ranks``: plots of what finished runs left in a store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plot_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def command() -> None:
-    """Draw ROC curves, score histograms or training curves of finished runs.
+    """Draw ROC curves, score histograms, training curves or ranks of finished runs.
 
     ROW is a label of a leaderboard, a detector with one row, or the beginning of a run key; without any, all rows of
     the store are drawn. Neither data sets nor detectors are needed.
@@ -98,6 +98,33 @@ def history_command(
     from oodbench.store.store import Store
 
     draw_history(Store(store), rows, output, in_dataset, quantities, title, _left_out)
+    echo(f"Written to {output}", err=True)
+
+
+@command.command("ranks")
+@store_option
+@click.option("--results", "published", type=click.Path(dir_okay=False, path_type=Path), help="Published results.")
+@in_option
+@click.option("--metric", default="auroc", show_default=True, help="Metric that ranks.")
+@OPTIONS[-2]
+@OPTIONS[-1]
+def ranks_command(store: str, published: Path | None, in_dataset: str, metric: str, title: str, output: Path) -> None:
+    """Average ranks over many data sets, as a critical-difference diagram.
+
+    A column of the table is one data set. Rows that a bar joins cannot be told apart (Nemenyi's test at .05).
+
+    \b
+    oodbench plot ranks --results leaderboards/mnist-holdout/results.parquet --output ranks.pdf
+    """
+    from oodbench.leaderboard.plots.ranks import draw_ranks
+    from oodbench.leaderboard.published import load_results
+    from oodbench.plugin.registry import find_metric
+    from oodbench.store.store import Store
+
+    results = load_results(published).rows if published else Store(store).read_results(on_damaged=_left_out)
+    ranks = draw_ranks(results, find_metric(metric), in_dataset or None, output, title)
+    for row in ranks.left_out:
+        echo(f"Left out: {row} lacks a column", err=True)
     echo(f"Written to {output}", err=True)
 
 

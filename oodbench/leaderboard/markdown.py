@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.ranks import average_ranks
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import image_counts, image_notes, run_facts, run_notes
@@ -126,6 +127,7 @@ class _Page:
             for metric in self.metrics:
                 if metric is self.metrics[0] or metric.name in reported:
                     yield from self._table(None, metric)
+            yield from self._ranks()
         for in_dataset in everything if len(everything) == 1 else measured:
             yield f"## In-distribution: {escape(in_dataset)}"
             first, *others = [
@@ -138,6 +140,18 @@ class _Page:
             if len(runs):
                 facts = _markdown(run_facts(runs).map(escape), self._marks_of(in_dataset))
                 yield from _folded("How these runs were made", [facts, _counts_text(in_dataset, runs)])
+
+    def _ranks(self) -> list[str]:
+        """Average ranks by the first metric, where there are enough data sets for them to mean anything."""
+        has_results = (self.results["metric"] == self.metrics[0].name).any() if self.metrics else False
+        ranks = average_ranks(ranked(self.results, None, self.metrics[0])) if has_results else None
+        if ranks is None:
+            return []
+        ordered = sorted(ranks.average.items(), key=lambda item: item[1])
+        listed = ", ".join(f"{escape(row)} {rank:.2f}" for row, rank in ordered)
+        by = f"Average ranks by {escape(self.metrics[0].name)} over these {ranks.columns} data sets: {listed}."
+        apart = f"two ranks differ if they are {ranks.critical_difference:.2f} apart (Nemenyi, .05)"
+        return [f"{by} Friedman's test: p = {ranks.p:.2g}; {apart}."]
 
     def _seeds(self, in_dataset: str) -> list[str]:
         """The values of each seed, for the first metric; nothing where the cells show all there is to know."""

@@ -93,6 +93,27 @@ def test_two_detectors_are_compared_on_the_same_images():
     )
 
 
+@pytest.mark.parametrize(
+    ("rounded", "first", "second", "p"),
+    [
+        (False, 0.7462500000000001, 0.6737500000000001, 0.33006997283048334),
+        (True, 0.740625, 0.65375, 0.2324473661765437),
+    ],
+)
+def test_the_paired_test_is_that_of_mlstatkit(rounded, first, second, p):
+    """What MLstatkit 0.1.91's Delong_test gives for these scores, without ties and with."""
+    number = np.arange(60)
+    is_out = number % 3 == 0
+    scores = np.sin(number * 1.7) + is_out * 0.8, np.cos(number * 2.3) * 0.9 + np.sin(number * 1.7) * 0.5 + is_out * 0.5
+    if rounded:
+        scores = tuple(np.round(each * 2) / 2 for each in scores)
+    pairs = [(each[~is_out], each[is_out]) for each in scores]
+    found = compare_auroc(*pairs)
+    assert found.p == pytest.approx(p, rel=1e-9)
+    assert found.difference == pytest.approx(first - second, abs=1e-12)
+    assert auroc_interval(*pairs[0]).value == pytest.approx(first, abs=1e-12)
+
+
 def test_the_same_ranking_is_no_difference_and_opposite_ones_are():
     ins, outs = np.arange(20.0), np.arange(10.0, 40.0)
     same = compare_auroc((ins, outs), (np.exp(ins), np.exp(outs)))

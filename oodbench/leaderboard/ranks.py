@@ -1,0 +1,95 @@
+"""Several data sets: average ranks of the rows, and whether they differ by more than chance.
+
+After Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets (JMLR 2006): Friedman's test of all rows,
+then Nemenyi's critical difference, by which two average ranks must differ. A data set is a column of the table, and is
+one observation: with few of them, next to nothing can be told, and nothing is said (``LEAST_COLUMNS``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from oodbench.leaderboard.tables import ALPHA, RankedTable
+
+LEAST_COLUMNS = 8
+LEAST_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The average rank of each row, and how far two must lie apart.
+
+    Args:
+        average: row → mean over the columns of its rank, 1 for the best; equal values share their ranks.
+        columns: number of columns.
+        p: of Friedman's test that all rows are alike.
+        critical_difference: Nemenyi's, for all pairs of rows, at ``ALPHA``.
+        left_out: rows that lack a column.
+    """
+
+    average: Mapping[str, float]
+    columns: int
+    p: float
+    critical_difference: float
+    left_out: tuple[str, ...] = ()
+
+
+def average_ranks(table: RankedTable) -> Ranks | None:
+    """Return the ranks over all columns of a table, of the rows that have every column.
+
+    None where there are fewer than LEAST_COLUMNS columns or LEAST_ROWS such rows.
+    """
+    from scipy.stats import rankdata
+
+    cells = {
+        row: [cell.mean if (cell := table.cells.get((row, column))) else None for column in table.columns]
+        for row in table.rows
+    }
+    whole = {row: means for row, means in cells.items() if None not in means}
+    if len(table.columns) < LEAST_COLUMNS or len(whole) < LEAST_ROWS:
+        return None
+    values = np.array([*whole.values()], dtype=float)  # (rows, columns)
+    ranks = rankdata(-values if table.metric.higher_is_better else values, axis=0)
+    return Ranks(
+        dict(zip(whole, ranks.mean(axis=1).tolist(), strict=True)),
+        len(table.columns),
+        friedman_p(ranks),
+        nemenyi_critical_difference(*ranks.shape),
+        tuple(row for row in table.rows if row not in whole),
+    )
+
+
+def friedman_p(ranks: np.ndarray) -> float:
+    """Return the p of Friedman's test, corrected for ties, given ranks (rows, columns); 1 where all rows tie."""
+    from scipy.stats import chi2
+
+    rows, columns = ranks.shape
+    spread = float(((ranks - (rows + 1) / 2) ** 2).sum()) / (rows - 1)
+    if spread == 0:
+        return 1.0
+    statistic = columns**2 * float(((ranks.mean(axis=1) - (rows + 1) / 2) ** 2).sum()) / spread
+    return float(chi2.sf(statistic, rows - 1))
+
+
+def nemenyi_critical_difference(rows: int, columns: int, level: float = 1 - ALPHA) -> float:
+    """Return by how much two average ranks must differ: q √(k (k + 1) / 6N), q of the studentized range over √2."""
+    from scipy.stats import studentized_range
+
+    q = float(studentized_range.ppf(level, rows, np.inf)) / np.sqrt(2)
+    return float(q * np.sqrt(rows * (rows + 1) / (6 * columns)))
+
+
+def cliques(ranks: Ranks) -> list[tuple[str, ...]]:
+    """Return the largest groups of rows, best first, within which no two differ by the critical difference."""
+    ordered = sorted(ranks.average, key=lambda row: (ranks.average[row], row))
+    groups: list[tuple[str, ...]] = []
+    for start, first in enumerate(ordered):
+        group = tuple(
+            row for row in ordered[start:] if ranks.average[row] - ranks.average[first] < ranks.critical_difference
+        )
+        if len(group) > 1 and not any(set(group) <= set(other) for other in groups):
+            groups.append(group)
+    return groups
