@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodbench.api import SPLITS, Detector, ImageSet, Scores
+from oodbench.api import SPLITS, Context, Detector, ImageSet, Scores
 from oodbench.atomic import write_output
 from oodbench.data.loading import open_loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.tasks import Task, new_detector, plan, run_key
+from oodbench.plan.tasks import Task, load_detector, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.store.store import Store
 from oodbench.text import printable, shorten
@@ -78,6 +78,8 @@ def _panel(
     store: Store,
     registry: Registry,
 ) -> Panel:
+    import torch
+
     run, key = task.run, run_key(task.run, splits)
     results = store.read_results([key] if store.is_fitted(key) else [])
     auroc = results[results["metric"] == "auroc"].set_index("out_dataset")["value"]
@@ -85,8 +87,9 @@ def _panel(
     if missing:
         command = f"oodbench run --detector {run.detector} --in {run.in_dataset} --out {missing[0]}"
         raise StoreError(f"{task.title} has no scores of {missing[0]} in the store; `{command}` with the same preset")
-    detector = new_detector(run, splits, registry)
-    detector.load_state(store.read_weights(key))
+    detector = load_detector(
+        run, splits, registry, store.read_weights, Context(torch.device("cpu"), run.seed, run.precision)
+    )
     reconstructions = {name: reconstruct(detector, images) for name, images in shown.items()}
     return Panel(
         detector=run.detector,

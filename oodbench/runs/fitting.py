@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import torch
 
     from oodbench.plugin.registry import Registry
+    from oodbench.runs.bases import StoredBase
+
+
+BASE_FIT = "fit of the base"
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,21 @@ class FitResult:
 
 @dataclass
 class ResumeAwareCheckpoints:
-    """Checkpoints that know whether a fit went on from one."""
+    """Checkpoints that know whether a fit went on from one, and that begin again on another fit of the base."""
 
     checkpoints: Checkpoints
+    base_fit: str = ""
     saved: bool = field(default=False, init=False)
     resumed: bool = field(default=False, init=False)
 
     def save(self, state: dict[str, Any]) -> None:
         self.saved = True
-        self.checkpoints.save(state)
+        self.checkpoints.save({**state, BASE_FIT: self.base_fit} if self.base_fit else state)
 
     def load(self) -> dict[str, Any] | None:
         state = self.checkpoints.load()
+        if state is not None and state.get(BASE_FIT, "") != self.base_fit:
+            return None
         self.resumed = self.resumed or (state is not None and not self.saved)  # else it is this fit's own
         return state
 
@@ -63,9 +70,10 @@ def fit(
     progress: Progress,
     checkpoints: Checkpoints,
     notes: Sequence[str] = (),
+    base: StoredBase | None = None,
 ) -> FitResult:
-    """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
-    watched = ResumeAwareCheckpoints(checkpoints)
+    """Fit the run's detector to its in-data set, on its base. ``notes`` on the data go into the record."""
+    watched = ResumeAwareCheckpoints(checkpoints, base.fit_id if base else "")
     context = Context(device, run.seed, run.precision, progress, watched)
     context.checkpoint_seconds = checkpoint_seconds(context.checkpoint_seconds)
     reset_peak_memory(device)
@@ -73,11 +81,16 @@ def fit(
     with isolated(device, title_of(run)):
         detector = new_detector(run, splits, registry)
         reduced = detector.is_reduced(detector.params, detector.shape)
+        if base:
+            detector.fitted_base = base
+            reduced = reduced or bool(base.provenance.reduced)
         detector = detector.fit(splits["train"], splits["validation"], context)
     wait_for(device)
     seconds = time.perf_counter() - start
     parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
-    resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
+    remarks = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
+    remarks += _on_base(base) if base else []
+    remarks += [f"known of the method ({check}): {why}" for check, why in detector.known_findings.items()]
     versions: dict[str, Any] = dict(software(run, registry))
     provenance = Provenance(
         **versions,
@@ -89,9 +102,21 @@ def fit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
         reduced=reduced,
-        notes=[*notes, *context.notes, *resumed],
+        notes=[*notes, *context.notes, *remarks],
+        base_run=base.key if base else "",
+        base_fit=base.fit_id if base else "",
     )
     return FitResult(detector, provenance, context.history)
+
+
+def _on_base(base: StoredBase) -> list[str]:
+    """Return what a reader must know of the base: which it is, that its cost is its own, and its own notes."""
+    run, facts = base.run, base.provenance
+    named = f"{run.detector} {run.version.partition('+')[0]}" + (f" ({run.preset})" if run.preset else "")
+    return [
+        f"stands on {named}, whose fit is not counted in its seconds",
+        *(f"{run.detector}: {note}" for note in facts.notes),
+    ]
 
 
 def checkpoint_seconds(default: float) -> float:
