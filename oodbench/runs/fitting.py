@@ -87,8 +87,11 @@ def fit(
         detector = detector.fit(splits["train"], splits["validation"], context)
     wait_for(device)
     seconds = time.perf_counter() - start
+    with isolated(device, title_of(run)):
+        facts = {name: float(value) for name, value in detector.facts(splits["test"], context).items()}
     parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
     remarks = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
+    remarks += [f"test {name} {value:.4g}" for name, value in facts.items()]
     remarks += _on_base(base) if base else []
     remarks += [f"known of the method ({check}): {why}" for check, why in detector.known_findings.items()]
     versions: dict[str, Any] = dict(software(run, registry))
@@ -102,6 +105,7 @@ def fit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
         reduced=reduced,
+        facts=facts,
         notes=[*notes, *context.notes, *remarks],
         base_run=base.key if base else "",
         base_fit=base.fit_id if base else "",

@@ -59,6 +59,7 @@ class _Provenance(_Record):
     plugin_commit: Text = ""
     base_run: Text = ""
     base_fit: Text = ""
+    facts: dict[str, Finite] = {}
     reduced: bool | None = None
 
 
@@ -182,6 +183,7 @@ def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str) 
 def run_json(run: Run, provenance: Provenance, parts: Mapping[str, str]) -> bytes:
     """Return the content of a ``run.json``."""
     facts = {**_plain(provenance), "images": dict(provenance.images), "notes": list(provenance.notes)}
+    facts["facts"] = dict(provenance.facts)
     record = {"run": asdict(run), "provenance": facts, "parts": dict(parts)}
     return to_json(record)
 
