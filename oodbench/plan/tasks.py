@@ -146,16 +146,18 @@ def load_detector(
         read_state: returns what the run with a key has learned.
         context: gives the device, and the precision of what the base computes.
     """
-    detector = new_detector(run, splits, registry)
-    if run.base:
-        base = run.base
-        detector.fitted_base = FittedBase(lambda: load_detector(base, splits, registry, read_state, context), context)
+    below, base = run.base, None
+    if below:
+        base = FittedBase(lambda: load_detector(below, splits, registry, read_state, context), context)
+    detector = new_detector(run, splits, registry, base)
     detector.load_state(read_state(run_key(run, splits)))
     return detector
 
 
-def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -> Detector:
-    """Return the run's detector, not yet fitted.
+def new_detector(
+    run: Run, splits: Mapping[str, ImageSet], registry: Registry, base: FittedBase | None = None
+) -> Detector:
+    """Return the run's detector, not yet fitted, on its base.
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
@@ -165,4 +167,7 @@ def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -
             f"{run.detector} is {source.distribution} {source.code_version} here, and the run is of "
             f"{run.distribution} {run.version}: scores of one run come from one code; run it again with this code"
         )
-    return detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+    made = detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+    if base is not None:
+        made.fitted_base = base
+    return made

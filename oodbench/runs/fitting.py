@@ -79,48 +79,44 @@ def fit(
     reset_peak_memory(device)
     start = time.perf_counter()
     with isolated(device, title_of(run)):
-        detector = new_detector(run, splits, registry)
-        reduced = detector.is_reduced(detector.params, detector.shape)
-        if base:
-            detector.fitted_base = base
-            reduced = reduced or bool(base.provenance.reduced)
+        detector = new_detector(run, splits, registry, base)
+        reduced = detector.is_reduced(detector.params, detector.shape) or bool(base and base.provenance.reduced)
         detector = detector.fit(splits["train"], splits["validation"], context)
-    wait_for(device)
-    seconds = time.perf_counter() - start
-    with isolated(device, title_of(run)):
-        facts = {name: float(value) for name, value in detector.facts(splits["test"], context).items()}
-    parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
-    remarks = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
-    remarks += [f"test {name} {value:.4g}" for name, value in facts.items()]
-    remarks += _on_base(base) if base else []
-    remarks += [f"known of the method ({check}): {why}" for check, why in detector.known_findings.items()]
-    versions: dict[str, Any] = dict(software(run, registry))
+        wait_for(device)
+        seconds = time.perf_counter() - start
+        facts = dict(detector.facts(splits["test"], context))
+    resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
     provenance = Provenance(
-        **versions,
+        **software(run, registry),
         device=device_name(device),
         fit_seconds=seconds,
         peak_memory_mib=peak_memory(device) / 2**20,
-        parameters=parameters,
+        parameters=sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point()),
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
         reduced=reduced,
         facts=facts,
-        notes=[*notes, *context.notes, *remarks],
+        notes=[*notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
         base_run=base.key if base else "",
         base_fit=base.fit_id if base else "",
     )
     return FitResult(detector, provenance, context.history)
 
 
-def _on_base(base: StoredBase) -> list[str]:
-    """Return what a reader must know of the base: which it is, that its cost is its own, and its own notes."""
-    run, facts = base.run, base.provenance
-    named = f"{run.detector} {run.version.partition('+')[0]}" + (f" ({run.preset})" if run.preset else "")
-    return [
-        f"stands on {named}, whose fit is not counted in its seconds",
-        *(f"{run.detector}: {note}" for note in facts.notes),
-    ]
+KNOWN = "known of the method"
+
+
+def _remarks(detector: Detector, facts: Mapping[str, float], base: StoredBase | None) -> list[str]:
+    """Return what a reader must know of the fitted detector: facts, findings, and what it stands on with its notes."""
+    remarks = [f"test {name} {value:.4g}" for name, value in facts.items()]
+    remarks += [f"{KNOWN} ({check}): {why}" for check, why in detector.known_findings.items()]
+    if base:
+        run = base.run
+        named = f"{run.detector} {run.version.partition('+')[0]}" + (f" ({run.preset})" if run.preset else "")
+        remarks.append(f"stands on {named}, whose fit is not counted in its seconds")
+        remarks += [f"{run.detector}: {note}" for note in base.provenance.notes if not note.startswith(KNOWN)]
+    return remarks
 
 
 def checkpoint_seconds(default: float) -> float:
