@@ -23,9 +23,9 @@ CLASSES = {
 }  # fmt: skip
 FROM_BASE = ("self", "model", "encoder", "head", "w", "b", "detector")
 """Arguments that are the classifier, parts of it, or a function of pytorch-ood, and so no parameters."""
-CHOSEN = {"po-dice": {"p": 0.9}, "po-vim": {"d": 64}}
+CHOSEN: dict[str, dict[str, Any]] = {"po-dice": {"p": 0.9}, "po-vim": {"d": 64}}
 """Values of arguments that have no default there."""
-QUICK: dict[str, dict[str, Any]] = {"po-knn": {"k": 5}}
+QUICK: dict[str, dict[str, Any]] = {"po-knn": {"k": 5}, "po-vim": {"d": 32}}
 BOUNDS: dict[str, dict[str, Any]] = {
     "k": {"ge": 1}, "d": {"ge": 1}, "t": {"gt": 0}, "p": {"gt": 0, "lt": 1}, "gamma": {"gt": 0, "lt": 1},
     "reg": {"gt": 0}, "eps": {"gt": 0},
@@ -69,7 +69,8 @@ class PytorchOODDetector(PostHocDetector):
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return what was learned, by the names that pytorch-ood has for it."""
-        return learned(self.inner)
+        known = type(self.params).model_fields
+        return {name: tensor for name, tensor in learned(self.inner).items() if name not in known}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         """Restore what ``state`` returned."""
