@@ -11,6 +11,8 @@ from oodbench_pytorch_ood.detectors import detector_classes
 from oodbench.testing import DetectorCase, parametrize
 
 FAST = ("po-energy", "po-mahalanobis")
+REFUSES = ("po-she",)
+"""It needs a correct prediction in each class, which no classifier gives that was fitted to the contract's 20 images."""
 SETTINGS = {"classifier": {"width": 0.05}}
 CASES = [
     pytest.param(
@@ -19,6 +21,7 @@ CASES = [
         marks=[] if detector.name in FAST else pytest.mark.slow,
     )
     for detector in detector_classes()
+    if detector.name not in REFUSES
 ]
 
 
