@@ -39,7 +39,8 @@ class StoredBase(FittedBase):
             found = stored.read(images.fingerprint)  # made by another process meanwhile
             if found is not None:
                 return found
-            self.context.progress.message(f"computing what {self.run.detector} gives for {images.name}, {images.split} split")
+            what = f"{images.name}, {images.split} split"
+            self.context.progress.message(f"computing what {self.run.detector} gives for {what}")
             computed = super().outputs_of(images)
             stored.write(images.fingerprint, computed)
         return computed

@@ -12,7 +12,7 @@ from oodbench.testing import DetectorCase, parametrize
 
 FAST = ("po-energy", "po-mahalanobis")
 REFUSES = ("po-she",)
-"""It needs a correct prediction in each class, which no classifier gives that was fitted to the contract's 20 images."""
+"""It needs a correct prediction in each class, which no classifier fitted to the contract's 20 images gives."""
 SETTINGS = {"classifier": {"width": 0.05}}
 CASES = [
     pytest.param(
