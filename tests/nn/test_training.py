@@ -10,7 +10,7 @@ from torch import nn
 from oodbench.api import Context, ImageSet
 from oodbench.errors import FitError
 from oodbench.nn.training import Phase, train
-from oodbench.testing import InMemoryCheckpoints, Killed, kill_and_resume
+from oodbench.testing import InMemoryCheckpoints, Killed
 
 N = 50
 
@@ -274,46 +274,3 @@ def test_the_model_trains_in_training_mode_and_is_left_in_evaluation_mode(images
 def test_keeping_the_best_without_a_validation_loss_is_refused(images):
     with pytest.raises(FitError, match="keep='best' needs a validation_loss"):
         train(noisy_phase("first", 1, keep="best"), images, context(None))
-
-
-def fit_classes(images: ImageSet, **interruption) -> tuple[dict[str, torch.Tensor], list]:
-    """A linear classifier of labelled images in two shuffled epochs: its weights and the labels it was given."""
-    torch.manual_seed(0)
-    model, given = nn.Linear(16, 3), []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-
-    def train_step(batch: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        given.append((batch, labels))
-        noise = torch.randn(batch.flatten(1).shape, generator=generator)
-        loss = nn.functional.cross_entropy(model(batch.flatten(1) + noise), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return {"loss": loss}
-
-    phase = Phase("classes", 2, 8, model, train_step, checkpointed={"optimizer": optimizer}, supervised=True)
-    train(phase, images, Context(torch.device("cpu"), seed=3, **interruption))
-    return model.state_dict(), given
-
-
-@pytest.fixture
-def labelled(images) -> ImageSet:
-    labels = np.random.default_rng(1).choice([0, 2, 9], N)
-    return ImageSet("random", "train", images.images, labels, images.indices).with_class_indices([0, 2, 9])
-
-
-def test_a_supervised_phase_is_given_the_label_of_each_image(labelled):
-    _, given = fit_classes(labelled)
-    label_of = {image.tobytes(): label for image, label in zip(labelled.images, labelled.labels, strict=True)}
-    pixels = torch.cat([batch for batch, _ in given]).mul(255).round().to(torch.uint8).numpy()
-    labels = torch.cat([labels for _, labels in given])
-    assert [label_of[image.tobytes()] for image in pixels] == labels.tolist()
-    assert len(labels) == 2 * N
-
-
-@pytest.mark.parametrize("kill_at", [1, 3, 7, 9])
-def test_an_interrupted_supervised_fit_ends_with_the_same_weights(labelled, kill_at):
-    whole, _ = fit_classes(labelled)
-    resumed, given = kill_and_resume(lambda **interruption: fit_classes(labelled, **interruption), kill_at)
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
-    assert sum(len(labels) for _, labels in given) < 2 * N, "it went on, and did not begin again"
