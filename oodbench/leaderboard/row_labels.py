@@ -25,6 +25,7 @@ def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
     """
     if "label" in results:
         return results
+    results = results if "base" in results else results.assign(base="")  # of a table that is older than bases
     failed = results["metric"] == ""
     labels = _labels(results[~failed].drop_duplicates("run"))
     done = results[~failed]
