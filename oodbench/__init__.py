@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
     from oodbench.api import (
         SCORE_CONVENTION,
+        Base,
         Checkpoints,
         Context,
         Dataset,
         Detector,
+        FittedBase,
         ImageSet,
         Metric,
         Params,
+        PostHocDetector,
         Progress,
         Provenance,
         Result,
@@ -37,8 +40,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "oodbench.api": (
-        "SCORE_CONVENTION Checkpoints Context Dataset Detector ImageSet Metric Params Progress Provenance Result Run "
-        "Scores Shape Stream param shape_text"
+        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector FittedBase ImageSet Metric Params PostHocDetector "
+        "Progress Provenance Result Run Scores Shape Stream param shape_text"
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
     "oodbench.plugin.hookspecs": "hookimpl",
@@ -49,16 +52,19 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.
 
 __all__ = [
     "SCORE_CONVENTION",
+    "Base",
     "Checkpoints",
     "Context",
     "DataError",
     "Dataset",
     "Detector",
     "FitError",
+    "FittedBase",
     "ImageSet",
     "Metric",
     "OODBenchError",
     "Params",
+    "PostHocDetector",
     "Progress",
     "Provenance",
     "Result",

@@ -54,3 +54,18 @@ def toys(install, monkeypatch) -> ModuleType:
     monkeypatch.syspath_prepend(TOYS)
     install("toys", "oodbench_toys", version="1.2")
     return importlib.import_module("oodbench_toys")
+
+
+@pytest.fixture
+def standing(toys, install, tmp_path, monkeypatch) -> Callable[[], list[str]]:
+    """The plugin of ``tests/toys/oodbench_standing.py``; ``standing()`` is what was done, and forgets it."""
+    file = tmp_path / "done"
+    monkeypatch.setenv("STANDING_LOG", str(file))
+    install("standing", "oodbench_standing")
+
+    def done() -> list[str]:
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return lines
+
+    return done

@@ -10,10 +10,10 @@ import pytest
 import oodbench
 
 PROMISED = {
-    "SCORE_CONVENTION", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "FitError", "ImageSet", "Metric",
-    "OODBenchError", "Params", "Progress", "Provenance", "Result", "Run", "ScoreError", "Scores", "Shape", "StoreError",
-    "Stream", "UnknownName", "__version__", "find_detector", "find_metric", "hookimpl", "param", "resolve",
-    "shape_text",
+    "SCORE_CONVENTION", "Base", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "FitError", "FittedBase",
+    "ImageSet", "Metric", "OODBenchError", "Params", "PostHocDetector", "Progress", "Provenance", "Result", "Run",
+    "ScoreError", "Scores", "Shape", "StoreError", "Stream", "UnknownName", "__version__", "find_detector",
+    "find_metric", "hookimpl", "param", "resolve", "shape_text",
 }  # fmt: skip
 
 

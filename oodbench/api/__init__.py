@@ -5,10 +5,12 @@ out-of-distribution, and the out-data set is the positive class.** No score is e
 better: an AUROC below 0.5 is a finding.
 """
 
+from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Checkpoints, Context, Progress
 from oodbench.api.detector import Detector
 from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
 from oodbench.api.parameters import Params, param
+from oodbench.api.post_hoc import PostHocDetector
 from oodbench.api.record import (
     SCORE_CONVENTION,
     Metric,
@@ -22,13 +24,16 @@ from oodbench.api.record import (
 __all__ = [
     "SCORE_CONVENTION",
     "SPLITS",
+    "Base",
     "Checkpoints",
     "Context",
     "Dataset",
     "Detector",
+    "FittedBase",
     "ImageSet",
     "Metric",
     "Params",
+    "PostHocDetector",
     "Progress",
     "Provenance",
     "Result",

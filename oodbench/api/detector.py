@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
 
+from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Context
 from oodbench.api.images import ImageSet, Shape, shape_text
 from oodbench.api.parameters import Params, group_defaults, is_smaller, merge
@@ -37,6 +38,12 @@ class Detector(ABC):
     """The image shapes it can be fitted to; None for any."""
     conditional_parameters: ClassVar[Mapping[str, str]] = {}
     """Parameters by dotted name that matter in rare cases alone, each with the case: its contract spares them."""
+    known_findings: ClassVar[Mapping[str, str]] = {}
+    """Checks of the contract that fail by the nature of the method, each with the reason: readers are told of them."""
+    base: ClassVar[str] = ""
+    """The registered name of the detector that this one stands on; empty for none (see ``base_of``)."""
+    fitted_base: FittedBase
+    """The fitted base, there before ``fit``, ``load_state`` and ``score`` are called; only where there is a base."""
 
     def __init__(self, params: pydantic.BaseModel, shape: Shape):
         self.params: Any = params
@@ -70,6 +77,15 @@ class Detector(ABC):
             able = " or ".join(map(shape_text, cls.shapes))
             raise OODBenchError(f"{cls.name} can be fitted to images of {able}, not of {shape_text(shape)}")
 
+    @classmethod
+    def base_of(cls, params: Any, shape: Shape) -> Base | None:
+        """Return what the detector stands on with these parameters; override where a parameter chooses it.
+
+        The base is a run of its own, fitted once for all detectors that stand on it with the same in-data and seed.
+        A setting such as ``--set classifier.epochs=2`` reaches it.
+        """
+        return Base(cls.base) if cls.base else None
+
     @abstractmethod
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         """Learn the in-distribution, and forget any earlier fit.
@@ -82,9 +98,23 @@ class Detector(ABC):
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return one finite score per image, (b,), given float32 images (b, C, H, W) in [0, 1]."""
 
+    def outputs(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Return what detectors that stand on this one may share, name → (b, …), given images (b, C, H, W) in [0, 1].
+
+        By default that is the score, under the name ``score``. A classifier also gives logits and features.
+        """
+        return {"score": self.score(images)}
+
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor | None:
         """Return reconstructions (b, C, H, W) in [0, 1] for figures; None from a detector that makes none."""
         return None
+
+    def facts(self, test: ImageSet, context: Context) -> Mapping[str, float]:
+        """Return facts of the fitted detector on the in-data's test split, as ``{"accuracy": 0.97}`` of a classifier.
+
+        They go into the run's record, and teach the detector nothing: it must be afterwards as it was.
+        """
+        return {}
 
     @abstractmethod
     def state(self) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
@@ -94,31 +94,79 @@ class ImageSet:
         chosen = np.flatnonzero(np.isin(self.labels, classes))
         return ImageSet(self.name, self.split, self.images[chosen], self.labels[chosen], self.indices[chosen])
 
+    def with_class_indices(self, classes: Sequence[int] | np.ndarray) -> ImageSet:
+        """Return the same images with labels 0 to k - 1, the positions of their classes among these k.
+
+        A selection such as ``mnist5k:0,2-9`` keeps the labels of its source, and a network with k outputs needs
+        contiguous ones. Take the classes of the training set for every split::
+
+            classes = np.unique(train.labels)
+            train, validation = train.with_class_indices(classes), validation.with_class_indices(classes)
+            for images, labels in train.batches(128, context.device, generator, labels=True):
+                loss = cross_entropy(model(images), labels)  # (b, C, H, W), (b,)
+
+        Raises DataError where an image is of another class.
+        """
+        known = np.unique(np.asarray(classes, np.int64))
+        others = np.setdiff1d(self.labels, known)
+        if len(others):
+            named = ", ".join(map(str, others[:5]))
+            raise DataError(f"{self.name}: its {self.split} split has images of class {named}, which training lacks")
+        return ImageSet(self.name, self.split, self.images, np.searchsorted(known, self.labels), self.indices)
+
+    @overload
     def batches(
         self,
         batch_size: int,
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
         skip: int = 0,
-    ) -> Iterator[torch.Tensor]:
+        labels: Literal[False] = False,
+    ) -> Iterator[torch.Tensor]: ...
+
+    @overload
+    def batches(
+        self,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        skip: int = 0,
+        *,
+        labels: Literal[True],
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: ...
+
+    def batches(
+        self,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        skip: int = 0,
+        labels: bool = False,
+    ) -> Iterator[torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
         """Yield float32 batches (b, C, H, W) in [0, 1] on the device.
 
         Args:
             generator: draws a random order; without one the images come in their order.
             skip: leave out this number of images at the beginning.
+            labels: yield (images, labels) instead, with the label of each image, int64 (b,) on the device.
         """
         import torch
 
         stack = self._tensor(torch.device(device))
+        classes = torch.from_numpy(self.labels.astype(np.int64)).to(device) if labels else None
         order = None
         if generator is not None:
             order = torch.randperm(len(self), generator=generator, device=generator.device).to(stack.device)
         for start in range(skip, len(self), batch_size):
             stop = start + batch_size
-            batch = stack[start:stop] if order is None else stack[order[start:stop]]
+            rows = slice(start, stop) if order is None else order[start:stop]
+            batch = stack[rows]
             if stack.device.type != torch.device(device).type:
                 batch = batch.pin_memory()  # so that nothing waits for its copy to the device
-            yield batch.to(device, non_blocking=True).to(torch.float32).div_(255)
+            if classes is None:
+                yield _to_floats(batch, device)
+            else:
+                yield _to_floats(batch, device), classes[rows if isinstance(rows, slice) else rows.to(classes.device)]
             if order is None:
                 release(self.images, start, min(stop, len(self)))
 
@@ -135,6 +183,12 @@ class ImageSet:
                 stack = stack.to(device)
             self._on_device[key] = stack
         return self._on_device[key]
+
+
+def _to_floats(batch: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    import torch
+
+    return batch.to(device, non_blocking=True).to(torch.float32).div_(255)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,18 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 SCORE_CONVENTION = "A higher score is more out-of-distribution; the out-data set is the positive class."
 PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,64})?")
 """A data set's name without a path, and short enough that two of them make one file name."""
+
+
+BASE_FIELDS = ("detector", "version", "distribution", "params")
+"""What tells bases of one run's in-data, seed and precision apart."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Run:
         params: canonical JSON.
         preset: where the parameters came from, as in ``quick, latent_dim=8``; no part of what a run is.
         distribution: the package that has the code; empty in records made before 0.2.0.
+        base: the run that this one stands on, of the same in-data, seed and precision; None for none.
     """
 
     detector: str
@@ -54,14 +60,36 @@ class Run:
     precision: str = "float32"
     preset: str = field(default="paper", compare=False)
     distribution: str = ""
+    base: Run | None = None
 
     def key(self, fingerprint: str) -> str:
         """Return a readable name with a hash of all that can change the scores; ``fingerprint`` is the in-data's."""
-        identity = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
-        if self.distribution:
-            identity.append(self.distribution)
-        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(self._identity(fingerprint)).encode()).hexdigest()[:8]
         return f"{self.detector}-{file_name(self.in_dataset)}-s{self.seed}-{digest}"
+
+    def _identity(self, fingerprint: str) -> list[Any]:
+        facts = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
+        of_base = [self.base._identity(fingerprint)] if self.base else []
+        return [*facts, *([self.distribution] if self.distribution else []), *of_base]
+
+    @property
+    def base_text(self) -> str:
+        """What identifies the base beside in-data, seed and precision, as JSON; empty where there is none."""
+        return json.dumps(self.base._description()) if self.base else ""
+
+    def _description(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {name: getattr(self, name) for name in BASE_FIELDS}
+        return facts | ({"base": self.base._description()} if self.base else {})
+
+    def with_base_text(self, text: str) -> Run:
+        """Return this run on the base that ``base_text`` gave. Raises ValueError where it can be none."""
+        return replace(self, base=self._described(json.loads(text)) if text else None)
+
+    def _described(self, facts: Any) -> Run:
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(name), str) for name in BASE_FIELDS):
+            raise ValueError(f"its base is none: {str(facts)[:60]}")
+        base = replace(self, **{name: facts[name] for name in BASE_FIELDS}, preset="", base=None)
+        return replace(base, base=base._described(facts["base"])) if "base" in facts else base
 
 
 def file_name(dataset: str) -> str:
@@ -120,6 +148,12 @@ class Provenance:
     """Commit of the repository that has the plugin's code, where it is in one."""
     notes: Sequence[str] = ()
     """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
+    base_run: str = ""
+    """Key of the run that this one stands on; empty where it stands on none."""
+    base_fit: str = ""
+    """The fit of that run that was used."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Facts of the fitted detector on the in-data's test split, such as a classifier's accuracy."""
     reduced: bool | None = None
     """Whether the run is smaller than published (see ``Detector.is_reduced``); None in records made before 0.2.0."""
 

@@ -45,7 +45,7 @@ def _print(field: str, value: Any) -> None:
             text = ", ".join(map(str, value))
         elif isinstance(value, Mapping):
             text = ", ".join(f"{name} {number}" for name, number in value.items())
-        echo(f"{field + ':':10}{text}")
+        echo(f"{field + ': ':10}{text}")
 
 
 def _print_parameter(parameter: Mapping[str, Any]) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodbench.api import SPLITS, Detector, ImageSet, Scores
+from oodbench.api import SPLITS, Context, Detector, ImageSet, Scores
 from oodbench.data.loading import open_loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.leaderboard.drawing import COLOURS, IN_COLOUR, bin_edges, paper_style, plain_text, save
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.tasks import Task, new_detector, plan, run_key
+from oodbench.plan.tasks import Task, load_detector, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.store.store import Store
 
@@ -91,6 +91,8 @@ def _panel(
     count: int,
     most_anomalous: int,
 ) -> Panel:
+    import torch
+
     run, key = task.run, run_key(task.run, splits)
     results = store.read_results([key] if store.is_fitted(key) else [])
     auroc = results[results["metric"] == "auroc"].set_index("out_dataset")["value"]
@@ -98,8 +100,9 @@ def _panel(
     if missing:
         command = f"oodbench run --detector {run.detector} --in {run.in_dataset} --out {missing[0]}"
         raise StoreError(f"{task.title} has no scores of {missing[0]} in the store; `{command}` with the same preset")
-    detector = new_detector(run, splits, registry)
-    detector.load_state(store.read_weights(key))
+    detector = load_detector(
+        run, splits, registry, store.read_weights, Context(torch.device("cpu"), run.seed, run.precision)
+    )
     scores = [store.read_scores(key, None), *(store.read_scores(key, name) for name in task.out_datasets)]
     sets = [splits["test"], *outs]
     values: Blocks = {}

@@ -163,9 +163,10 @@ def _check_rows(results: pd.DataFrame) -> None:
     for row in results[~failed].drop_duplicates("run").to_dict("records"):
         if not isinstance(json.loads(row["params"]), dict):
             raise ValueError(f"the parameters of {row['run']} are no JSON object")
-        key = Run(
+        run = Run(
             row["detector"], row["plugin_version"], row["params"], row["in_dataset"], row["seed"], row["precision"],
             distribution=row["distribution"],
-        ).key(row["in_images"])  # fmt: skip
+        )  # fmt: skip
+        key = run.with_base_text(row["base"]).key(row["in_images"])
         if row["in_images"] and key != row["run"]:
             raise ValueError(f"the row of {row['run']} is that of {key}")

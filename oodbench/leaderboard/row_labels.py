@@ -12,7 +12,7 @@ from oodbench.api.parameters import flatten
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precision"]
+CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precision", "base"]
 """The columns in which all seeds of one row are alike."""
 
 
@@ -25,6 +25,7 @@ def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
     """
     if "label" in results:
         return results
+    results = results if "base" in results else results.assign(base="")  # of a table that is older than bases
     failed = results["metric"] == ""
     labels = _labels(results[~failed].drop_duplicates("run"))
     done = results[~failed]
@@ -83,4 +84,12 @@ def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
 def _identity(row: Mapping[Any, Any]) -> dict[str, Any]:
     facts = {"version": row["plugin_version"], "precision": row["precision"], "n_train": row["n_train"]}
     facts["in_images"] = row.get("in_images", "")[:8]
-    return flatten(json.loads(row["params"])) | facts
+    return flatten(json.loads(row["params"])) | facts | _base_facts(json.loads(row.get("base") or "null"))
+
+
+def _base_facts(base: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Version and parameters of what a run stands on, each with its name before it, as after ``--set``."""
+    if base is None:
+        return {}
+    facts = {"version": base["version"]} | flatten(json.loads(base["params"]))
+    return {f"{base['detector']}.{name}": value for name, value in facts.items()} | _base_facts(base.get("base"))

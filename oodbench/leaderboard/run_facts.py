@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
@@ -22,7 +23,7 @@ def run_facts(results: pd.DataFrame) -> pd.DataFrame:
     rows = {
         label: _fact(of_label, set(lost["seed"][lost["label"] == label])) for label, of_label in runs.groupby("label")
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("detector")
 
 
 def _fact(runs: pd.DataFrame, failed_seeds: set[int]) -> dict[str, str]:
@@ -32,12 +33,20 @@ def _fact(runs: pd.DataFrame, failed_seeds: set[int]) -> dict[str, str]:
         "preset": _each(runs["preset"]),
         "precision": _each(runs["precision"]),
         "code": _each(_code(runs)),
+        **_base_fact(runs),
         "seeds": ", ".join(map(str, sorted(runs["seed"]))) + lost,
         "training images": _counts(runs["n_train"]),
         "parameters": _counts(runs["parameters"]),
         "fit seconds": f"{runs['fit_seconds'].mean():,.1f}",
         "device": _each(runs["device"]),
     }
+
+
+def _base_fact(runs: pd.DataFrame) -> dict[str, str]:
+    """What the runs stand on, where some do: ``classifier 0.1.0``."""
+    bases = [json.loads(text) for text in runs.get("base", []) if text]
+    names = {f"{base['detector']} {base['version']}" for base in bases}
+    return {"stands on": ", ".join(sorted(names))} if names else {}
 
 
 def image_counts(results: pd.DataFrame) -> tuple[str, dict[str, str]]:

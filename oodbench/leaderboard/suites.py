@@ -106,7 +106,8 @@ def stored_results(
 
 def _identity(run: Run) -> tuple[str | int, ...]:
     """Return what identifies a run, in the order of IDENTITY, without its images, which need not be here."""
-    return run.detector, run.version, run.distribution, run.params, run.in_dataset, run.seed, run.precision
+    facts = (run.detector, run.version, run.distribution, run.params, run.in_dataset, run.seed, run.precision)
+    return (*facts, run.base_text)
 
 
 def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_missing: Callable[[str], None]) -> Suite:

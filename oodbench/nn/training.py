@@ -41,6 +41,8 @@ class Phase:
         name: of the phase in the history and the record; it also selects the phase's random numbers.
         train_step: makes one optimizer step on float32 images (b, C, H, W), with a generator for its noise. It returns
             scalar tensors on the device, so that nothing waits for the device; the history has their means per epoch.
+        supervised: call ``train_step(images, labels, generator)`` instead, with labels int64 (b,) on the device: those
+            of the image set given to ``train`` (see ``ImageSet.with_class_indices``).
         checkpointed: objects that a checkpoint holds besides the model, such as optimizer, scheduler, buffer.
         validate: called after each epoch; ``keep="best"`` and ``patience`` use the ``validation_loss`` it returns.
         keep: which weights the phase ends with: those of the ``best`` validation loss, or the ``last``.
@@ -56,7 +58,7 @@ class Phase:
     epochs: int
     batch_size: int
     model: nn.Module
-    train_step: Callable[[torch.Tensor, torch.Generator], Mapping[str, torch.Tensor]]
+    train_step: Callable[..., Mapping[str, torch.Tensor]]
     checkpointed: Mapping[str, Stateful] = field(default_factory=dict)
     validate: Callable[[], Values] = dict
     keep: Literal["best", "last"] = "last"
@@ -64,6 +66,7 @@ class Phase:
     check_divergence: Callable[[Values], str | None] = lambda values: None
     restartable: bool = False
     display_name: str = ""
+    supervised: bool = False
 
 
 def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
@@ -117,9 +120,11 @@ class _Loop:
         started = time.monotonic() - self.seconds
         done = self.step  # steps of this epoch before an interruption
         phase.model.train()
-        batches = images.batches(phase.batch_size, context.device, order, skip=done * phase.batch_size)
-        for step, batch in enumerate(batches, done):
-            self._add(phase.train_step(batch, self.generator), len(batch))
+        skip = done * phase.batch_size
+        batches = images.batches(phase.batch_size, context.device, order, skip, labels=True)
+        for step, (batch, labels) in enumerate(batches, done):
+            given = (batch, labels) if phase.supervised else (batch,)
+            self._add(phase.train_step(*given, self.generator), len(batch))
             self.step, self.seconds = step + 1, time.monotonic() - started
             self._report(steps)
             if self._time_to_save() and self.step < steps:

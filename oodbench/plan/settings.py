@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def values_by_detector(
     sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry
 ) -> dict[str, dict[str, Any]]:
-    """Return, for each requested detector, the settings meant for it: dotted name → value.
+    """Return, for each detector, the settings meant for it: dotted name → value.
+
+    Besides the requested detectors, these may be ones that they stand on, where a setting names them.
 
     Raises OODBenchError for a setting that no requested detector has.
     """
@@ -30,7 +32,7 @@ def values_by_detector(
         if not equals:
             raise OODBenchError(f"--set {text}: write it as name=value")
         for name, parameter in _targets(path.strip(), detectors, registry):
-            values[name][parameter] = _value(value.strip())
+            values.setdefault(name, {})[parameter] = _value(value.strip())
     return values
 
 
@@ -38,17 +40,33 @@ def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Regis
     """Return the (detector, parameter) pairs that a setting is for."""
     fields = {name: fields_by_path(detector.Params) for name, detector in detectors.items()}
     first, dot, rest = path.partition(".")
-    if dot and first in detectors:
-        if rest not in fields[first]:
-            raise UnknownName(f"parameter of {first}", rest, fields[first])
-        return [(first, rest)]
     if dot and first in registry.detectors:
-        raise OODBenchError(f"--set {path}: {first} is not among the detectors to run: {', '.join(detectors)}")
+        known = fields.get(first) or fields_by_path(registry.detectors[first].Params)
+        if rest not in known:
+            raise UnknownName(f"parameter of {first}", rest, known)
+        return [(first, rest)]
     having = [(name, path) for name in detectors if path in fields[name]]
     if not having:
-        known = {parameter for names in fields.values() for parameter in names}
-        raise UnknownName(f"parameter of {' or '.join(detectors)}", path, known)
+        parameters = {parameter for names in fields.values() for parameter in names}
+        raise UnknownName(f"parameter of {' or '.join(detectors)}", path, parameters)
     return having
+
+
+def check_used(
+    settings: Mapping[str, Mapping[str, Any]], detectors: Iterable[str], used: Mapping[str, Collection[str]]
+) -> None:
+    """Raise OODBenchError for a setting that reaches neither a requested detector nor one that it stands on.
+
+    Args:
+        used: each of these detectors → the settings that reach it.
+    """
+    for name, values in settings.items():
+        for path in values:
+            if name not in used:
+                listed = ", ".join(detectors)
+                raise OODBenchError(f"--set {name}.{path}: {name} is not among the detectors to run: {listed}")
+            if path not in used[name]:
+                raise OODBenchError(f"--set {name}.{path}: what stands on {name} gives its {path}; set it there")
 
 
 def _value(text: str) -> Any:

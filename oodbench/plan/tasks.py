@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from oodbench.api import SPLITS, Detector, ImageSet, Run
+from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run
 from oodbench.errors import OODBenchError, UnknownName
+from oodbench.plan.bases import Configurator, bases_of
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.settings import resolve, values_by_detector
+from oodbench.plan.settings import check_used, values_by_detector
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
+    import torch
+
     from oodbench.data.loading import Loader
     from oodbench.plugin.registry import Registry
 
@@ -26,6 +29,7 @@ class Task:
     """One run and the out-data sets that it is to score: one fit, however many they are.
 
     Args:
+        out_datasets: empty for a base that others stand on, and that is fitted for them alone: it scores nothing.
         split: which split of the in- and out-data is scored; only ``test`` yields results.
     """
 
@@ -59,24 +63,34 @@ def plan(requests: Iterable[RunRequest], registry: Registry, loader: Loader, spl
     return [Task(run, tuple(dict.fromkeys(names)), split) for run, names in out_datasets_by_run.items()]
 
 
-def _runs(request: RunRequest, registry: Registry, loader: Loader, split: str) -> Iterator[Run]:
+def with_bases(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks with those that they stand on, once each and before them."""
+    requested = {task.run: task for task in tasks}
+    ordered: dict[Run, Task] = {}
+    for task in tasks:
+        for run in (*bases_of(task.run), task.run):
+            ordered.setdefault(run, requested.get(run) or Task(run, (), task.split))
+    return list(ordered.values())
+
+
+def _runs(request: RunRequest, registry: Registry, loader: Loader, split: str) -> list[Run]:
     _check_given(request)
     detectors = {name: registry.detector(name) for name in request.detectors}
     _check_datasets(request, loader, split)
-    values = values_by_detector(request.sets, detectors, registry)
-    preset = request.preset or "paper"
-    for in_name, name in product(request.in_datasets, detectors):
+    settings = values_by_detector(request.sets, detectors, registry)
+    used: dict[str, set[str]] = {}
+    runs: list[Run] = []
+    for in_name, detector in product(request.in_datasets, detectors.values()):
         shape = loader.shape(in_name)
         if shape is None:
             raise OODBenchError(f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images")
-        params = resolve(detectors[name], preset, shape, values[name]).canonical()
-        source = registry.source("detector", name)
-        label = ", ".join([preset, *(f"{path}={value}" for path, value in values[name].items())])
-        for seed in request.seeds or (0,):
-            yield Run(
-                name, source.code_version, params, in_name, seed, request.precision or "float32", label,
-                source.distribution,
-            )  # fmt: skip
+        configuration = Configurator(request.preset or "paper", shape, settings, registry).configure(detector)
+        for each in configuration.chain:
+            used.setdefault(each.detector.name, set()).update(each.settings)
+        precision = request.precision or "float32"
+        runs += [configuration.run(in_name, seed, precision, registry) for seed in request.seeds or (0,)]
+    check_used(settings, detectors, used)
+    return runs
 
 
 def _check_given(request: RunRequest) -> None:
@@ -119,8 +133,31 @@ def images_hash(splits: Mapping[str, ImageSet]) -> str:
     return hashlib.sha256(prints.encode()).hexdigest()[:16]
 
 
-def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -> Detector:
-    """Return the run's detector, not yet fitted.
+def load_detector(
+    run: Run,
+    splits: Mapping[str, ImageSet],
+    registry: Registry,
+    read_state: Callable[[str], dict[str, torch.Tensor]],
+    context: Context,
+) -> Detector:
+    """Return the run's fitted detector, on its fitted base where it stands on one.
+
+    Args:
+        read_state: returns what the run with a key has learned.
+        context: gives the device, and the precision of what the base computes.
+    """
+    below, base = run.base, None
+    if below:
+        base = FittedBase(lambda: load_detector(below, splits, registry, read_state, context), context)
+    detector = new_detector(run, splits, registry, base)
+    detector.load_state(read_state(run_key(run, splits)))
+    return detector
+
+
+def new_detector(
+    run: Run, splits: Mapping[str, ImageSet], registry: Registry, base: FittedBase | None = None
+) -> Detector:
+    """Return the run's detector, not yet fitted, on its base.
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
@@ -130,4 +167,7 @@ def new_detector(run: Run, splits: Mapping[str, ImageSet], registry: Registry) -
             f"{run.detector} is {source.distribution} {source.code_version} here, and the run is of "
             f"{run.distribution} {run.version}: scores of one run come from one code; run it again with this code"
         )
-    return detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+    made = detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+    if base is not None:
+        made.fitted_base = base
+    return made

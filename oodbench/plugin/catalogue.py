@@ -31,6 +31,7 @@ def _detectors(registry: Registry) -> list[dict[str, Any]]:
             "version": registry.version("detector", name),
             "shapes": shapes_text(detector.shapes),
             "presets": ", ".join(detector.presets),
+            "stands on": detector.base,
             "summary": detector.summary,
         }
         for name, detector in sorted(registry.detectors.items())

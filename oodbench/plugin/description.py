@@ -45,6 +45,8 @@ def describe_detector(detector: type[Detector]) -> dict[str, Any]:
     return {
         "summary": detector.summary,
         "paper": detector.paper,
+        "stands on": detector.base,
+        "known findings": [f"{check}: {why}" for check, why in detector.known_findings.items()],
         "shapes": shapes_text(detector.shapes),
         "presets": list(detector.presets),
         "parameters": [_describe_parameter(path, info, detector, shapes) for path, info in fields.items()],

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     import torch
 
     from oodbench.plugin.registry import Registry
+    from oodbench.runs.bases import StoredBase
+
+
+BASE_FIT = "fit of the base"
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,21 @@ class FitResult:
 
 @dataclass
 class ResumeAwareCheckpoints:
-    """Checkpoints that know whether a fit went on from one."""
+    """Checkpoints that know whether a fit went on from one, and that begin again on another fit of the base."""
 
     checkpoints: Checkpoints
+    base_fit: str = ""
     saved: bool = field(default=False, init=False)
     resumed: bool = field(default=False, init=False)
 
     def save(self, state: dict[str, Any]) -> None:
         self.saved = True
-        self.checkpoints.save(state)
+        self.checkpoints.save({**state, BASE_FIT: self.base_fit} if self.base_fit else state)
 
     def load(self) -> dict[str, Any] | None:
         state = self.checkpoints.load()
+        if state is not None and state.get(BASE_FIT, "") != self.base_fit:
+            return None
         self.resumed = self.resumed or (state is not None and not self.saved)  # else it is this fit's own
         return state
 
@@ -63,35 +70,53 @@ def fit(
     progress: Progress,
     checkpoints: Checkpoints,
     notes: Sequence[str] = (),
+    base: StoredBase | None = None,
 ) -> FitResult:
-    """Fit the run's detector to its in-data set. ``notes`` on the data go into the record."""
-    watched = ResumeAwareCheckpoints(checkpoints)
+    """Fit the run's detector to its in-data set, on its base. ``notes`` on the data go into the record."""
+    watched = ResumeAwareCheckpoints(checkpoints, base.fit_id if base else "")
     context = Context(device, run.seed, run.precision, progress, watched)
     context.checkpoint_seconds = checkpoint_seconds(context.checkpoint_seconds)
     reset_peak_memory(device)
     start = time.perf_counter()
     with isolated(device, title_of(run)):
-        detector = new_detector(run, splits, registry)
-        reduced = detector.is_reduced(detector.params, detector.shape)
+        detector = new_detector(run, splits, registry, base)
+        reduced = detector.is_reduced(detector.params, detector.shape) or bool(base and base.provenance.reduced)
         detector = detector.fit(splits["train"], splits["validation"], context)
-    wait_for(device)
-    seconds = time.perf_counter() - start
-    parameters = sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point())
+        wait_for(device)
+        seconds = time.perf_counter() - start
+        facts = dict(detector.facts(splits["test"], context))
     resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
-    versions: dict[str, Any] = dict(software(run, registry))
     provenance = Provenance(
-        **versions,
+        **software(run, registry),
         device=device_name(device),
         fit_seconds=seconds,
         peak_memory_mib=peak_memory(device) / 2**20,
-        parameters=parameters,
+        parameters=sum(tensor.numel() for tensor in detector.state().values() if tensor.is_floating_point()),
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
         reduced=reduced,
-        notes=[*notes, *context.notes, *resumed],
+        facts=facts,
+        notes=[*notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
+        base_run=base.key if base else "",
+        base_fit=base.fit_id if base else "",
     )
     return FitResult(detector, provenance, context.history)
+
+
+KNOWN = "known of the method"
+
+
+def _remarks(detector: Detector, facts: Mapping[str, float], base: StoredBase | None) -> list[str]:
+    """Return what a reader must know of the fitted detector: facts, findings, and what it stands on with its notes."""
+    remarks = [f"test {name} {value:.4g}" for name, value in facts.items()]
+    remarks += [f"{KNOWN} ({check}): {why}" for check, why in detector.known_findings.items()]
+    if base:
+        run = base.run
+        named = f"{run.detector} {run.version.partition('+')[0]}" + (f" ({run.preset})" if run.preset else "")
+        remarks.append(f"stands on {named}, whose fit is not counted in its seconds")
+        remarks += [f"{run.detector}: {note}" for note in base.provenance.notes if not note.startswith(KNOWN)]
+    return remarks
 
 
 def checkpoint_seconds(default: float) -> float:

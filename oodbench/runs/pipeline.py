@@ -20,7 +20,7 @@ from oodbench.api import SPLITS, Metric, Progress
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import StoreError, reason
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.tasks import Task, plan
+from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import assign_devices, find_device
 from oodbench.runs.evaluation import update_results
@@ -84,7 +84,11 @@ def execute(
     options: ExecutionOptions,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Do what ``run`` does, for tasks that are already planned. Only tasks of the split ``test`` have results."""
+    """Do what ``run`` does, for tasks that are already planned, and before them for the bases that they stand on.
+
+    Only tasks of the split ``test`` have results.
+    """
+    requested, tasks = {task.run for task in tasks}, with_bases(tasks)
     device, store = find_device(options.device), Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
     checkpoint_seconds(0.0)  # refuses a bad value before anything is run
@@ -94,7 +98,11 @@ def execute(
         outcomes = _execute_in_parallel(runner, titles, assign_devices(options.device, jobs))
     else:
         outcomes = [runner.execute(task, title) for title, task in titles.items()]
-    out_datasets_by_run = {outcome.key: outcome.out_datasets for outcome in outcomes if outcome.key is not None}
+    out_datasets_by_run = {
+        outcome.key: outcome.out_datasets
+        for task, outcome in zip(tasks, outcomes, strict=True)
+        if outcome.key is not None and task.run in requested
+    }
     failures = [failure for outcome in outcomes for failure in outcome.failures]
     return Outcome([*out_datasets_by_run], _requested_results(store, out_datasets_by_run), failures)
 
@@ -107,7 +115,9 @@ def _execute_in_parallel(runner: TaskRunner, tasks: Mapping[str, Task], devices:
     threads = local.threads_each(len(devices))
     outcomes: dict[str, TaskOutcome] = {}
     arguments = {title: (task,) for title, task in tasks.items()}
-    with closing(local.work(arguments, openers, threads, runner.progress)) as finished:
+    title_by_run = {task.run: title for title, task in tasks.items()}
+    after = {title: title_by_run[task.run.base] for title, task in tasks.items() if task.run.base}
+    with closing(local.work(arguments, openers, threads, runner.progress, after)) as finished:
         for title, outcome in finished:
             if isinstance(outcome, local.WorkerDied):
                 failure = runner.record_failure(tasks[title].run, None, outcome)

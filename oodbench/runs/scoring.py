@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from oodbench.api import Context, Detector, ImageSet, Scores
+from oodbench.api import Context, Detector, ImageSet, PostHocDetector, Scores
 from oodbench.errors import ScoreError
 from oodbench.runs.devices import (
     device_name,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = "", note: str = "") -> Scores:
     """Score every image of the set. ``fit_id`` and ``note`` go into the record.
+
+    A post-hoc detector scores the outputs that its base keeps of the set.
 
     Returns scores float64 (n,). Raises ScoreError unless the detector gives one finite number per image.
     """
@@ -58,13 +60,15 @@ def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Ten
     """
     import torch
 
+    score_rows = _row_scorer(detector, images, context)
     context.progress.plan({f"scoring {images.name}": len(images)})
     values = torch.empty(len(images), dtype=torch.float64, device=context.device)
     left, size = len(images), first_batch_size(context.device)
     with context.autocast():
         while left:
             try:
-                for done, fitting in _put_values(values, detector, images, context, len(images) - left, size):
+                done_before = len(images) - left
+                for done, fitting in _put_values(values, score_rows, detector, images, context, done_before, size):
                     left, size = len(images) - done, fitting
             except (RuntimeError, MemoryError) as error:
                 if min(size, left) == 1 or not is_out_of_memory(error):
@@ -73,8 +77,27 @@ def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Ten
     return values.cpu()
 
 
+def _row_scorer(detector: Detector, images: ImageSet, context: Context) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    """Return a function of a batch of the images, and of how many come before it, that gives the batch's scores."""
+    if not isinstance(detector, PostHocDetector):
+        return lambda batch, start: detector.score(batch)
+    outputs = detector.fitted_base.outputs_of(images)
+
+    def score_rows(batch: torch.Tensor, start: int) -> torch.Tensor:
+        rows = {name: tensor[start : start + len(batch)].to(context.device) for name, tensor in outputs.items()}
+        return detector.score_outputs(rows, batch)
+
+    return score_rows
+
+
 def _put_values(
-    values: torch.Tensor, detector: Detector, images: ImageSet, context: Context, done: int, size: int
+    values: torch.Tensor,
+    score_rows: Callable[[torch.Tensor, int], torch.Tensor],
+    detector: Detector,
+    images: ImageSet,
+    context: Context,
+    done: int,
+    size: int,
 ) -> Iterator[tuple[int, int]]:
     """Go on after the first ``done`` values; after each batch how many there are, and how large the next may be.
 
@@ -83,7 +106,7 @@ def _put_values(
     first = done == 0
     for batch in images.batches(size, context.device, skip=done):
         before = reset_peak_memory(context.device)
-        got = detector.score(batch)
+        got = score_rows(batch, done)
         _check_one_each(got, len(batch), detector, images)
         values[done : done + len(batch)] = got.detach()  # no no_grad around it: a score may itself take gradients
         done += len(batch)

@@ -14,6 +14,7 @@ from oodbench.data.overlap import check_separate
 from oodbench.errors import FitError, OODBenchError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
+from oodbench.runs.bases import StoredBase, is_on_this_base, open_base
 from oodbench.runs.devices import is_out_of_memory
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.isolation import isolated
@@ -65,7 +66,7 @@ class TaskRunner:
         with self._recording(run, None, outcome):
             splits = {split: self.loader.load(run.in_dataset, split) for split in SPLITS}
             key = run_key(run, splits)
-            if not self.force and self._is_finished(key, task, splits[task.split]):
+            if not self.force and self._is_finished(key, task, splits):
                 self.progress.message(f"{title}: finished already")
                 outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
                 return outcome
@@ -73,11 +74,10 @@ class TaskRunner:
             with self.store.claim(key, on_wait=self.progress.message):
                 if self.force:
                     self.store.clear(key)
-                detector = self._fit(run, key, splits, title)
-                scored = self._score(FittedRun(self, run, key, splits, detector), task, outcome)
-                if task.split == "test":
-                    self._evaluate(run, key, scored, outcome)
-                    outcome.out_datasets = scored
+                base = open_base(run, splits, self.registry, self.store, self.context(run))
+                detector = self._fit(run, key, splits, title, base)
+                if task.out_datasets:
+                    self._score_and_evaluate(FittedRun(self, run, key, splits, base, detector), task, outcome)
             outcome.key = key
         return outcome
 
@@ -91,12 +91,18 @@ class TaskRunner:
         except StoreError as error:
             raise UnwritableStore(str(error)) from error
 
-    def _is_finished(self, key: str, task: Task, in_images: ImageSet) -> bool:
+    def _is_fitted(self, run: Run, key: str, splits: Mapping[str, ImageSet]) -> bool:
+        """Whether the store has the run's fit, on the fit of its base that is there now."""
+        return self.store.is_fitted(key) and is_on_this_base(run, key, splits, self.store)
+
+    def _is_finished(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         """Whether the store has all that the task asks for. What cannot be read is not finished."""
-        store, split = self.store, task.split
-        if not store.is_fitted(key):
-            return False
+        store, split, in_images = self.store, task.split, splits[task.split]
         try:
+            if not self._is_fitted(task.run, key, splits):
+                return False
+            if not task.out_datasets:
+                return True
             sets = {name: self.loader.load(name, split, in_images.shape) for name in task.out_datasets}
             is_scored = store.has_scores(key, None, in_images.fingerprint, split) and all(
                 store.has_scores(key, name, images.fingerprint, split) for name, images in sets.items()
@@ -111,18 +117,29 @@ class TaskRunner:
         done = set(zip(results["out_dataset"], results["metric"], strict=True))
         return [name for name in out_datasets if not done >= {(name, metric) for metric in self.registry.metrics}]
 
-    def _fit(self, run: Run, key: str, splits: Mapping[str, ImageSet], title: str) -> Detector | None:
+    def context(self, run: Run) -> Context:
+        return Context(self.device, run.seed, run.precision, self.progress)
+
+    def _fit(
+        self, run: Run, key: str, splits: Mapping[str, ImageSet], title: str, base: StoredBase | None
+    ) -> Detector | None:
         """Fit and store the run; None where the store has the fit already."""
-        if self.store.is_fitted(key):
+        if self._is_fitted(run, key, splits):
             self.progress.message(f"{title}: fitted already")
             return None
         notes = self.loader.notes(run.in_dataset)
         checkpoints = self.store.checkpoints(key)
         begins = "fitting from its last checkpoint" if self.store.has_checkpoint(key) else "fitting"
         self.progress.message(f"{title}: {begins} to {len(splits['train']):,} images")
-        result = fitting.fit(run, splits, self.registry, self.device, self.progress, checkpoints, notes)
+        result = fitting.fit(run, splits, self.registry, self.device, self.progress, checkpoints, notes, base)
         self.store.write_fit(key, run, result.provenance, result.detector.state(), result.history)
         return result.detector
+
+    def _score_and_evaluate(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> None:
+        scored = self._score(fitted, task, outcome)
+        if task.split == "test":
+            self._evaluate(fitted.run, fitted.key, scored, outcome)
+            outcome.out_datasets = scored
 
     def _score(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> list[str]:
         """Score what has no scores yet. Returns the out-data sets that have scores now."""
@@ -173,16 +190,17 @@ class FittedRun:
     run: Run
     key: str
     splits: Mapping[str, ImageSet]
+    base: StoredBase | None
     fitted: Detector | None
 
     @cached_property
     def detector(self) -> Detector:
         if self.fitted is not None:
             return self.fitted
-        weights = self.runner.store.read_weights(self.key, self.runner.device)
-        with isolated(self.runner.device, title_of(self.run)):
-            detector = new_detector(self.run, self.splits, self.runner.registry)
-            detector.load_state(weights)
+        runner, run = self.runner, self.run
+        with isolated(runner.device, title_of(run)):
+            detector = new_detector(run, self.splits, runner.registry, self.base)
+            detector.load_state(runner.store.read_weights(self.key, runner.device))
         return detector
 
     def score(self, images: ImageSet, out: bool) -> None:
@@ -192,7 +210,7 @@ class FittedRun:
         """
         name, store = images.name if out else None, self.runner.store
         if not store.has_scores(self.key, name, images.fingerprint, images.split):
-            context = Context(self.runner.device, self.run.seed, self.run.precision, self.runner.progress)
+            context = self.runner.context(self.run)
             note = check_separate(self.splits, images, self.runner.loader.cache) if out else ""
             scores = scoring.score(self.detector, images, context, store.fit_id(self.key), note)
             store.write_scores(self.key, scores, out=out)

@@ -102,7 +102,7 @@ class Files:
         """
         if not self.local:
             return
-        for place in (Path(self.where(folder)), Path(self.where(folder), "scores")):
+        for place in (Path(self.where(folder), part) for part in ("", "scores", "outputs")):
             with suppress(OSError):
                 for entry in os.scandir(place):
                     if is_left_behind(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
@@ -180,6 +180,18 @@ class Files:
             raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
         names = sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
         return [name for name in names if hidden or not name.startswith(".")]
+
+    def sizes(self, folder: str) -> list[tuple[str, int]]:
+        """Return name and bytes of each file in a folder, the newest first where the file system knows the times."""
+        try:
+            self.fs.invalidate_cache()
+            found = self.fs.ls(self.where(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except Exception as error:
+            raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
+        newest_first = sorted(found, key=lambda facts: str(facts.get("mtime") or facts.get("LastModified", "")))[::-1]
+        return [(facts["name"].rpartition("/")[2], facts["size"] or 0) for facts in newest_first]
 
     def _unwritable(self, path: str, error: BaseException) -> StoreError:
         full = isinstance(error, OSError) and error.errno in FULL

@@ -16,7 +16,7 @@ REDUCED = {True: "yes", False: "no", None: ""}
 
 def result_rows(run: Run, provenance: Provenance, fit_id: str, results: Iterable[Result]) -> list[dict[str, Any]]:
     """Return one row per result, with the facts of its run, which the run's own record states."""
-    facts = {**vars(provenance), **vars(run), "error": "", "fit_id": fit_id}
+    facts = {**vars(provenance), **vars(run), "base": run.base_text, "error": "", "fit_id": fit_id}
     facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
     facts["reduced"] = REDUCED[provenance.reduced]
     chosen = {name: facts[name] for name in (*schema.RUN_COLUMNS, "detector", "in_dataset", "seed")}
@@ -28,6 +28,7 @@ def failure_row(run: Run, out_dataset: str | None, error: str) -> dict[str, Any]
     texts = dict.fromkeys([*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS], "")
     numbers = {"n_in": 0, "n_out": 0, "parameters": 0, "n_train": 0, "value": float("nan"), "fit_seconds": float("nan")}
     facts = {"run": run.key(""), "plugin_version": run.version, "out_dataset": out_dataset or "", "error": error}
+    facts["base"] = run.base_text
     return {**texts, **numbers, **{name: value for name, value in vars(run).items() if name in texts}, **facts}
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -37,6 +38,7 @@ class _Run(_Record):
     precision: Name = "float32"
     preset: Text = "paper"
     distribution: Text = ""
+    base: _Run | None = None
 
 
 class _Provenance(_Record):
@@ -55,6 +57,9 @@ class _Provenance(_Record):
     in_images: Text = ""
     notes: tuple[Text, ...] = ()
     plugin_commit: Text = ""
+    base_run: Text = ""
+    base_fit: Text = ""
+    facts: dict[str, Finite] = {}
     reduced: bool | None = None
 
 
@@ -102,11 +107,23 @@ def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
     """
     record = _validated(_File, json.loads(data))
     json.loads(record.run.params)
-    run = Run(**record.run.model_dump())
+    run = _run(record.run.model_dump())
     provenance = Provenance(**record.provenance.model_dump())
     if provenance.in_images and run.key(provenance.in_images) != key:
         raise ValueError(f"it is the record of {run.key(provenance.in_images)}")
     return run, provenance, record.parts
+
+
+def _run(facts: Mapping[str, Any]) -> Run:
+    base = facts["base"]
+    return Run(**{**facts, "base": base and _run(base)})
+
+
+def fit_id(provenance: Provenance, weights: str) -> str:
+    """Return what names a fit: the SHA-256 of its weights, with the fit of the base that it stands on; 16 digits."""
+    if provenance.base_fit:
+        weights = hashlib.sha256(f"{weights} {provenance.base_fit}".encode()).hexdigest()
+    return weights[:16]
 
 
 def parse_result(row: Mapping[str, Any], key: str) -> Result:
@@ -124,7 +141,7 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
     """
     facts = _validated(_Failure, json.loads(data)).model_dump()
     out_dataset, error = facts.pop("out_dataset"), facts.pop("error")
-    return Run(**facts), out_dataset, error
+    return _run(facts), out_dataset, error
 
 
 def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
@@ -163,10 +180,16 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return record
 
 
+def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str) -> bytes:
+    """Return the record of a combination that failed."""
+    return to_json({**asdict(run), "out_dataset": out_dataset, "error": error, "traceback": traceback})
+
+
 def run_json(run: Run, provenance: Provenance, parts: Mapping[str, str]) -> bytes:
     """Return the content of a ``run.json``."""
     facts = {**_plain(provenance), "images": dict(provenance.images), "notes": list(provenance.notes)}
-    record = {"run": _plain(run), "provenance": facts, "parts": dict(parts)}
+    facts["facts"] = dict(provenance.facts)
+    record = {"run": asdict(run), "provenance": facts, "parts": dict(parts)}
     return to_json(record)
 
 

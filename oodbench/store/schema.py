@@ -18,15 +18,16 @@ RESULT_COLUMNS = (
 
 RUN_COLUMNS = (
     "preset", "precision", "plugin_version", "params", "device", "fit_seconds", "parameters", "notes", "n_train",
-    "in_images", "distribution", "reduced", "error", "plugin_commit", "oodbench", "torch", "python", "created",
-    "fit_id",
+    "in_images", "distribution", "reduced", "base", "error", "plugin_commit", "oodbench", "torch", "python",
+    "created", "fit_id",
 )  # fmt: skip
 """Facts of a run, which stand beside each of its results. ``reduced`` is yes, no, or empty where that is unknown;
+``base`` is what it stands on (see ``Run.base_text``);
 ``error`` is why the run, or its out-data set, failed: such a row has no metric and the value NaN."""
 
 LATER_COLUMNS = (
-    "in_images", "out_images", "out_note", "distribution", "reduced", "error", "plugin_commit", "oodbench", "torch",
-    "python", "created", "fit_id",
+    "in_images", "out_images", "out_note", "distribution", "reduced", "base", "error", "plugin_commit", "oodbench",
+    "torch", "python", "created", "fit_id",
 )  # fmt: skip
 """Text columns that older files do not have; empty there."""
 
@@ -34,7 +35,7 @@ PUBLISHED_COLUMNS = ("low", "high", "p_best")
 """Numbers that only published results have, NaN where they are unknown: the 95 % interval of the value over images, and
 the p of the paired test of the row against the best of its column, adjusted for the table (1 for the best itself)."""
 
-IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_dataset", "seed", "precision")
+IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_dataset", "seed", "precision", "base")
 """What identifies a run, but for its images."""
 
 TEXT_LENGTH = 100_000

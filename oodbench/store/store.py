@@ -10,6 +10,7 @@ A store is a folder or any fsspec address, with one sub-folder per run::
               scores/<out>.parquet  the same for each out-data set
               scores/validation/…   the same for validation splits, for ``oodbench tune``; never a result
               results.parquet       metrics of these scores
+              outputs/…             what it computed of images, for those that stand on it; may be deleted
               checkpoint.pt         only while the fit is under way
               .lock                 held by the process that works on the run
     failures/<combination>.json     combinations that failed, with their error
@@ -31,6 +32,7 @@ from oodbench.errors import StoreError
 from oodbench.store import frames, parquet, records
 from oodbench.store.checkpoints import StoreCheckpoints
 from oodbench.store.files import DELETE, Files
+from oodbench.store.outputs import StoredOutputs
 
 if TYPE_CHECKING:
     import pandas
@@ -96,7 +98,7 @@ class Store:
         parts = {WEIGHTS: save(plain), HISTORY: parquet.to_bytes(parquet.history_table(history))}
         for name, data in parts.items():
             self.files.write(f"{key}/{name}", data)
-        for stale in ("results.parquet", "scores"):
+        for stale in ("results.parquet", "scores", "outputs"):
             self.files.remove(f"{key}/{stale}")
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
         self.files.write(f"{key}/run.json", records.run_json(run, provenance, hashes))
@@ -108,8 +110,9 @@ class Store:
         return run, provenance
 
     def fit_id(self, key: str) -> str:
-        """Return the hash of the run's weights, which its scores name; empty for a run made before 0.2.0."""
-        return _fit_id(self._read_record(key)[2])
+        """Return what names the run's fit in its scores: a hash of weights; empty for a run made before 0.2.0."""
+        _, provenance, parts = self._read_record(key)
+        return records.fit_id(provenance, parts.get(WEIGHTS, ""))
 
     def _read_record(self, key: str) -> tuple[Run, Provenance, dict[str, str]]:
         return self.files.read(f"{key}/run.json", lambda data: records.parse_run(data, key))
@@ -136,6 +139,10 @@ class Store:
             return parse(data)
 
         return self.files.read(f"{key}/{name}", check_and_parse)
+
+    def outputs(self, key: str, device: str) -> StoredOutputs:
+        """Return where the outputs of the run's fit are kept for those that stand on it, by the kind of device."""
+        return StoredOutputs(self.files, f"{key}/outputs", self.fit_id(key), device)
 
     def checkpoints(self, key: str) -> StoreCheckpoints:
         """Return where the state of the run's fit is kept while it is under way."""
@@ -176,7 +183,7 @@ class Store:
         fault = ""
         if (scores.dataset, scores.split) != expected:
             fault = f"it has the scores of {scores.dataset}, {scores.split} split"
-        elif scores.fit_id != _fit_id(parts):
+        elif scores.fit_id != records.fit_id(provenance, parts.get(WEIGHTS, "")):
             fault = f"its scores are of fit {scores.fit_id or 'unknown'}, and run.json is of another fit"
         elif count not in (None, len(scores.values)):
             fault = f"it has {len(scores.values):,} scores of {count:,} images"
@@ -218,7 +225,8 @@ class Store:
         for key in self.keys() if keys is None else keys:
             try:
                 run, provenance, parts = self._read_record(key)
-                rows += frames.result_rows(run, provenance, _fit_id(parts), self._results(key))
+                fit_id = records.fit_id(provenance, parts.get(WEIGHTS, ""))
+                rows += frames.result_rows(run, provenance, fit_id, self._results(key))
             except StoreError as error:
                 if on_damaged is None:
                     raise
@@ -247,8 +255,12 @@ class Store:
 
     def write_failure(self, run: Run, out_dataset: str | None, error: str, traceback: str) -> None:
         """Record that a combination failed; ``out_dataset`` is None where the fit itself did."""
-        record = {**vars(run), "out_dataset": out_dataset, "error": error, "traceback": traceback}
-        self.files.write(_failure_path(run, out_dataset), records.to_json(record))
+        self.files.write(_failure_path(run, out_dataset), records.failure_json(run, out_dataset, error, traceback))
+
+    def read_failure(self, run: Run) -> str:
+        """Return why the whole run failed when it was tried last; empty if it did not."""
+        path = _failure_path(run, None)
+        return self.files.read(path, records.parse_failure, "delete it")[2] if self.files.exists(path) else ""
 
     def clear_failure(self, run: Run, out_dataset: str | None) -> None:
         """Remove the record of an earlier failure, if there is one."""
@@ -282,10 +294,6 @@ class Store:
     def where_tuning(self, key: str) -> str:
         """Return the file of a tuning."""
         return self.files.where(f"{TUNINGS}/{key}.json")
-
-
-def _fit_id(parts: Mapping[str, str]) -> str:
-    return parts.get(WEIGHTS, "")[:16]
 
 
 def _failure_path(run: Run, out_dataset: str | None) -> str:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import pydantic
 import torch
 
-from oodbench.api import Context, Detector, ImageSet, Params, Progress, Shape
-from oodbench.api.parameters import fields_by_path, get_path
+from oodbench.api import Context, Detector, FittedBase, ImageSet, Params, Progress, Shape
+from oodbench.api.parameters import fields_by_path, flatten, get_path
 from oodbench.plan.settings import resolve
+from oodbench.plugin.registry import load_registry
 from oodbench.runs.isolation import isolated
 from oodbench.testing.images import easy_images, held_out, noise
 
@@ -59,6 +60,7 @@ class DetectorCase:
         shape: (C, H, W) of the images.
         values: parameters by dotted name; they override the preset ``quick`` and the budgets.
         alternatives: other valid values by dotted name, where type and bounds do not suggest any.
+        base_settings: detector that it stands on → parameters by dotted name, as after ``--set``.
         device, precision, progress: passed to the context of every fit.
     """
 
@@ -66,6 +68,7 @@ class DetectorCase:
     shape: Shape = (1, 28, 28)
     values: Mapping[str, Any] = field(default_factory=dict)
     alternatives: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    base_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
     progress: Progress = field(default_factory=Progress)
@@ -118,14 +121,44 @@ class DetectorCase:
             context: None for a new one with seed 0.
             detector: fit this one again; None for a new one with ``params``.
         """
-        shape = self.shape if detector is None else detector.shape
-        sets = self.sets(shape, images, negative)
         context = context or self.context()
+        shape = self.shape if detector is None else detector.shape
+        detector = detector or self.detector(params, shape)
+        self._give_base(detector, images, negative, context.seed)
+        sets = self.sets(shape, images, negative)
         # As the harness does: what fit changes in the process is put back, and fails a check of its own alone.
         with isolated(self.device, self.detector.name):
-            fitted = (detector or self.detector(params, shape)).fit(*sets, context)
+            fitted = detector.fit(*sets, context)
         state = {name: tensor.detach().clone() for name, tensor in fitted.state().items()}
         return Fit(fitted, context, state, self.scores(fitted, some_images(shape)))
+
+    def new(self, params: Params | None = None, images: int | None = None, seed: int = 0) -> Detector:
+        """Return a detector to be fitted or loaded, on the fitted base that it stands on.
+
+        Args:
+            params: None for those of a full budget.
+            images: number of training images of the base's fit; None for all.
+            seed: of the base's fit.
+        """
+        detector = self.detector(params or self.params(), self.shape)
+        self._give_base(detector, images, negative=False, seed=seed)
+        return detector
+
+    def _give_base(self, detector: Detector, images: int | None, negative: bool, seed: int) -> None:
+        """Give the detector the base that it stands on, if any, fitted to the same images with the same seed."""
+        base = detector.base_of(detector.params, detector.shape)
+        if base is None:
+            return
+        found = self.once("registry", load_registry).detector(base.detector)
+        values = {**self.base_settings.get(base.detector, {}), **flatten(base.values)}
+        case = DetectorCase(
+            found, detector.shape, values, base_settings=self.base_settings, device=self.device,
+            precision=self.precision, progress=self.progress, _kept=self._kept,
+        )  # fmt: skip
+        params = case.params(FULL_BUDGET if images is None else SHORT_BUDGET, preset=base.preset or "quick")
+        name = f"{base.detector} {params.canonical()} {detector.shape} {images} {negative} {seed}"
+        fit = self.once(name, lambda: case.fit(params, images, negative, case.context(seed)))
+        detector.fitted_base = FittedBase(lambda: fit.detector, case.context(seed))
 
     def sets(self, shape: Shape, images: int | None = None, negative: bool = False) -> tuple[ImageSet, ImageSet]:
         """Return fresh copies of the train and validation sets, of at most ``images`` images each."""

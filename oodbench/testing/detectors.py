@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oodbench.testing import construction, fitting, portability, scoring
+from oodbench.testing import bases, construction, fitting, portability, scoring
 from oodbench.testing.case import DetectorCase
 
 DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
@@ -29,6 +29,9 @@ DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
     fitting.fits_fewer_images_than_a_batch,
     fitting.refit_forgets,
     fitting.interrupted_fit_ends_the_same,
+    bases.labels_are_used_only_through_fit,
+    bases.base_is_left_alone,
+    bases.kept_outputs_give_the_same_scores,
     portability.saved_state_scores_the_same_elsewhere,
     portability.bfloat16_stays_close,
     portability.cpu_and_gpu_agree,

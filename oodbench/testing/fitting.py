@@ -92,9 +92,9 @@ def same_seed_same_scores(case: DetectorCase) -> None:
 
 def another_seed_gives_other_weights(case: DetectorCase) -> None:
     """Check that another seed gives another state. Raises Skip if fit draws no random numbers."""
-    params, context = case.params(SHORT_BUDGET), case.context(seed=1)
+    detector, context = case.new(case.params(SHORT_BUDGET), SHORT_IMAGES, seed=1), case.context(seed=1)
     with _RandomNumbers() as drawn:
-        fitted = case.detector(params, case.shape).fit(*case.sets(case.shape, SHORT_IMAGES), context)
+        fitted = detector.fit(*case.sets(case.shape, SHORT_IMAGES), context)
     state = fitted.state()
     if case.short_fit.state.keys() == state.keys() and all(
         same(tensor, state[name]) for name, tensor in case.short_fit.state.items()
@@ -126,7 +126,7 @@ class _RandomNumbers(TorchDispatchMode):
 def fit_leaves_its_inputs_alone(case: DetectorCase) -> None:
     """Check that fit does not modify the images, labels or indices that it is given."""
     given, untouched = (case.sets(case.shape, SHORT_IMAGES) for _ in range(2))
-    case.detector(case.params(SHORT_BUDGET), case.shape).fit(*given, case.context())
+    case.new(case.params(SHORT_BUDGET), SHORT_IMAGES).fit(*given, case.context())
     for one, other in zip(given, untouched, strict=True):
         for part in ("images", "labels", "indices"):
             assert np.array_equal(getattr(one, part), getattr(other, part)), (
@@ -137,10 +137,11 @@ def fit_leaves_its_inputs_alone(case: DetectorCase) -> None:
 def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
     """Check that fit does not draw from or seed the global generators of torch, numpy and Python."""
     before = {name: get() for name, (get, _) in GLOBAL_GENERATORS.items()}
+    detector = case.new(case.params(SHORT_BUDGET), SHORT_IMAGES)
     try:
         _stir()
         stirred = {name: get() for name, (get, _) in GLOBAL_GENERATORS.items()}
-        case.detector(case.params(SHORT_BUDGET), case.shape).fit(*case.sets(case.shape, SHORT_IMAGES), case.context())
+        detector.fit(*case.sets(case.shape, SHORT_IMAGES), case.context())
         moved = [name for name, (get, _) in GLOBAL_GENERATORS.items() if get() != stirred[name]]
     finally:
         for name, (_, put) in GLOBAL_GENERATORS.items():
@@ -153,9 +154,9 @@ def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
 
 def fit_leaves_the_process_alone(case: DetectorCase) -> None:
     """Fitting and scoring change no setting that other detectors in the same process depend on."""
+    detector = case.new(case.params(SHORT_BUDGET), SHORT_IMAGES)
     before = global_state()
     try:
-        detector = case.detector(case.params(SHORT_BUDGET), case.shape)
         detector.fit(*case.sets(case.shape, SHORT_IMAGES), case.context())
         case.scores(detector, held_out(case.shape, 4))
         changed = [name for name in changed_state(before) if "random numbers" not in name]  # another check's business

@@ -16,6 +16,8 @@ SIDE = 8
 def easy_images(shape: Shape, split: str = "train", n: int | None = None, negative: bool = False) -> ImageSet:
     """Return enlarged handwritten digits, or their photographic negatives, as a fresh copy that may be modified.
 
+    The labels are the digits.
+
     Args:
         shape: (C, H, W) of the images.
         split: ``train`` (512 images), ``validation`` (64) or ``held out`` (128).
@@ -24,7 +26,7 @@ def easy_images(shape: Shape, split: str = "train", n: int | None = None, negati
     first, count = {"train": (0, TRAIN), "validation": (TRAIN, VALIDATION), "held out": (1000, HELD_OUT)}[split]
     indices = np.arange(first, first + (count if n is None else min(n, count)))
     images = _digits(shape)[indices]  # indexing with an array makes a copy
-    return ImageSet("digits", split, 255 - images if negative else images, indices % 10, indices)
+    return ImageSet("digits", split, 255 - images if negative else images, _classes()[indices], indices)
 
 
 def tensor(images: ImageSet) -> torch.Tensor:
@@ -47,6 +49,14 @@ def odd_images(shape: Shape) -> torch.Tensor:
     images = torch.stack([torch.full(shape, value) for value in (0.0, 1.0, 0.5, 0.0)])
     images[3, :, 0, 0] = 1.0
     return images
+
+
+@cache
+def _classes() -> np.ndarray:
+    """Return the digit of each image, int64 (n,)."""
+    from sklearn.datasets import load_digits
+
+    return load_digits().target.astype(np.int64)
 
 
 @cache

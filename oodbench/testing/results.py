@@ -14,6 +14,7 @@ from oodbench.errors import reason
 from oodbench.runs.isolation import isolated
 
 Case = TypeVar("Case")
+Outcome = Literal["passed", "failed", "skipped", "known"]
 
 
 class Skip(unittest.SkipTest):
@@ -22,10 +23,14 @@ class Skip(unittest.SkipTest):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check. ``reason`` is one line, empty if it passed; ``seconds`` is the time that it took."""
+    """The result of one check. ``reason`` is one line, empty if it passed; ``seconds`` is the time that it took.
+
+    ``known`` is a failure that the detector declares in ``known_findings``. A check that passes though it is declared
+    there has a reason, too.
+    """
 
     check: str
-    outcome: Literal["passed", "failed", "skipped"]
+    outcome: Outcome
     reason: str
     seconds: float
 
@@ -41,11 +46,27 @@ def run_checks(
     for check in checks:
         before(check.__name__)
         start = time.perf_counter()
-        outcome, why = _outcome(check, case)
+        outcome, why = _declared(check.__name__, case, *_outcome(check, case))
         yield CheckResult(check.__name__, outcome, why, time.perf_counter() - start)
 
 
-def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]:
+def _declared(check: str, case: object, outcome: Outcome, why: str) -> tuple[Outcome, str]:
+    """Return outcome and reason, given what the case's detector declares of this check."""
+    declared = known_finding(check, case)
+    if declared and outcome == "failed":
+        return "known", f"{declared} (found: {why})"
+    if declared and outcome == "passed":
+        return "passed", f"passes, though it is declared: {declared}; take it out of known_findings if it always does"
+    return outcome, why
+
+
+def known_finding(check: str, case: object) -> str:
+    """Return why the case's detector does not pass this check, as it declares; empty where it declares nothing."""
+    findings: dict[str, str] = getattr(getattr(case, "detector", None), "known_findings", {})
+    return findings.get(check, "")
+
+
+def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Outcome, str]:
     try:
         # What one check's detector changes in the process must not fail the next one; sys.exit fails this one alone.
         with isolated(torch.device("cpu"), check.__name__):

@@ -61,7 +61,7 @@ def noise_scores_higher_than_data(case: DetectorCase) -> None:
 
 def networks_are_in_evaluation_mode(case: DetectorCase) -> None:
     """After ``fit``, and after ``load_state``: dropout and batch statistics are for training."""
-    loaded = case.detector(case.params(), case.shape)
+    loaded = case.new()
     loaded.load_state(case.trained.state)
     for detector, after in ((case.trained.detector, "fit"), (loaded, "load_state")):
         training = _in_training_mode(detector)

@@ -10,7 +10,8 @@ from typing import Any
 from oodbench.api import Detector, Shape, shape_text
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.folders import data_folder
-from oodbench.plan.settings import values_by_detector
+from oodbench.plan.bases import Configurator
+from oodbench.plan.settings import check_used, values_by_detector
 from oodbench.plugin.registry import Registry
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
@@ -69,10 +70,16 @@ def choose_checks(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
 
 
 def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequence[str], sets: Sequence[str]) -> Cases:
-    values = values_by_detector(sets, {detector.name: detector}, registry)[detector.name]
+    settings = values_by_detector(sets, {detector.name: detector}, registry)
+    known = [check.__name__ for check in DETECTOR_CHECKS]
+    for name in detector.known_findings:
+        if name not in known:
+            raise UnknownName(f"check in known_findings of {detector.name}", name, known)
     cases = {}
     for shape in [parse_shape(text) for text in shapes] or detector.shapes or GREY_AND_COLOUR:
-        case = DetectorCase(detector, shape, values)
+        chain = Configurator("quick", shape, settings, registry).configure(detector).chain
+        check_used(settings, [detector.name], {each.detector.name: each.settings for each in chain})
+        case = DetectorCase(detector, shape, settings[detector.name], base_settings=settings)
         case.params()  # an invalid shape or value is an error of the request, not a failed check
         cases[shape_text(shape)] = case
     return cases

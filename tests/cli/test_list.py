@@ -13,6 +13,7 @@ def test_detectors_are_listed_with_plugin_version_and_shapes(oodbench):
         "version": "1.2",
         "shapes": "1×8×8, 1×28×28",
         "presets": "paper, quick",
+        "stands on": "",
         "summary": "distance from the mean training image",
     }
     assert rows["broken"]["shapes"] == "any"

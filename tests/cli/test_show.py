@@ -68,3 +68,12 @@ def test_show_a_data_set_and_a_metric(oodbench):
 
 def test_show_offers_near_names(oodbench, refusal):
     assert "did you mean mean-distance" in refusal(oodbench("show", "mean-distanc", code=1))
+
+
+def test_what_a_detector_stands_on_and_what_is_known_of_it_is_shown(standing, oodbench):
+    shown = oodbench("show", "finder").stdout
+    assert "stands on: centre\n" in shown
+    assert "known findings: noise_scores_higher_than_data: it looks the wrong way" in shown
+    assert "stands on" not in oodbench("show", "centre").output
+    (row,) = [line for line in oodbench("list", "detectors").output.splitlines() if line.startswith("upon ")]
+    assert row.split()[-1] == "offset"

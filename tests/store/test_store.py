@@ -220,6 +220,7 @@ def test_a_result_is_read_with_the_facts_of_its_run(store):
         "in_images": "c" * 16,
         "distribution": "",
         "reduced": "",
+        "base": "",
         "error": "",
         "plugin_commit": "",
         "oodbench": "0.1.0",

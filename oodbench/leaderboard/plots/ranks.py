@@ -34,10 +34,10 @@ def draw_ranks(results: pd.DataFrame, metric: Metric, in_dataset: str | None, ou
             f"there are {len(table.columns)} columns and {len(table.rows)} rows"
         )
     with paper_style():
-        figure, axes = plt.subplots(figsize=(5.5, 1.1 + 0.17 * len(ranks.average)))
+        figure, axes = plt.subplots(figsize=(5.5, 1.25 + 0.17 * len(ranks.average)))
         _draw(axes, ranks)
         named = f"{metric.name} over {ranks.columns} data sets, Friedman p = {ranks.p:.2g}"
-        axes.set_title(plain_text(title or named), pad=34)  # above the critical difference
+        axes.set_title(plain_text(title or named), pad=46)  # above the critical difference
         figure.tight_layout()
         save(figure, output)
         plt.close(figure)

@@ -38,7 +38,11 @@ def threads_each(count: int) -> int:
 
 
 def work(
-    tasks: Mapping[str, tuple[Any, ...]], opens: Sequence[Open], threads: int, progress: Progress
+    tasks: Mapping[str, tuple[Any, ...]],
+    opens: Sequence[Open],
+    threads: int,
+    progress: Progress,
+    after: Mapping[str, str] | None = None,
 ) -> Generator[tuple[str, Any], None, None]:
     """Work on the tasks, started in their order, in one process for each of ``opens``.
 
@@ -48,23 +52,26 @@ def work(
             that is then called there with a task's title and arguments.
         threads: number of threads of each process.
         progress: its ``for_run(title)`` receives the progress of each task.
+        after: title → the title of an earlier task that must have ended, well or not, before this one is started.
 
     Yields the title and return value of each finished task; WorkerDied instead of the value if its process died. Raises
     OODBenchError if the function raises. Closing the generator early ends all processes at once.
     """
     workers = [_Worker(open_, threads) for open_ in opens]
-    waiting, free = deque(tasks.items()), deque(workers)
+    waiting, free, after, ended = dict(tasks), deque(workers), after or {}, set[str]()
     busy: dict[Connection, _Worker] = {}
     try:
         while waiting or busy:
-            while waiting and free:
+            ready = [title for title in waiting if after.get(title) is None or after[title] in ended]
+            for title in ready[: len(free)]:
                 worker = free.popleft()
-                worker.start_task(*waiting.popleft(), progress)
+                worker.start_task(title, waiting.pop(title), progress)
                 busy[worker.connection] = worker
             for connection in wait([*busy]):
                 worker = busy[connection]  # type: ignore[index]
                 if worker.receive():
                     free.append(busy.pop(worker.connection))
+                    ended.add(worker.title)
                     yield worker.title, worker.outcome
     finally:
         for worker in workers:

@@ -11,7 +11,7 @@ CASE = DetectorCase(
     InputComplexity,
     (1, 28, 28),
     values={"base": "pixels"},
-    alternatives={"base": ("levels",), "base_preset": ("paper",), "base_version": ("0.9",)},
+    alternatives={"base": ("levels",)},
 )
 
 

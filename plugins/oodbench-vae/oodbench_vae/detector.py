@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import nn
 
-from oodbench import Context, ImageSet, param
+from oodbench import Base, Context, Detector, ImageSet, Shape, param
 from oodbench.nn.autoencoder import Autoencoder, at_least_float32, build_networks
 from oodbench.nn.autoencoder_detector import QUICK_AUTOENCODER, AutoencoderDetector, AutoencoderParams
 from oodbench.nn.reconstruction import CONSTANT
@@ -18,7 +19,7 @@ MAX_LOG_STD = 10.0
 
 
 class VAEParams(AutoencoderParams):
-    """Parameters of VAE and VAELikelihood."""
+    """Parameters of VAE, and so of VAELikelihood."""
 
     samples: int = param(
         100,
@@ -106,15 +107,49 @@ class VAE(AutoencoderDetector):
         return VariationalAutoencoder(*networks).to(memory_format=torch.channels_last)
 
 
-class VAELikelihood(VAE):
-    """A detector with the model of VAE that scores by -log 1/n Σ p(x, z) / q(z|x) over n samples z of the posterior."""
+class VAELikelihood(Detector):
+    """A detector on a fitted VAE that scores by -log 1/n Σ p(x, z) / q(z|x) over n samples z of the posterior.
+
+    It has the parameters of the VAE that it stands on, and learns nothing itself.
+    """
 
     name = "vae-likelihood"
     summary = "variational autoencoder, importance-weighted negative log-likelihood"
     paper = "Kingma and Welling (ICLR 2014); Burda et al., Importance Weighted Autoencoders (ICLR 2016)"
+    base = VAE.name
+    Params = VAEParams
+    presets = VAE.presets
+    shapes = VAE.shapes
+    conditional_parameters = VAE.conditional_parameters
+
+    @classmethod
+    def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
+        """Return the values of a preset of VAE, given the shape (C, H, W) of the images."""
+        return VAE.preset(name, shape)
+
+    @classmethod
+    def base_of(cls, params: Any, shape: Shape) -> Base:
+        """Return the VAE with these parameters."""
+        return Base(cls.base, values=params.model_dump())
+
+    def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
+        """Do nothing: the VAE is fitted already."""
+        return self
 
     @torch.no_grad()
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return the importance-weighted estimate of -log p(x) of images (b, C, H, W), in nats, (b,)."""
+        vae: Any = self.fitted_base.detector
         images = images.contiguous(memory_format=torch.channels_last)
-        return importance_weighted_nll(self.model.posterior, self.model.decode, images, self.noise)
+        return importance_weighted_nll(vae.model.posterior, vae.model.decode, images, vae.noise)
+
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Return the reconstructions of the VAE, (b, C, H, W) in [0, 1]."""
+        return self.fitted_base.detector.reconstruct(images)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return nothing: all that was learned is the VAE's."""
+        return {}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Do nothing."""

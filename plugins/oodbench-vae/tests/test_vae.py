@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from oodbench_vae.detector import VAE, VAELikelihood, VAEParams
+from oodbench_vae.likelihood import importance_weighted_nll
 
-from oodbench import Context, ImageSet, OODBenchError, resolve
+from oodbench import Context, FittedBase, ImageSet, OODBenchError, resolve
 from oodbench.testing.images import easy_images, tensor
 
 SHAPE = (1, 28, 28)
@@ -26,7 +27,13 @@ def fitted() -> tuple[VAE, Context]:
 
 def likelihood_of(detector: VAE) -> VAELikelihood:
     other = VAELikelihood(detector.params, SHAPE)
-    other.load_state(detector.state())
+    other.fitted_base = FittedBase(lambda: detector, Context(torch.device("cpu")))
+    return other
+
+
+def copy_of(detector: VAE, **changes: torch.Tensor) -> VAE:
+    other = VAE(detector.params, SHAPE)
+    other.load_state({**detector.state(), **changes})
     return other
 
 
@@ -71,6 +78,18 @@ def test_scores_are_those_of_the_image_alone(fitted):
         torch.testing.assert_close(scorer.score(images.flip(0)).flip(0), whole, rtol=1e-6, atol=0)
 
 
+def test_the_likelihood_stands_on_the_vae_with_its_own_parameters(fitted):
+    detector, _ = fitted
+    base = VAELikelihood.base_of(detector.params, SHAPE)
+    assert base.detector == "vae"
+    assert VAEParams(**base.values) == detector.params
+    images = tensor(easy_images(SHAPE, "held out", 7))
+    with torch.no_grad():
+        expected = importance_weighted_nll(detector.model.posterior, detector.model.decode, images, detector.noise)
+    torch.testing.assert_close(likelihood_of(detector).score(images), expected)
+    assert torch.equal(likelihood_of(detector).reconstruct(images), detector.reconstruct(images))
+
+
 def test_the_likelihood_is_bounded_by_the_elbo_of_the_same_samples(fitted):
     """Jensen: -log mean w is at most -mean log w, for whatever samples."""
     detector, _ = fitted
@@ -78,9 +97,7 @@ def test_the_likelihood_is_bounded_by_the_elbo_of_the_same_samples(fitted):
     total = torch.zeros(20)
     with torch.no_grad():
         for epsilon in detector.noise:
-            one = VAELikelihood(detector.params, SHAPE)
-            one.load_state({**detector.state(), "noise": epsilon[None]})
-            total += one.score(images)
+            total += likelihood_of(copy_of(detector, noise=epsilon[None])).score(images)
     assert (likelihood_of(detector).score(images) <= total / len(detector.noise) + 1e-3).all()
 
 
@@ -89,10 +106,9 @@ def test_an_encoder_gone_wild_still_gives_finite_scores(fitted):
     state = {name: tensor.clone() for name, tensor in detector.state().items()}
     last = max(name for name in state if name.startswith("encoder") and name.endswith("bias"))
     state[last][4:] = 1000.0  # log σ, whose exponential no float32 holds
-    for kind in (VAE, VAELikelihood):
-        wild = kind(detector.params, SHAPE)
-        wild.load_state(state)
-        assert wild.score(torch.rand(3, *SHAPE)).isfinite().all()
+    wild = copy_of(detector, **state)
+    for scorer in (wild, likelihood_of(wild)):
+        assert scorer.score(torch.rand(3, *SHAPE)).isfinite().all()
 
 
 def test_a_collapsed_posterior_is_no_failure_but_noted():

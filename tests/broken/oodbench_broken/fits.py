@@ -142,3 +142,16 @@ class StaysInTraining(Working):
     def load_state(self, state):
         super().load_state(state)
         self.model.train()
+
+
+class KeepsLabels(Working):
+    """Divides by the number of classes of the training set, which it looks up while it scores."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        self.labels = train_set.labels
+        return self
+
+    def score(self, images):
+        found = len(set(self.labels.tolist())) if hasattr(self, "labels") else 0
+        return super().score(images) / (1.0 if found != 1 else 2.0)

@@ -1,0 +1,78 @@
+"""The fitted base of a run, taken from the store, where what it computes of images is kept for all that stand on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from oodbench.api import Context, Detector, FittedBase, ImageSet, Run
+from oodbench.errors import FitError
+from oodbench.plan.tasks import load_detector, run_key, title_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from oodbench.plugin.registry import Registry
+    from oodbench.store.store import Store
+
+
+class StoredBase(FittedBase):
+    """A base whose outputs are computed once for each set of images, by whichever process comes first.
+
+    Args:
+        key: of the base's run.
+    """
+
+    def __init__(self, load: Callable[[], Detector], context: Context, store: Store, key: str, run: Run):
+        super().__init__(load, context)
+        self.store, self.key, self.run = store, key, run
+        self.fit_id = store.fit_id(key)
+        _, self.provenance = store.read_run(key)
+
+    def outputs_of(self, images: ImageSet) -> Mapping[str, torch.Tensor]:
+        """Return the outputs for every image of the set, from the store where they are there (see FittedBase)."""
+        stored = self.store.outputs(self.key, self.context.device.type)
+        found = stored.read(images.fingerprint)
+        if found is not None:
+            return found
+        with self.store.claim(self.key, on_wait=self.context.progress.message):
+            found = stored.read(images.fingerprint)  # made by another process meanwhile
+            if found is not None:
+                return found
+            what = f"{images.name}, {images.split} split"
+            self.context.progress.message(f"computing what {self.run.detector} gives for {what}")
+            computed = super().outputs_of(images)
+            stored.write(images.fingerprint, computed)
+        return computed
+
+
+def open_base(
+    run: Run, splits: Mapping[str, ImageSet], registry: Registry, store: Store, context: Context
+) -> StoredBase | None:
+    """Return the fitted base that the run stands on; None where it stands on none.
+
+    Raises FitError, with the reason, where the base is not fitted.
+    """
+    base = run.base
+    if base is None:
+        return None
+    key = run_key(base, splits)
+    if not store.is_fitted(key):
+        error = store.read_failure(base)
+        why = f"failed: {error}" if error else "is not in the store; run it again"
+        raise FitError(f"its base, {title_of(base)}, {why}")
+    return StoredBase(
+        lambda: load_detector(base, splits, registry, lambda key: store.read_weights(key, context.device), context),
+        context,
+        store,
+        key,
+        base,
+    )
+
+
+def is_on_this_base(run: Run, key: str, splits: Mapping[str, ImageSet], store: Store) -> bool:
+    """Whether the stored fit of a run is on the stored fit of its base; True where it stands on none."""
+    if run.base is None:
+        return True
+    base = run_key(run.base, splits)
+    return store.is_fitted(base) and store.read_run(key)[1].base_fit == store.fit_id(base)

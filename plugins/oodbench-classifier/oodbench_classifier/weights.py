@@ -1,0 +1,105 @@
+"""Published weights: a file's tensors, which network they are of, and what names they have there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from oodbench import FitError, OODBenchError
+from oodbench_classifier.networks import ClassifierNetwork
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+"""Keys under which training scripts save a state_dict among other things."""
+PREFIXES = ("module.", "model.", "body.")
+RESNETS = {
+    (2, False): "resnet18", (6, False): "resnet34", (6, True): "resnet50", (23, True): "resnet101",
+    (36, True): "resnet152",
+}  # fmt: skip
+"""Blocks of the third layer, and whether they are bottlenecks → name."""
+
+
+def file_hash(path: str) -> str:
+    """Return the SHA-256 of a file of weights. Raises OODBenchError where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OODBenchError(
+            f"the weights {path} cannot be read ({error.strerror}); name a file with weights=…"
+        ) from None
+
+
+def read_weights(path: str, sha256: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file, each by its name in torchvision's ResNets or in our own networks.
+
+    It is a state_dict saved by torch, by itself or in a checkpoint, or a safetensors file. Nothing in it is executed.
+
+    Raises OODBenchError where the file is another than that of the hash, or is no such file.
+    """
+    if file_hash(path) != sha256:
+        raise OODBenchError(
+            f"the weights {path} are another file than that of the run: its SHA-256 is not {sha256[:16]}…"
+        )
+    try:
+        found = _load(path)
+    except Exception as error:  # pickle's and safetensors' are many
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:150]
+        raise OODBenchError(f"the weights {path} are neither a state_dict nor safetensors ({why})") from None
+    return {_plain_name(name): tensor for name, tensor in found.items()}
+
+
+def _load(path: str) -> dict[str, torch.Tensor]:
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    for key in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise TypeError(f"it holds a {type(found).__name__} that is no state_dict")
+    return dict(found)
+
+
+def _plain_name(name: str) -> str:
+    """Return a parameter's name in torchvision, whose ``downsample`` is ``shortcut`` in the ResNets of OpenOOD."""
+    while name.startswith(PREFIXES):
+        name = name.partition(".")[2]
+    return name.replace(".shortcut.", ".downsample.")
+
+
+def architecture_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the name of the ResNet that the tensors are of; empty where they are of none."""
+    blocks = {name.split(".")[1] for name in tensors if name.startswith("layer3.")}
+    name = RESNETS.get((len(blocks), "layer3.0.conv3.weight" in tensors), "")
+    stem = tensors.get("conv1.weight")
+    if not name or stem is None:
+        return ""
+    return f"{name}-32" if stem.shape[-1] == 3 else name
+
+
+def class_count(tensors: Mapping[str, torch.Tensor], path: str) -> int:
+    """Return the number of outputs. Raises OODBenchError where there is no last layer ``fc``."""
+    if "fc.weight" not in tensors or tensors["fc.weight"].ndim != 2:
+        raise OODBenchError(
+            f"the weights {path} have no last layer fc: they are of no ResNet, and of no network of ours"
+        )
+    return len(tensors["fc.weight"])
+
+
+def put_weights(network: ClassifierNetwork, tensors: Mapping[str, torch.Tensor], path: str, architecture: str) -> None:
+    """Load the tensors into the network. Raises FitError where they are of another one."""
+    body = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
+    own: dict[str, torch.Tensor] = {name: body.pop(name) for name in ("mean", "std") if name in body}
+    body.pop("classes", None)
+    try:
+        network.body.load_state_dict(body)
+        network.fc.load_state_dict({name: tensors[f"fc.{name}"] for name in ("weight", "bias")})
+        network.load_state_dict(own, strict=False)
+    except (RuntimeError, KeyError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise FitError(f"the weights {path} are not of a {architecture}; set architecture=… ({why})") from None

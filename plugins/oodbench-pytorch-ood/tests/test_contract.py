@@ -1,0 +1,31 @@
+"""The contract that every detector keeps, on a small classifier."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("pytorch_ood")
+
+from oodbench_pytorch_ood.detectors import detector_classes
+
+from oodbench.testing import DetectorCase, parametrize
+
+FAST = ("po-energy", "po-mahalanobis")
+REFUSES = ("po-she",)
+"""It needs a correct prediction in each class, which no classifier fitted to the contract's 20 images gives."""
+SETTINGS = {"classifier": {"width": 0.05}}
+CASES = [
+    pytest.param(
+        DetectorCase(detector, (1, 28, 28), {"d": 4} if detector.name == "po-vim" else {}, base_settings=SETTINGS),
+        id=detector.name,
+        marks=[] if detector.name in FAST else pytest.mark.slow,
+    )
+    for detector in detector_classes()
+    if detector.name not in REFUSES
+]
+
+
+@pytest.mark.filterwarnings("ignore:.* passes noise_scores_higher")  # it depends on the classifier
+@parametrize(*CASES)
+def test_contract(check, case):
+    check(case)
