@@ -50,7 +50,7 @@ def render(
     reads = escape(how_to_read(board.is_published, bool(board.reported), board.has_failures, "$r", "$h", board.order))
     return Template(_resource("page.html")).substitute(
         title=escape(title or "Leaderboard"),
-        introduction=to_html(introduction),
+        introduction=_introduction(introduction),
         metrics="\n".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in writer.metrics()),
         sections="\n".join(writer.all_sections()),
         how=reads.replace("$r", "<em>reported</em>").replace("$h", LINK),
@@ -66,6 +66,13 @@ def render(
 def escape(text: str) -> str:
     """Return text from outside so that HTML shows it as it is, in an element or in an attribute, on one line."""
     return escape_html(printable(" ".join(text.split())))
+
+
+def _introduction(markdown: str) -> str:
+    """Open at first; the script closes it on a narrow screen, where the tables would be far below."""
+    if not markdown:
+        return ""
+    return f'<details class="prose" id="introduction" open>\n<summary>Notes</summary>\n{to_html(markdown)}\n</details>'
 
 
 def _resource(name: str) -> str:
@@ -110,7 +117,7 @@ class _Writer:
     def notes(self) -> str:
         texts = [*self.board.notes.values(), *(f"reported, not measured here: {each}" for each in self.board.origins)]
         items = [f'<li id="note-{number}">{escape(text)}</li>' for number, text in enumerate(texts, 1)]
-        return f"<section>\n<h2>Notes</h2>\n<ol>{''.join(items)}</ol>\n</section>" if items else ""
+        return f"<section>\n<h2>Footnotes</h2>\n<ol>{''.join(items)}</ol>\n</section>" if items else ""
 
     # ------------------------------------------------------------------------------------- tables
 
@@ -132,8 +139,8 @@ class _Writer:
         )
 
     def _head(self, column: Column, section: Section) -> str:
-        within = "" if section.in_dataset is not None else f' <span class="in">in {escape(column[0])}</span>'
-        return f"{escape(column[1])}{within}"
+        within = "" if section.in_dataset is not None else f'<span class="in">in {escape(column[0])}</span> '
+        return f"{within}{escape(column[1])}"
 
     def _has_mean(self, section: Section) -> bool:
         return len(section.table.columns) > 1
@@ -193,7 +200,7 @@ class _Writer:
 def _caption(metric: Metric) -> str:
     better = "higher is better" if metric.higher_is_better else "lower is better"
     symbol = f'<span aria-hidden="true" title="{better}">{arrow(metric)}</span>'
-    return f"<b>{escape(metric.name)}</b> {symbol} {escape(metric.summary)}; {better}"
+    return f"<span><b>{escape(metric.name)}</b> {symbol} {escape(metric.summary)}; {better}</span>"
 
 
 def _counts(in_dataset: str, runs: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@
   const data = JSON.parse(byId("data").textContent);
   const panel = byId("panel");
   const regions = [...document.querySelectorAll(".scroll[data-metric]")];
+  const DASHES = ["none", "7 3", "2 2"];
   const SVG = "http://www.w3.org/2000/svg";
 
   // Text from outside becomes text nodes and attribute values, never markup.
@@ -24,15 +25,16 @@
 
   function filterRows() {
     const wanted = byId("filter").value.trim().toLowerCase().split(/\s+/);
-    let shown = 0, all = 0;
+    const shown = new Set(), all = new Set();
     for (const region of regions) {
       for (const row of region.querySelectorAll("tbody tr")) {
-        const name = row.cells[0].textContent.toLowerCase();
+        const name = row.cells[0].firstChild.textContent.toLowerCase();
         row.hidden = !wanted.every((word) => name.includes(word));
-        if (!region.hidden) { all += 1; shown += row.hidden ? 0 : 1; }
+        if (!region.hidden) all.add(name);
+        if (!region.hidden && !row.hidden) shown.add(name);
       }
     }
-    byId("count").textContent = shown === all ? `${all} rows` : `${shown} of ${all} rows`;
+    byId("count").textContent = shown.size === all.size ? `${all.size} rows` : `${shown.size} of ${all.size} rows`;
   }
 
   function sortBy(head) {
@@ -71,15 +73,18 @@
     const found = place.metrics[metric] || { fits: [], p: null };
     const rows = found.fits.map(([seed, value, low, high]) => make("tr", {}, make("th", { scope: "row" }, `seed ${seed}`),
       make("td", {}, digits(value)), make("td", {}, low === null ? "–" : `${digits(low)} – ${digits(high)}`)));
-    const head = make("tr", {}, ...["seed", metric, "95 % interval over images"].map((text) =>
+    const head = make("tr", {}, ...["seed", metric, "95 % interval"].map((text) =>
       make("th", { scope: "col" }, text)));
     const table = make("table", {}, make("caption", {},
-      `${place.counts[0].toLocaleString("en")} in- and ${place.counts[1].toLocaleString("en")} out-images`),
+      `${place.counts[0].toLocaleString("en")} in- and ${place.counts[1].toLocaleString("en")} out-images, which the ` +
+      "intervals are over"),
       make("thead", {}, head), make("tbody", {}, ...rows));
     const notes = [];
-    if (found.p === 1) notes.push(make("p", {}, "The best mean of its column."));
-    else if (found.p !== null) notes.push(make("p", {}, `Against the best of its column: p ${
-      found.p < 0.001 ? "< .001" : `= ${found.p.toFixed(3)}`}, adjusted for the table.`));
+    if (found.p !== null) {
+      const p = found.p < 0.001 ? "p < .001" : `p = ${found.p.toFixed(3)}`;
+      const what = found.p >= 0.05 ? "It is the best of its column, or cannot be told from it" : "The best of its column is better";
+      notes.push(make("p", {}, `${what}: ${p}, adjusted for the table.`));
+    }
     if (place.note) notes.push(make("p", {}, place.note));
     return make("div", {}, make("div", { class: "scroll" }, table), ...notes);
   }
@@ -106,15 +111,15 @@
       draw("text", { x: left + size / 2, y: 232, "text-anchor": "middle" }, "false-positive rate"),
       draw("text", { x: 10, y: top + size / 2, "text-anchor": "middle", transform: `rotate(-90 10 ${top + size / 2})` },
         "true-positive rate"));
-    for (const [seed, [roc]] of found) {
-      const points = roc.map((fpr, at) => {
-        const tpr = 2 * at / (roc.length - 1) - fpr / 1000;
+    for (const [at, [seed, [roc]]] of found.entries()) {
+      const points = roc.map((fpr, step) => {
+        const tpr = 2 * step / (roc.length - 1) - fpr / 1000;
         return `${(left + size * fpr / 1000).toFixed(1)},${(top + size * (1 - tpr)).toFixed(1)}`;
       });
-      plot.append(draw("polyline", { class: "roc", points: points.join(" ") }, draw("title", {}, `seed ${seed}`)));
+      plot.append(draw("polyline", { class: "roc", "stroke-dasharray": DASHES[at % 3], points: points.join(" ") }, draw("title", {}, `seed ${seed}`)));
     }
-    return make("figure", {}, plot, make("figcaption", {},
-      `ROC, ${found.length === 1 ? "seed" : "seeds"} ${found.map(([seed]) => seed).join(", ")}; out is positive`));
+    const names = found.map(([seed], at) => `${seed}${found.length > 1 ? [" (solid)", " (dashed)", " (dotted)"][at % 3] : ""}`);
+    return make("figure", {}, plot, make("figcaption", {}, `ROC by seed: ${names.join(", ")}; out is positive`));
   }
 
   function histogram(seed, [[low, high], ins, outs]) {
@@ -166,6 +171,7 @@
   byId("metric").addEventListener("change", showMetric);
   byId("filter").addEventListener("input", filterRows);
   panel.addEventListener("click", (event) => { if (event.target === panel) panel.close(); });
+  if (byId("introduction") && window.innerWidth < 640) byId("introduction").open = false;
   byId("tools").hidden = false;
   showMetric();
 })();
