@@ -70,6 +70,8 @@ def command(
     from oodbench.leaderboard import formats, suites
     from oodbench.leaderboard.tables import Order
 
+    if (as_json and not output) and (top or sort != "mean" or format_name):
+        raise click.UsageError("--json prints every cell; --sort, --top and --format are of pages")
     opened = _open(suite, reported)
     registry = find_plugins()
     _check_one_source(published)

@@ -17,7 +17,7 @@ from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import image_counts, image_notes, run_facts, run_notes
 from oodbench.leaderboard.tables import BY_MEAN, Cell, Order, chosen_results, interval_text, ranked, value_text
 from oodbench.leaderboard.wording import arrow, how_to_read
-from oodbench.text import printable
+from oodbench.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ MARKUP = re.compile(r"[\\`*|<>\[\]~]|(?<![^\W_])_|_(?![^\W_])|^#", re.MULTILINE)
 
 def escape(text: str) -> str:
     """Return text from outside so that Markdown shows it as it is: no markup, no HTML, no link, on one line."""
-    line = printable(" ".join(text.split()))
+    line = one_line(text)
     return MARKUP.sub(lambda match: {"<": "&lt;", ">": "&gt;"}.get(match[0], f"\\{match[0]}"), line)
 
 

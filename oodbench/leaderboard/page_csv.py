@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from oodbench.leaderboard.sections import Board, Section
 from oodbench.leaderboard.tables import Cell
-from oodbench.text import printable
+from oodbench.text import one_line
 
 COLUMNS = (
     "in", "out", "row", "metric", "mean", "sd", "n_seeds", "n_failed", "seeds", "values", "low", "high", "p_best",
@@ -74,5 +74,5 @@ def _numbers_of(values: Sequence[float | None]) -> str:
 
 def text_cell(text: str) -> str:
     """Return text from outside on one line, and so that no spreadsheet takes it for a formula."""
-    line = printable(" ".join(text.split()))
+    line = one_line(text)
     return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line

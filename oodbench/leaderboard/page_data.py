@@ -16,7 +16,7 @@ from oodbench.leaderboard.curves import histograms, roc_curve
 from oodbench.leaderboard.failures import is_failure
 from oodbench.leaderboard.score_file import ScoreTable
 from oodbench.leaderboard.sections import Board
-from oodbench.text import printable
+from oodbench.text import one_line, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ def _place(place: Place, rows: pd.DataFrame, runs: list[int], board: Board) -> d
         "runs": runs,
         "note": printable(board.notes.get((in_dataset, label), "")),
         "commands": commands(rows.drop_duplicates("run")),
-        "metrics": {str(metric): _values(group) for metric, group in rows.groupby("metric")},
+        "metrics": {one_line(str(metric)): _values(group) for metric, group in rows.groupby("metric")},
     }
 
 

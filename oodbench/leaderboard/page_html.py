@@ -22,7 +22,7 @@ from oodbench.leaderboard.score_file import ScoreTable
 from oodbench.leaderboard.sections import Board, Column, ReportedRow, Section
 from oodbench.leaderboard.tables import Cell, value_text
 from oodbench.leaderboard.wording import STATISTICS, arrow, how_to_read
-from oodbench.text import printable
+from oodbench.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def render(
 
 def escape(text: str) -> str:
     """Return text from outside so that HTML shows it as it is, in an element or in an attribute, on one line."""
-    return escape_html(printable(" ".join(text.split())))
+    return escape_html(one_line(text))
 
 
 def _introduction(markdown: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from oodbench.leaderboard.sections import Board, Section
 from oodbench.leaderboard.tables import Cell, value_text
 from oodbench.leaderboard.wording import arrow, how_to_read
-from oodbench.text import printable
+from oodbench.text import one_line
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -26,23 +26,18 @@ HEAD = (
 
 def render(board: Board, title: str = "") -> str:
     """Return a table for each in-data set and metric, with what a reader must know in its caption and as comments."""
-    parts = [HEAD, *([f"% {_comment(title)}"] if title else [])]
+    parts = [HEAD, *([f"% {one_line(title)}"] if title else [])]
     for in_dataset in board.in_datasets:
         parts += [_table(section, board) for section in board.sections(in_dataset)]
     notes = [*board.notes.values(), *(f"reported, not measured here: {origin}" for origin in board.origins)]
-    parts += [f"% {_comment(note)}" for note in notes]
+    parts += [f"% {one_line(note)}" for note in notes]
     return "\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
     """Return text from outside so that LaTeX prints it as it is: no command, no mathematics, on one line."""
-    apart = re.split(r"(?<=-)(?=-)|(?<=,)(?=,)", _comment(text))  # -- and ,, would become one character
+    apart = re.split(r"(?<=-)(?=-)|(?<=,)(?=,)", one_line(text))  # -- and ,, would become one character
     return "{}".join("".join(SPECIAL.get(character, character) for character in part) for part in apart)
-
-
-def _comment(text: str) -> str:
-    """One line, of which nothing can end a comment."""
-    return printable(" ".join(text.split()))
 
 
 def _table(section: Section, board: Board) -> str:
