@@ -67,6 +67,7 @@ class Board:
         order: Order = BY_MEAN,
     ):
         self.metrics, self.order = list(metrics), order
+        self._sections: dict[str | None, list[Section]] = {}
         self.results = add_row_labels(results)
         if len(results) or reported is None:
             self.results = chosen_results(self.results, self.metrics)
@@ -89,8 +90,10 @@ class Board:
 
     def sections(self, in_dataset: str | None) -> list[Section]:
         """Return one section for each metric that has something to show."""
-        made = [self._section(in_dataset, metric) for metric in self.metrics]
-        return [section for section in made if section.table.rows or section.reported]
+        if in_dataset not in self._sections:
+            made = [self._section(in_dataset, metric) for metric in self.metrics]
+            self._sections[in_dataset] = [section for section in made if section.table.rows or section.reported]
+        return self._sections[in_dataset]
 
     def _section(self, in_dataset: str | None, metric: Metric) -> Section:
         results = self.results[self.results["metric"].isin([metric.name, ""])]

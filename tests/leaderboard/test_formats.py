@@ -221,7 +221,7 @@ def test_notes_become_html_that_they_cannot_break_out_of(markdown, html):
 def test_the_command_of_a_cell_names_all_that_makes_it():
     rows = [row(seed=seed, preset="quick, chain.steps=[1, 2], chain.on=True") for seed in (0, 2)]
     rows += [row("a b", in_dataset="folder:/my cats", seed=1, precision="bfloat16")]
-    first, second = commands(pd.DataFrame(rows))
+    first, second = commands(rows)
     assert shlex.split(first) == [
         *(["oodbench", "run", "--detector", "ae", "--in", "digits", "--out", "noise", "--preset", "quick"]),
         *("--set", "chain.steps=[1, 2]", "--set", "chain.on=true", "--seed", "0", "--seed", "2"),

@@ -45,7 +45,6 @@
     const way = head.getAttribute("aria-sort") === first ? other : first;
     for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", way);
-    if (!body) return;
     const sign = way === "ascending" ? 1 : -1;
     const key = (row) => column === 0 ? row.cells[0].textContent : row.cells[column].dataset.value;
     body.append(...[...body.rows].sort((one, other) => {
@@ -157,7 +156,8 @@
   // ------------------------------------------------------------------------------------------ start
 
   for (const region of regions) {
-    for (const head of region.querySelectorAll("thead th")) {
+    const sortable = region.querySelector("tbody.ours") ? region.querySelectorAll("thead th") : [];
+    for (const head of sortable) {
       const button = make("button", { type: "button", class: "sort" }, ...head.childNodes);
       button.addEventListener("click", () => sortBy(head));
       head.append(button);
