@@ -55,7 +55,9 @@ def command(
     reported: bool,
     as_json: bool,
 ) -> None:
-    """Print the results of a store, or published ones, as ranked tables: in Markdown, HTML, LaTeX or CSV.
+    """Print the results of a store, or published ones, as ranked tables.
+
+    The page is Markdown, HTML, LaTeX or CSV.
 
     SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures of
     the file reported.toml beside it; the text of notes.md opens the page. To publish what a store has, with scores,
