@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(character if _is_harmless(character) else _escape(character) for character in text)
 
 
+def one_line(text: str) -> str:
+    """Return the printable text with every run of white space as one blank."""
+    return printable(" ".join(text.split()))
+
+
 def printable_json(text: str) -> str:
     """Return JSON with the same characters escaped as JSON has it: ``\\u001b``. Its meaning stays."""
     return "".join(character if _is_harmless(character) else f"\\u{ord(character):04x}" for character in text)

@@ -31,7 +31,7 @@ COMMANDS = {
     "show": "Show all about one detector, data set or metric.",
     "check": "Check that a detector, data set or metric keeps its contract.",
     "evaluate": "Compute the metrics again from stored scores.",
-    "leaderboard": "Print the results of a store, or published ones, as ranked tables in Markdown.",
+    "leaderboard": "Print the results of a store, or published ones, as ranked tables.",
     "compare": "Compare two detectors by AUROC on the same images.",
     "publish": "Publish the results that a store has of a suite, with their scores.",
     "verify": "Compute every published number again from its scores.",

@@ -30,6 +30,15 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--results", "published", type=FILE, help="Show what `oodbench publish` wrote to this file.")
 @metric_option
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
+@click.option("--in", "in_datasets", multiple=True, help="Only this in-distribution data set; repeats.")
+@click.option("--sort", default="mean", metavar="COLUMN|mean", help="Rank rows by this out-data set.  [default: mean]")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N rows of each table.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["markdown", "html", "latex", "csv"]),
+    help="Format of the page.  [default: that of the output's name, .md .html .tex .csv, else markdown]",
+)
 @click.option("--output", type=FILE, help="Write the page to this file.")
 @click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet, without scores.")
 @click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
@@ -41,13 +50,19 @@ def command(
     published: Path | None,
     metrics: tuple[str, ...],
     title: str,
+    in_datasets: tuple[str, ...],
+    sort: str,
+    top: int | None,
+    format_name: str | None,
     output: Path | None,
     save: Path | None,
     latest: bool,
     reported: bool,
     as_json: bool,
 ) -> None:
-    """Print the results of a store, or published ones, as ranked tables in Markdown.
+    """Print the results of a store, or published ones, as ranked tables.
+
+    The page is Markdown, HTML, LaTeX or CSV.
 
     SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures of
     the file reported.toml beside it; the text of notes.md opens the page. To publish what a store has, with scores,
@@ -57,18 +72,27 @@ def command(
     oodbench leaderboard leaderboards/mnist5k-ood --output page.md
     oodbench leaderboard leaderboards/mnist5k-ood --results leaderboards/mnist5k-ood/results.parquet
     oodbench leaderboard leaderboards/mnist-holdout --reported
+    oodbench leaderboard --in mnist5k:0-8 --sort mnist5k:9 --top 5 --output page.html
     """
-    from oodbench.leaderboard import suites
+    from oodbench.leaderboard import formats, suites
     from oodbench.leaderboard.published import results_file
+    from oodbench.leaderboard.tables import Order
 
+    if (as_json and not output) and (top or sort != "mean" or format_name):
+        raise click.UsageError("--json prints every cell; --sort, --top and --format are of pages")
     opened = _open(suite, reported)
     registry = find_plugins()
     _check_one_source(published)
-    found = _publication(opened, published, store, registry)
+    format_name = format_name or formats.format_of(output)
+    found = _publication(opened, published, store, registry, needs_scores=format_name == "html")
     found = _only_latest(found) if latest else found
+    opened, found = formats.only(opened, found, in_datasets)
     _check_savable(save, found, str(published or store))
     chosen = _metrics(found, registry, metrics)
-    page = "" if reported or (as_json and not output) else suites.page_of(opened, found, chosen, title)
+    page = ""
+    if not reported and (output or not as_json):
+        parts = formats.Page(opened, found, chosen, bool(metrics), title, Order(sort, top))
+        page = formats.write(parts, format_name)
     if save:
         _write(save, "--save", results_file(found.results))
     if output and not reported:
@@ -105,11 +129,15 @@ def _check_one_source(published: Path | None) -> None:
         raise click.UsageError("--results and --store are two places to read from: name one; `publish` merges them")
 
 
-def _publication(suite: Suite, published: Path | None, store: str, registry: Registry) -> Publication:
+def _publication(
+    suite: Suite, published: Path | None, store: str, registry: Registry, needs_scores: bool
+) -> Publication:
     from oodbench.leaderboard import suites
-    from oodbench.leaderboard.publication import Publication
+    from oodbench.leaderboard.publication import Publication, read_files
     from oodbench.leaderboard.published import load_results
 
+    if published and needs_scores:
+        return read_files(published)
     if published:
         read = load_results(published)
         return Publication(read.rows, metrics=read.metrics)

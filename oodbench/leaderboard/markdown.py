@@ -10,41 +10,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oodbench.api import SCORE_CONVENTION, Metric
+from oodbench.api import Metric
 from oodbench.leaderboard.failures import failed_seeds
 from oodbench.leaderboard.ranks import average_ranks
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import image_counts, image_notes, run_facts, run_notes
-from oodbench.leaderboard.tables import Cell, chosen_results, interval_text, ranked, value_text
-from oodbench.text import printable
+from oodbench.leaderboard.tables import BY_MEAN, Cell, Order, chosen_results, interval_text, ranked, value_text
+from oodbench.leaderboard.wording import STATISTICS, arrow, how_to_read
+from oodbench.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-HOW_TO_READ = (
-    f"{SCORE_CONVENTION} A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows "
-    "are ranked by their mean, those that lack a cell last."
-)
-BEST = "The best of each column is bold; nothing is said here of how sure that is."
-TOLD_APART = (
-    "Bold: the best of each column, and every row that cannot be told from it on the same images (paired tests of each "
-    "seed, p ≥ .05, adjusted for the table: `docs/statistics.md`). "
-    "In brackets: the 95 % interval over images."
-)
-FAILED = (
-    "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "
-    "best. A footnote says why."
-)
-REPORTED = (
-    "Rows in italics are *reported*: others published them, they were not measured here, and they are not ranked."
-)
 MARKUP = re.compile(r"[\\`*|<>\[\]~]|(?<![^\W_])_|_(?![^\W_])|^#", re.MULTILINE)
 
 
 def escape(text: str) -> str:
     """Return text from outside so that Markdown shows it as it is: no markup, no HTML, no link, on one line."""
-    line = printable(" ".join(text.split()))
+    line = one_line(text)
     return MARKUP.sub(lambda match: {"<": "&lt;", ">": "&gt;"}.get(match[0], f"\\{match[0]}"), line)
 
 
@@ -55,6 +39,7 @@ def render(
     reported: Sequence[LiteratureResult] | None = None,
     introduction: str = "",
     computed_by: Mapping[str, str] | None = None,
+    order: Order = BY_MEAN,
 ) -> str:
     """Return a page: for each in-data set the table of the first metric, then all else, folded; notes as footnotes.
 
@@ -64,29 +49,31 @@ def render(
         reported: figures of others; where it is not None there need be no results.
         introduction: Markdown that stands below the title.
         computed_by: metric → the package, with version, that computed it.
+        order: which rows of each table come first, and how many are shown.
     """
-    page = _Page(results, list(metrics), reported)
-    how = [HOW_TO_READ, TOLD_APART if page.is_published else BEST, FAILED * page.has_failures]
-    how += [REPORTED] if page.reported else []
+    page = _Page(results, list(metrics), reported, order)
+    reads = how_to_read(
+        page.is_published, bool(page.reported), page.has_failures, "*reported*", f"`{STATISTICS}`", order
+    )
     parts = [
         f"# {escape(title or 'Leaderboard')}",
         introduction,
         *page.tables(),
         "## How to read this",
-        " ".join(filter(None, how)),
+        reads,
     ]
     parts += page.sources(computed_by or {})
     return "\n\n".join(filter(None, [*parts, *page.footnotes()])) + "\n"
 
 
-def table(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> pd.DataFrame:
+def table(results: pd.DataFrame, in_dataset: str | None, metric: Metric, order: Order = BY_MEAN) -> pd.DataFrame:
     """Return detectors (rows, best first) by out-data sets, cells as Markdown text: ``**0.957 ± 0.003**``.
 
     Where ``in_dataset`` is None, a column is an out-data set with its in-data set.
     """
     import pandas as pd
 
-    made = ranked(results, in_dataset, metric)
+    made = ranked(results, in_dataset, metric, order)
     texts = {
         _column(*column, in_dataset, metric): {
             row: _cell_text(made.cells[row, column]) if (row, column) in made.cells else "–" for row in made.rows
@@ -103,8 +90,10 @@ def _cell_text(cell: Cell) -> str:
 class _Page:
     """What a page is made from: results with labels, reported figures, and the footnotes of both."""
 
-    def __init__(self, results: pd.DataFrame, metrics: list[Metric], reported: Sequence[LiteratureResult] | None):
-        self.metrics = metrics
+    def __init__(
+        self, results: pd.DataFrame, metrics: list[Metric], reported: Sequence[LiteratureResult] | None, order: Order
+    ):
+        self.metrics, self.order = metrics, order
         self.results = add_row_labels(results)
         if len(results) or reported is None:
             self.results = chosen_results(self.results, metrics)
@@ -159,7 +148,7 @@ class _Page:
 
         if not self.is_published:
             return []
-        made = ranked(self.results, in_dataset, self.metrics[0])
+        made = ranked(self.results, in_dataset, self.metrics[0], self.order)
         if not any(len(cell.fits) > 1 for cell in made.cells.values()):
             return []
         texts = {
@@ -191,7 +180,8 @@ class _Page:
 
         results = self.results[self.results["metric"].isin([metric.name, ""])]
         results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
-        parts = [table(results, in_dataset, metric).rename(index=escape)] if (results["metric"] != "").any() else []
+        is_measured = (results["metric"] != "").any()
+        parts = [table(results, in_dataset, metric, self.order).rename(index=escape)] if is_measured else []
         figures = [figure for figure in self.reported if figure.metric == metric.name]
         figures = [figure for figure in figures if in_dataset in (None, figure.in_dataset)]
         parts += [_reported_rows(figures, in_dataset, metric, self.marks)] if figures else []
@@ -247,11 +237,6 @@ def _seeds_text(cell: Cell) -> str:
         )
         or "–"
     )
-
-
-def arrow(metric: Metric) -> str:
-    """Return ↑ where a higher value is better, else ↓."""
-    return "↑" if metric.higher_is_better else "↓"
 
 
 def _counts_text(in_dataset: str, results: pd.DataFrame) -> str:

@@ -60,8 +60,13 @@ class Publication:
 
 def read_publication(folder: Path) -> Publication:
     """Return what a suite's folder has published. Raises OODBenchError where there is none, or it is damaged."""
-    published = load_results(folder / RESULTS)
-    scores = load_scores(folder / SCORES) if os.path.lexists(folder / SCORES) else {}
+    return read_files(folder / RESULTS)
+
+
+def read_files(results: Path) -> Publication:
+    """Return the published results in this file, with the scores that lie beside it, where there are any."""
+    published, beside = load_results(results), results.with_name(SCORES)
+    scores = load_scores(beside) if os.path.lexists(beside) else {}
     return Publication(published.rows, scores, published.metrics)
 
 

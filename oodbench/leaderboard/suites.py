@@ -153,9 +153,14 @@ def page(
     Args:
         computed_by: metric → the package, with version, that computed it.
     """
+    opening = introduction(suite, results)
+    return markdown.render(results, metrics, title or suite.title, suite.reported, opening, computed_by)
+
+
+def introduction(suite: Suite, results: pd.DataFrame) -> str:
+    """Return the Markdown that opens the suite's page: its notes, and what to do where there are no results."""
     to_do = "" if (results["metric"] != "").any() else f"There are no results of ours here yet. {MADE_BY}"
-    introduction = "\n\n".join(filter(None, [suite.notes, to_do]))
-    return markdown.render(results, metrics, title or suite.title, suite.reported, introduction, computed_by)
+    return "\n\n".join(filter(None, [suite.notes, to_do]))
 
 
 def page_of(suite: Suite, published: Publication, metrics: Iterable[Metric], title: str = "") -> str:

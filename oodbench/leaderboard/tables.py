@@ -45,6 +45,7 @@ class Cell:
         seeds: number of seeds with a value, and of all that were run.
         fits: seed, value and 95 % interval over images of each seed; the interval only where results are published.
         problem: why the values cannot be averaged.
+        p_best: of published results, the p of the test against the best of the column; None where it was not tested.
     """
 
     mean: float | None
@@ -53,6 +54,7 @@ class Cell:
     seeds: tuple[int, int]
     fits: Sequence[tuple[int, float, tuple[float, float] | None]] = ()
     problem: str = ""
+    p_best: float | None = None
 
     @property
     def text(self) -> str:
@@ -86,22 +88,44 @@ class RankedTable:
     cells: dict[tuple[str, tuple[str, str]], Cell]
 
 
-def ranked(results: pd.DataFrame, in_dataset: str | None, metric: Metric) -> RankedTable:
-    """Return the table of one metric for one in-data set, or for all of them where ``in_dataset`` is None."""
+@dataclass(frozen=True)
+class Order:
+    """Which rows of a table come first, and how many of them are shown.
+
+    Args:
+        sort: the out-data set whose column orders the rows, in tables that have it; else their mean over all columns.
+        top: the number of rows; None for all.
+    """
+
+    sort: str = "mean"
+    top: int | None = None
+
+
+BY_MEAN = Order()
+
+
+def ranked(results: pd.DataFrame, in_dataset: str | None, metric: Metric, order: Order = BY_MEAN) -> RankedTable:
+    """Return the table of one metric for one in-data set, or for all of them where ``in_dataset`` is None.
+
+    What is best is found among all rows, also those that are not shown.
+    """
     chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
     found = {
         (record["label"], (record["in_dataset"], record["out_dataset"])): record for record in records(chosen, [metric])
     }
-    rows = sorted({label for label, _ in found})
     columns = sorted({column for _, column in found})
     cells = _cells(found, metric)
+    ranking = [column for column in columns if column[1] == order.sort] or columns
 
     def rank(row: str) -> tuple[int, float]:
-        means = [cell.mean for (of, _), cell in cells.items() if of == row and cell.mean is not None]
+        there = [cells[row, column].mean for column in ranking if (row, column) in cells]
+        means = [mean for mean in there if mean is not None]
         mean = float(np.mean(means)) if means else 0.0
-        return len(columns) - len(means), mean * (-1 if metric.higher_is_better else 1)
+        return len(ranking) - len(means), mean * (-1 if metric.higher_is_better else 1)
 
-    return RankedTable(metric, sorted(rows, key=rank), columns, cells)
+    rows = sorted(sorted({label for label, _ in found}), key=rank)[: order.top]
+    shown = {place: cell for place, cell in cells.items() if place[0] in rows}
+    return RankedTable(metric, rows, columns, shown)
 
 
 def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metric: Metric) -> dict[Any, Cell]:
@@ -120,6 +144,7 @@ def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metri
             (len(record["seeds"]), len(record["seeds"]) + len(record["failed_seeds"])),
             [*zip(record["seeds"], record["values"], record["intervals"], strict=True)],
             record["problem"],
+            record["p_best"],
         )
         for place, record in found.items()
     }

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from oodbench.api import Metric
-from oodbench.leaderboard.markdown import arrow
 from oodbench.leaderboard.tables import records, value_text
+from oodbench.leaderboard.wording import arrow
 from oodbench.text import printable
 
 if TYPE_CHECKING:

@@ -1,0 +1,102 @@
+"""The page of a suite in each format, and which part of it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from oodbench.api import Metric
+from oodbench.errors import UnknownName
+from oodbench.leaderboard import markdown, page_csv, page_html, page_latex
+from oodbench.leaderboard.publication import Publication
+from oodbench.leaderboard.row_labels import add_row_labels
+from oodbench.leaderboard.sections import Board
+from oodbench.leaderboard.suites import Suite, introduction
+from oodbench.leaderboard.tables import BY_MEAN, Order
+
+EXTENSIONS = {".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex", ".csv": "csv"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is made of.
+
+    Args:
+        metrics: those to show, the main one first.
+        are_named: whether somebody asked for these metrics: a page that has room for one shows the first of all, or
+            all that were asked for.
+    """
+
+    suite: Suite
+    published: Publication
+    metrics: Sequence[Metric]
+    are_named: bool = False
+    title: str = ""
+    order: Order = BY_MEAN
+
+    @property
+    def heading(self) -> str:
+        return self.title or self.suite.title
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Metric → the package, with version, that computed it."""
+        return {name: facts.source for name, facts in self.published.metrics.items()}
+
+    def board(self, metrics: Sequence[Metric]) -> Board:
+        return Board(self.published.results, metrics, self.suite.reported, self.order)
+
+
+def format_of(output: Path | None) -> str:
+    """Return the format that a file's name asks for: Markdown where it asks for none."""
+    return EXTENSIONS.get(output.suffix.lower(), "markdown") if output else "markdown"
+
+
+def write(page: Page, format_name: str) -> str:
+    """Return the page in this format, one of WRITERS. Raises OODBenchError where there is nothing to show."""
+    columns = {*page.published.results["out_dataset"], *(each.out_dataset for each in page.suite.reported or ())} - {""}
+    if page.order.sort not in {BY_MEAN.sort, *columns}:
+        raise UnknownName("column", page.order.sort, {BY_MEAN.sort, *columns})
+    return WRITERS[format_name](page)
+
+
+def only(suite: Suite, published: Publication, in_datasets: Sequence[str]) -> tuple[Suite, Publication]:
+    """Return the part of both that is of these in-data sets; all of it where none is named.
+
+    Raises OODBenchError for one that neither has.
+    """
+    if not in_datasets:
+        return suite, published
+    reported = suite.reported or ()
+    known = {*published.results["in_dataset"], *(figure.in_dataset for figure in reported)}
+    for name in in_datasets:
+        if name not in known:
+            raise UnknownName("in-data set of these results", name, known)
+    results = add_row_labels(published.results)
+    results = results[results["in_dataset"].isin(in_datasets)].reset_index(drop=True)
+    figures = None if suite.reported is None else [each for each in reported if each.in_dataset in in_datasets]
+    return replace(suite, reported=figures), replace(published, results=results)
+
+
+def _markdown(page: Page) -> str:
+    results, opening = page.published.results, introduction(page.suite, page.published.results)
+    return markdown.render(
+        results, page.metrics, page.heading, page.suite.reported, opening, page.sources, page.order
+    )  # fmt: skip
+
+
+def _html(page: Page) -> str:
+    opening = introduction(page.suite, page.published.results)
+    return page_html.render(page.board(page.metrics), page.heading, opening, page.sources, page.published.scores)
+
+
+def _latex(page: Page) -> str:
+    return page_latex.render(page.board(page.metrics if page.are_named else page.metrics[:1]), page.heading)
+
+
+def _csv(page: Page) -> str:
+    return page_csv.render(page.board(page.metrics))
+
+
+WRITERS: Mapping[str, Callable[[Page], str]] = {"markdown": _markdown, "html": _html, "latex": _latex, "csv": _csv}

@@ -1,0 +1,78 @@
+"""A page as comma-separated values: one row per in-data set, out-data set, row of the table and metric."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from oodbench.leaderboard.sections import Board, Section
+from oodbench.leaderboard.tables import Cell
+from oodbench.text import one_line
+
+COLUMNS = (
+    "in", "out", "row", "metric", "mean", "sd", "n_seeds", "n_failed", "seeds", "values", "low", "high", "p_best",
+    "best", "reported", "source",
+)  # fmt: skip
+"""``seeds``, ``values``, ``low`` and ``high`` have one entry per seed, with spaces between: the 95 % interval over
+images is of one seed. ``best``: whether the cell is bold in the other formats. Numbers have all their digits."""
+
+
+def render(board: Board) -> str:
+    """Return the table, under a line of names; rows in the order of the other formats, the reported ones last."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for in_dataset in board.in_datasets:
+        for section in board.sections(in_dataset):
+            writer.writerows([*_measured(section), *_reported(section)])
+    return written.getvalue()
+
+
+def _measured(section: Section) -> Iterator[list[str]]:
+    for label in section.table.rows:
+        for column in section.table.columns:
+            if cell := section.table.cells.get((label, column)):
+                names = [text_cell(text) for text in (*column, label, section.metric.name)]
+                yield [*names, *_numbers(cell), "yes" if cell.is_best else "no", "no", ""]
+
+
+def _numbers(cell: Cell) -> list[str]:
+    there, all_ = cell.seeds
+    intervals = [interval or (None, None) for _, _, interval in cell.fits]
+    return [
+        _number(cell.mean),
+        _number(cell.sd),
+        str(there),
+        str(all_ - there),
+        _numbers_of([seed for seed, _, _ in cell.fits]),
+        _numbers_of([value for _, value, _ in cell.fits]),
+        _numbers_of([low for low, _ in intervals]),
+        _numbers_of([high for _, high in intervals]),
+        _number(cell.p_best),
+    ]
+
+
+def _reported(section: Section) -> Iterator[list[str]]:
+    for row in section.reported:
+        for column, (value, sd) in row.cells.items():
+            names = [text_cell(text) for text in (*column, row.name, section.metric.name)]
+            numbers = [_number(value), _number(sd), "", "", "", "", "", "", ""]
+            yield [*names, *numbers, "no", "yes", text_cell(row.origin)]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _numbers_of(values: Sequence[float | None]) -> str:
+    """One entry per seed; nan where a seed has none, and nothing where all have none."""
+    return " ".join("nan" if value is None else repr(value) for value in values) if any(
+        value is not None for value in values
+    ) else ""  # fmt: skip
+
+
+def text_cell(text: str) -> str:
+    """Return text from outside on one line, and so that no spreadsheet takes it for a formula."""
+    line = one_line(text)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line

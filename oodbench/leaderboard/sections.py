@@ -1,0 +1,108 @@
+"""What a page shows, whatever its format: for each in-data set and metric the ranked rows, and below them what others
+reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from oodbench.api import Metric
+from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.reported import LiteratureResult
+from oodbench.leaderboard.row_labels import add_row_labels
+from oodbench.leaderboard.run_facts import run_notes
+from oodbench.leaderboard.tables import BY_MEAN, Order, RankedTable, chosen_results, ranked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Column = tuple[str, str]
+"""(in-data set, out-data set)."""
+
+
+@dataclass
+class ReportedRow:
+    """What one source reported of one method: column → value and standard deviation, where it has one."""
+
+    name: str
+    origin: str
+    cells: dict[Column, tuple[float, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One metric on one in-data set, or on all of them where ``in_dataset`` is None."""
+
+    in_dataset: str | None
+    table: RankedTable
+    reported: Sequence[ReportedRow]
+
+    @property
+    def metric(self) -> Metric:
+        return self.table.metric
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """Ours and those that others reported, sorted."""
+        return sorted({*self.table.columns, *(column for row in self.reported for column in row.cells)})
+
+
+class Board:
+    """Everything that a page shows, computed from results and from reported figures.
+
+    Args:
+        reported: figures of others; where it is not None there need be no results.
+
+    Raises OODBenchError where there is nothing to show.
+    """
+
+    def __init__(
+        self,
+        results: pd.DataFrame,
+        metrics: Sequence[Metric],
+        reported: Sequence[LiteratureResult] | None = None,
+        order: Order = BY_MEAN,
+    ):
+        self.metrics, self.order = list(metrics), order
+        self._sections: dict[str | None, list[Section]] = {}
+        self.results = add_row_labels(results)
+        if len(results) or reported is None:
+            self.results = chosen_results(self.results, self.metrics)
+        names = {metric.name for metric in metrics}
+        self.reported = [figure for figure in reported or [] if figure.metric in names]
+        self.is_published = "p_best" in self.results
+        self.has_failures = bool(failed_seeds(self.results))
+        self.notes = run_notes(self.results)
+        self.origins = list(dict.fromkeys(figure.origin for figure in self.reported))
+
+    @property
+    def measured(self) -> list[str]:
+        """The in-data sets that we have results of."""
+        return sorted(set(self.results["in_dataset"]))
+
+    @property
+    def in_datasets(self) -> list[str]:
+        """The in-data sets that we or others have figures of."""
+        return sorted({*self.measured, *(figure.in_dataset for figure in self.reported)})
+
+    def sections(self, in_dataset: str | None) -> list[Section]:
+        """Return one section for each metric that has something to show."""
+        if in_dataset not in self._sections:
+            made = [self._section(in_dataset, metric) for metric in self.metrics]
+            self._sections[in_dataset] = [section for section in made if section.table.rows or section.reported]
+        return self._sections[in_dataset]
+
+    def _section(self, in_dataset: str | None, metric: Metric) -> Section:
+        results = self.results[self.results["metric"].isin([metric.name, ""])]
+        results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+        is_measured = bool((results["metric"] != "").any())
+        table = ranked(results, None, metric, self.order) if is_measured else RankedTable(metric, [], [], {})
+        rows: dict[tuple[str, str], ReportedRow] = {}
+        for figure in self.reported:
+            if figure.metric == metric.name and in_dataset in (None, figure.in_dataset):
+                row = rows.setdefault((figure.row, figure.origin), ReportedRow(figure.row, figure.origin))
+                row.cells[figure.in_dataset, figure.out_dataset] = figure.value, figure.sd
+        return Section(in_dataset, table, [*rows.values()])

@@ -1,0 +1,50 @@
+"""What every page says of its tables, in whatever format."""
+
+from __future__ import annotations
+
+from oodbench.api import SCORE_CONVENTION, Metric
+from oodbench.leaderboard.tables import BY_MEAN, Order
+
+HOW_TO_READ = (
+    f"{SCORE_CONVENTION} A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows "
+    "are ranked by their mean, those that lack a cell last."
+)
+BEST = "The best of each column is bold; nothing is said here of how sure that is."
+TOLD_APART = (
+    "Bold: the best of each column, and every row that cannot be told from it on the same images (paired tests of each "
+    "seed, p ≥ .05, adjusted for the table: {how}). In brackets: the 95 % interval over images."
+)
+FAILED = (
+    "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "
+    "best. A footnote says why."
+)
+REPORTED = (
+    "Rows in italics are {reported}: others published them, they were not measured here, and they are not ranked."
+)
+STATISTICS = "docs/statistics.md"
+
+
+def how_to_read(
+    is_published: bool, has_reported: bool, has_failures: bool, reported: str, how: str, order: Order = BY_MEAN
+) -> str:
+    """Return what a reader must know of the cells.
+
+    Args:
+        reported: the word "reported", as the format sets it off.
+        how: where the tests are described, as the format writes a link.
+        order: which rows are shown, where these are not all by their mean.
+    """
+    ranking = HOW_TO_READ if order.sort == BY_MEAN.sort else HOW_TO_READ.replace("their mean", f"{order.sort}")
+    parts = [
+        ranking,
+        TOLD_APART.format(how=how) if is_published else BEST,
+        FAILED if has_failures else "",
+        REPORTED.format(reported=reported) if has_reported else "",
+        f"Of each table the first {order.top} rows are shown." if order.top else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def arrow(metric: Metric) -> str:
+    """Return ↑ where a higher value is better, else ↓."""
+    return "↑" if metric.higher_is_better else "↓"
