@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,8 @@ from oodbench.api import Progress, Run
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.publication import Publication
 from oodbench.leaderboard.statistics import auroc_interval
-from oodbench.plan.tasks import Task, title_of
-from oodbench.runs.devices import find_device
-from oodbench.runs.task_runner import TaskRunner
+from oodbench.plan.tasks import Task
+from oodbench.runs.pipeline import ExecutionOptions, execute
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -38,34 +38,36 @@ def rerun(found: Publication, count: int, registry: Registry, loader: Loader, pr
     runs = sorted(set(rows["run"]) & {run for run, _ in found.scores})
     if not runs:
         raise OODBenchError("none of the published runs has scores and a detector that is installed here")
-    device = find_device("auto")
     for key in random.sample(runs, min(count, len(runs))):
         of_run = rows[rows["run"] == key]
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(folder)
-            task = _task(of_run, registry, progress)
             progress.message(f"fitting {key} again")
-            outcome = TaskRunner(registry, loader, store, device, progress, force=False).execute(
-                task, title_of(task.run)
-            )
-            if outcome.key is None:
+            task = _task(of_run, registry, progress)
+            outcome = execute([task], registry, loader, ExecutionOptions(store=folder), progress)
+            if outcome.failures or not outcome.keys:
                 yield f"{key} cannot be fitted again: {outcome.failures[0].error}"
                 continue
-            yield from _compared(found, key, of_run, store, outcome.key, progress)
+            yield from _compared(found, key, of_run, Store(folder), outcome.keys[0], progress)
 
 
 def _task(rows: pd.DataFrame, registry: Registry, progress: Progress) -> Task:
-    """The run with the code that is here, which may be newer."""
+    """The run, and what it stands on, with the code that is here, which may be newer."""
     row = rows.iloc[0]
-    source = registry.source("detector", row["detector"])
-    here, then = (source.distribution, source.code_version), (row["distribution"], row["plugin_version"])
+    then = Run(
+        row["detector"], row["plugin_version"], row["params"], row["in_dataset"], int(row["seed"]), row["precision"],
+        row["preset"], row["distribution"],
+    ).with_base_text(row["base"])  # fmt: skip
+    here = _with_code_here(then, registry)
     if here != then:
-        progress.message(f"{row['run']} was run by {' '.join(then)}; here is {' '.join(here)}")
-    run = Run(
-        row["detector"], source.code_version, row["params"], row["in_dataset"], int(row["seed"]), row["precision"],
-        row["preset"], source.distribution,
-    )  # fmt: skip
-    return Task(run, tuple(dict.fromkeys(rows["out_dataset"])))
+        code = (f"{each.distribution} {each.version}" for each in (then, here))
+        progress.message("{} was run by {}; here is {}".format(row["run"], *code))
+    return Task(here, tuple(dict.fromkeys(rows["out_dataset"])))
+
+
+def _with_code_here(run: Run, registry: Registry) -> Run:
+    source = registry.source("detector", run.detector)
+    base = _with_code_here(run.base, registry) if run.base else None
+    return replace(run, version=source.code_version, distribution=source.distribution, base=base)
 
 
 def _compared(

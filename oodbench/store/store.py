@@ -106,8 +106,7 @@ class Store:
 
     def read_run(self, key: str) -> tuple[Run, Provenance]:
         """Return what was run, and where its numbers come from."""
-        run, provenance, _ = self._read_record(key)
-        return run, provenance
+        return self._read_record(key)[:2]
 
     def fit_id(self, key: str) -> str:
         """Return what names the run's fit in its scores: a hash of weights; empty for a run made before 0.2.0."""
