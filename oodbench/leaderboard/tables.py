@@ -6,6 +6,7 @@ Results are rows as ``Store.read_results`` gives them. Values stay as they are: 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ ROW_COLUMNS = (
     "metric", "value", "seed", "n_train", "n_in", "n_out", "notes", "out_images",
 )  # fmt: skip
 """What a cell is made from."""
+SLACK = 1e-6  # so that .951 is not rounded to .950
 ALPHA = 0.05
 """Below this adjusted p two rows are told apart."""
 
@@ -255,8 +257,8 @@ def _number(value: float | None) -> float | None:
 
 
 def interval_text(interval: tuple[float, float]) -> str:
-    """Return ``0.951–0.962``."""
-    low, high = interval
+    """Return ``0.951–0.962``, rounded outward: no interval reads (1, 1)."""
+    low, high = (math.floor(interval[0] * 1000 + SLACK) / 1000, math.ceil(interval[1] * 1000 - SLACK) / 1000)
     return f"{low:.3f}–{high:.3f}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.markdown import render, table
-from oodbench.leaderboard.tables import records
+from oodbench.leaderboard.tables import interval_text, records
 from oodbench.leaderboard.terminal import summary
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
@@ -268,3 +268,13 @@ def test_no_results_say_which_command_makes_some():
             view(frame(row()), [FPR])
     with pytest.raises(OODBenchError, match="oodbench run"):
         table(frame(row()), "cifar10", AUROC)
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [((0.9996, 1.0), "0.999–1.000"), ((0.951, 0.962), "0.951–0.962"), ((0.0, 0.00001), "0.000–0.001"),
+     ((0.9471, 0.9699), "0.947–0.970")],
+)  # fmt: skip
+def test_an_interval_is_rounded_outward(interval, text):
+    """So that none reads as certainty that it is not."""
+    assert interval_text(interval) == text

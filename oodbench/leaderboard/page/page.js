@@ -66,12 +66,13 @@
     panel.scrollTop = 0;
   }
 
+  const SLACK = 1e-6; // intervals are rounded outward, but .951 stays .951
   const digits = (value) => value === null ? "–" : value.toFixed(3);
 
   function seeds(place, metric) {
     const found = place.metrics[metric] || { fits: [], p: null };
     const rows = found.fits.map(([seed, value, low, high]) => make("tr", {}, make("th", { scope: "row" }, `seed ${seed}`),
-      make("td", {}, digits(value)), make("td", {}, low === null ? "–" : `${digits(low)} – ${digits(high)}`)));
+      make("td", {}, digits(value)), make("td", {}, low === null ? "–" : `${digits(Math.floor(low * 1000 + SLACK) / 1000)} – ${digits(Math.ceil(high * 1000 - SLACK) / 1000)}`)));
     const head = make("tr", {}, ...["seed", metric, "95 % interval"].map((text) =>
       make("th", { scope: "col" }, text)));
     const table = make("table", {}, make("caption", {},
