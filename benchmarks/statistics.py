@@ -10,7 +10,8 @@ import numpy as np
 
 from oodbench.api import Provenance, Result, Run
 from oodbench.builtin.metrics import auroc
-from oodbench.leaderboard import suites
+from oodbench.leaderboard import markdown
+from oodbench.leaderboard.sections import Board
 from oodbench.leaderboard.statistics import auroc_interval, combine_seeds, compare_auroc, holm
 from oodbench.plugin.registry import load_registry
 from oodbench.store.store import Store
@@ -82,7 +83,7 @@ def _pages() -> str:
             start = time.perf_counter()
             results = store.read_results()
             between = time.perf_counter()
-            suites.page(suites.Suite(), results, list(registry.metrics.values()))
+            markdown.render(Board(results, list(registry.metrics.values())))
             lines.append(f"| {count:,} | {between - start:.2f} | {time.perf_counter() - between:.2f} |")
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from oodbench.cli import find_plugins
-from oodbench.cli.options import data_option, json_option, progress_display
+from oodbench.cli.options import counted, data_option, json_option, progress_display
 from oodbench.cli.publish import print_merge
 
 
@@ -33,13 +33,12 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
 
     registry = find_plugins()
     with progress_display(quiet) as progress:
-        progress.plan({"intervals and tests": 1.0})
         merged = entries.accept(
             entry,
             suite,
             registry,
             open_loader(registry, data_dir, progress),
             drop,
-            lambda done, total: progress.advance("intervals and tests", done / max(total, 1), "", {}),
+            counted(progress, "intervals and tests"),
         )
     print_merge(merged, suite, as_json)

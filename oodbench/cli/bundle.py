@@ -26,13 +26,9 @@ def command(runs: tuple[str, ...], output: Path, store: str) -> None:
     \\b
     oodbench bundle ebae -o entry.oodbench
     """
-    from oodbench.atomic import write_output
-    from oodbench.errors import OODBenchError
     from oodbench.leaderboard import entries
+    from oodbench.writing import write_file
 
     data = entries.bundle(store, runs, find_plugins())
-    try:
-        write_output(output, data)
-    except OSError as error:
-        raise OODBenchError(f"--output {output} cannot be written: {error.strerror}") from None
+    write_file(output, data, f"--output {output}")
     echo(f"Written to {output}: {len(data):,} bytes; check it with `oodbench verify {output}`", err=True)

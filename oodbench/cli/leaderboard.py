@@ -75,34 +75,28 @@ def command(
     oodbench leaderboard --in mnist5k:0-8 --sort mnist5k:9 --top 5 --output page.html
     """
     from oodbench.leaderboard import formats, suites
-    from oodbench.leaderboard.published import results_file
     from oodbench.leaderboard.tables import Order
 
-    if (as_json and not output) and (top or sort != "mean" or format_name):
-        raise click.UsageError("--json prints every cell; --sort, --top and --format are of pages")
+    is_page = not reported and (output is not None or not as_json)
+    if not is_page and (top or sort != "mean" or format_name):
+        raise click.UsageError("--sort, --top and --format are of pages; --json prints every cell")
     opened = _open(suite, reported)
     registry = find_plugins()
     _check_one_source(published)
     format_name = format_name or formats.format_of(output)
     found = _publication(opened, published, store, registry, needs_scores=format_name == "html")
-    found = _only_latest(found) if latest else found
-    opened, found = formats.only(opened, found, in_datasets)
+    opened, found = formats.only(opened, _only_latest(found) if latest else found, in_datasets)
     _check_savable(save, found, str(published or store))
     chosen = _metrics(found, registry, metrics)
-    page = ""
-    if not reported and (output or not as_json):
+    if is_page:
         parts = formats.Page(opened, found, chosen, bool(metrics), title, Order(sort, top))
-        page = formats.write(parts, format_name)
+        _put(formats.write(parts, format_name), output)
     if save:
-        _write(save, "--save", results_file(found.results))
-    if output and not reported:
-        _write(output, "--output", page.encode())
+        _save(save, found)
     if reported:
         _print_reported(opened, found.results, chosen, as_json)
     elif as_json:
         print_json(suites.records(opened, found.results, chosen))
-    elif not output:
-        echo(page, nl=False)
 
 
 def _open(suite: Path | None, reported: bool) -> Suite:
@@ -197,13 +191,22 @@ def _or_dash(mean: float | None, sd: float | None) -> str:
     return "–" if mean is None else value_text(mean, sd)
 
 
-def _write(path: Path, option: str, data: bytes) -> None:
-    """Whole or not at all: what is replaced may be the only record."""
-    from oodbench.atomic import write_output
-    from oodbench.errors import OODBenchError
+def _put(page: str, output: Path | None) -> None:
+    """Write the page to the file, or print it where there is none."""
+    if output:
+        _write(output, "--output", page.encode())
+    else:
+        echo(page, nl=False)
 
-    try:
-        write_output(path, data)
-    except OSError as error:
-        raise OODBenchError(f"{option} {path} cannot be written: {error.strerror}") from None
+
+def _save(path: Path, found: Publication) -> None:
+    from oodbench.leaderboard.published import results_file
+
+    _write(path, "--save", results_file(found.results))
+
+
+def _write(path: Path, option: str, data: bytes) -> None:
+    from oodbench.writing import write_file
+
+    write_file(path, data, f"{option} {path}")
     echo(f"Written to {path}", err=True)

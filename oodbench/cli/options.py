@@ -171,6 +171,12 @@ def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
         click.get_current_context().exit(INTERRUPTED)
 
 
+def counted(progress: Progress, what: str) -> Callable[[int, int], None]:
+    """Plan work of one kind, and return what to call with the number of its parts that are done, and of all."""
+    progress.plan({what: 1.0})
+    return lambda done, total: progress.advance(what, done / max(total, 1), "", {})
+
+
 def chosen_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:
     """Return the metrics of these names; all metrics if there are no names."""
     return [registry.metric(name) for name in names] or list(registry.metrics.values())

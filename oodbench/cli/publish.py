@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from oodbench.cli import echo, find_plugins
-from oodbench.cli.options import json_option, print_json, progress_display
+from oodbench.cli.options import counted, json_option, print_json, progress_display
 
 if TYPE_CHECKING:
     from oodbench.leaderboard.publication import Merge
@@ -42,14 +42,13 @@ def command(store: str, suite: Path, drop: tuple[str, ...], quiet: bool, as_json
 
     registry = find_plugins()
     with progress_display(quiet) as progress:
-        progress.plan({"intervals and tests": 1.0})
         merged = entries.publish(
             suite,
             store,
             registry,
             drop,
             lambda text: echo(text, err=True),
-            lambda done, total: progress.advance("intervals and tests", done / max(total, 1), "", {}),
+            counted(progress, "intervals and tests"),
         )
     print_merge(merged, suite, as_json)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from oodbench.cli import echo, find_plugins
-from oodbench.cli.options import data_option, json_option, print_json, progress_display
+from oodbench.cli.options import counted, data_option, json_option, print_json, progress_display
 
 if TYPE_CHECKING:
     from oodbench.api import Progress
@@ -55,12 +55,8 @@ def _verify(published: Path, registry: Registry, data_dir: Path | None, count: i
 
     loader = open_loader(registry, data_dir, progress)
     if published.is_dir():
-        progress.plan({"intervals and tests": 1.0})
         found = read_publication(published)
-        checked = verification.verify(
-            published, registry, loader,
-            lambda done, total: progress.advance("intervals and tests", done / max(total, 1), "", {}),
-        )  # fmt: skip
+        checked = verification.verify(published, registry, loader, counted(progress, "intervals and tests"))
     else:
         found = entries.read_entry(published)
         checked = verification.check_publication(found, registry, loader)

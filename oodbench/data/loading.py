@@ -174,6 +174,10 @@ class Loader:
             raise DataError(f"{name} has no image in its {split} split")
         return chosen
 
+    def has_files(self, name: str) -> bool:
+        """Whether all files of the data set are here, so that loading it fetches nothing."""
+        return self._complete(self.find(name)[0])
+
     def cached_counts(self, name: str) -> dict[str, int]:
         """Return the number of images of each split that the cache has; decodes and fetches nothing."""
         dataset, _ = self.find(name)

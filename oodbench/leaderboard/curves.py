@@ -10,18 +10,27 @@ TAIL = 0.005
 """The share of the scores at either end that a histogram puts into its first and its last bin."""
 
 
-def roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> list[int]:
-    """Return the false-positive rate, in thousandths, at POINTS equal steps of the sum of both rates from 0 to 2.
+def roc_points(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the false- and the true-positive rates of the ROC curve, (p,) each, from (0, 0) to (1, 1), never falling.
 
-    The true-positive rate there is what the sum leaves: along a curve that rises everywhere, the sum says where one is,
-    and equal steps of it follow steep and flat parts alike.
+    Out-images are positive; there is a point for each distinct score, so that equal scores are one slanted step.
     """
     values = np.concatenate([in_scores, out_scores])
     order = np.argsort(-values, kind="stable")
     is_out = (np.arange(len(values)) >= len(in_scores))[order]
     ends = np.flatnonzero(np.r_[np.diff(values[order]) != 0, True])  # of each group of equal scores
-    true = np.r_[0.0, np.cumsum(is_out)[ends] / len(out_scores)]
     false = np.r_[0.0, np.cumsum(~is_out)[ends] / len(in_scores)]
+    true = np.r_[0.0, np.cumsum(is_out)[ends] / len(out_scores)]
+    return false, true
+
+
+def small_roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> list[int]:
+    """Return the false-positive rate, in thousandths, at POINTS equal steps of the sum of both rates from 0 to 2.
+
+    The true-positive rate there is what the sum leaves: along a curve that rises everywhere, the sum says where one is,
+    and equal steps of it follow steep and flat parts alike.
+    """
+    false, true = roc_points(in_scores, out_scores)
     at = np.interp(np.linspace(0, 2, POINTS), true + false, false)
     return [int(value) for value in np.round(1000 * at)]
 

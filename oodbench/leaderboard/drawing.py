@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodbench.atomic import write_output
 from oodbench.errors import OODBenchError
 from oodbench.text import printable, shorten
+from oodbench.writing import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,4 @@ def save(figure: Figure, path: Path) -> None:
         raise OODBenchError(
             f"{shorten(str(path))} names no format of figures: end it with .png, .pdf or .svg"
         ) from None
-    try:
-        write_output(path, drawn.getvalue())
-    except OSError as error:
-        raise OODBenchError(f"the figure {shorten(str(path))} cannot be written: {error.strerror}") from None
+    write_file(path, drawn.getvalue(), f"the figure {shorten(str(path))}")

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 
-from oodbench.atomic import write_output
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard import publication, suites
+from oodbench.leaderboard import formats, publication, suites
 from oodbench.leaderboard.publication import PAGE, RESULTS, SCORES, Merge, Publication, merge
 from oodbench.leaderboard.published import parse_results
 from oodbench.leaderboard.score_file import parse_scores
@@ -28,6 +27,7 @@ from oodbench.leaderboard.uncertainty import Advance
 from oodbench.leaderboard.verification import check_publication
 from oodbench.reading import read_bytes
 from oodbench.store.store import Store
+from oodbench.writing import write_file
 
 if TYPE_CHECKING:
     from oodbench.data.loading import Loader
@@ -96,17 +96,10 @@ def _take_in(
     merged = merge(old, new, drop)
     metrics = publication.shown_metrics(merged.publication.metrics, registry.metrics)
     sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
-    files = {**sure.files(), PAGE: suites.page_of(suite, sure, metrics.values()).encode()}
-    for name, data in files.items():
-        _write(folder / name, data)
+    page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
+    for name, data in {**sure.files(), PAGE: page.encode()}.items():
+        write_file(folder / name, data)
     return merged
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_output(path, data)
-    except OSError as error:
-        raise OODBenchError(f"{path} cannot be written: {error.strerror}") from None
 
 
 # ------------------------------------------------------------------------------------------- entries
@@ -210,11 +203,15 @@ def accept(
 ) -> Merge:
     """Take an entry into a suite's folder, after all of it is checked (see ``verification``), and make the page again.
 
+    Args:
+        drop: published runs to leave out, or to put the entry's in the place of (see ``publication.merge``).
+
     Raises OODBenchError with the first reason not to: something in it is wrong, is not of the suite, is published
     already, or is of other images than the runs that are published and the data that are here.
     """
-    suite, old, new = suites.open_suite(folder), existing(folder), read_entry(entry)
-    for fault in _faults(suite, old, new, registry, loader):
+    suite, old, new, drop = suites.open_suite(folder), existing(folder), read_entry(entry), set(drop)
+    leaving = {run for name in drop - {publication.OLDER} for run in publication.named_runs(name, old)}
+    for fault in _faults(suite, old.keep(set(old.results["run"]) - leaving), new, registry, loader):
         raise OODBenchError(f"{entry.name} is refused: {fault}")
     return _take_in(folder, suite, old, new, registry, drop, advance)
 
@@ -229,7 +226,7 @@ def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry
     for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
         yield f"the suite has no data set {name}"
     for run in sorted(set(rows["run"]) & set(old.results["run"])):
-        yield f"{run} is published already; leave it out, or --drop it"
+        yield f"{run} is published already; --drop {run} puts the entry's in its place"
     checked = check_publication(new, registry, loader)
     for run in checked.unverified:
         yield f"{run} has results without scores"

@@ -80,10 +80,8 @@ def only(suite: Suite, published: Publication, in_datasets: Sequence[str]) -> tu
 
 
 def _markdown(page: Page) -> str:
-    results, opening = page.published.results, introduction(page.suite, page.published.results)
-    return markdown.render(
-        results, page.metrics, page.heading, page.suite.reported, opening, page.sources, page.order
-    )  # fmt: skip
+    opening = introduction(page.suite, page.published.results)
+    return markdown.render(page.board(page.metrics), page.heading, opening, page.sources)
 
 
 def _html(page: Page) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api.parameters import flatten
-from oodbench.leaderboard.curves import histograms, roc_curve
+from oodbench.leaderboard.curves import histograms, small_roc_curve
 from oodbench.leaderboard.failures import is_failure
 from oodbench.leaderboard.score_file import ScoreTable
 from oodbench.leaderboard.sections import Board
@@ -177,5 +177,8 @@ def _curves(
         pair = scores[run, in_dataset].values, scores[run, out_dataset].values
         shape = histograms(*pair)
         edges = [_short(edge) for edge in shape[:2]] if shape else []
-        made[f"{runs[run]}|{printable(out_dataset)}"] = [roc_curve(*pair), *([edges, *shape[2:]] if shape else [])]
+        made[f"{runs[run]}|{printable(out_dataset)}"] = [
+            small_roc_curve(*pair),
+            *([edges, *shape[2:]] if shape else []),
+        ]
     return made, max(0, len(wanted) - MOST_CURVES)

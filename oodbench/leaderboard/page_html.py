@@ -94,9 +94,7 @@ class _Writer:
 
     def __init__(self, board: Board, numbers: Mapping[Place, int]):
         self.board, self.numbers = board, numbers
-        whole = [None] if len(board.in_datasets) > 1 else []
-        single = board.in_datasets if len(board.in_datasets) == 1 else board.measured
-        self.sections = {name: board.sections(name) for name in [*whole, *single]}
+        self.sections = {name: board.sections(name) for name in board.shown}
         notes = [*board.notes, *board.origins]
         self.note_numbers = {note: number for number, note in enumerate(notes, 1)}
 
@@ -177,10 +175,8 @@ class _Writer:
 
     def _how_made(self, in_dataset: str) -> str:
         """How the runs of the rows were made: closed until somebody opens it."""
-        rows = {label for section in self.sections[in_dataset] for label in section.table.rows}
-        results = self.board.results
-        runs = results[(results["in_dataset"] == in_dataset) & results["label"].isin(rows)]
-        if runs.empty or (runs["metric"] == "").all():
+        runs = self.board.runs_of(in_dataset)
+        if runs.empty:
             return ""
         facts = run_facts(runs)
         heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in facts.columns)

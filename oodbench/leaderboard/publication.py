@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oodbench.api import Metric, Scores
-from oodbench.errors import OODBenchError, UnknownName
+from oodbench.errors import OODBenchError
 from oodbench.leaderboard.published import MetricFacts, load_results, results_file
+from oodbench.leaderboard.row_choice import all_rows_of
 from oodbench.leaderboard.row_labels import CONFIGURATION, add_row_labels
 from oodbench.leaderboard.score_file import ImageScores, ScoreTable, load_scores, scores_file
 from oodbench.leaderboard.uncertainty import Advance, Uncertainty
@@ -148,7 +149,7 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     """Return the old publication with every run of the new one added, or put in the place of its older self.
 
     Args:
-        drop: runs of the old one to leave out: keys or their beginnings, labels or detectors; ``older`` for those of
+        drop: runs of the old one to leave out: labels, detectors, keys or their beginnings; ``older`` for those of
             which the new one has the same detector, preset, in-data and seed from other code or with other parameters.
 
     Raises OODBenchError where nothing has a name in ``drop``.
@@ -159,8 +160,8 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     old = Publication(old.results[~failed], old.scores, old.metrics)  # what failed then, and is there now
     there, coming = list(dict.fromkeys(old.results["run"])), list(dict.fromkeys(new.results["run"]))
     older = _older(old.results[~old.results["run"].isin(coming)], new.results)
-    dropped = {run for name in drop for run in (older if name == OLDER else named_runs(name, old))} - set(coming)
-    kept = [run for run in there if run not in dropped and run not in set(coming)]
+    named = {run for name in drop for run in (older if name == OLDER else named_runs(name, old))}
+    kept = [run for run in there if run not in named and run not in set(coming)]
     before = old.keep(kept)
     parts = [part for part in (before.results, new.results) if len(part)]
     results = pd.concat(parts, ignore_index=True) if parts else new.results
@@ -171,7 +172,7 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
         [run for run in coming if run not in there],
         [run for run in coming if run in there],
         kept,
-        sorted(dropped),
+        sorted(named - set(coming)),
         [run for run in older if run in kept],
     )
 
@@ -190,15 +191,8 @@ def _is_in(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> 
 
 
 def named_runs(name: str, publication: Publication) -> set[str]:
-    """Return the runs of this key, or whose key begins so, of this label, or of this detector.
-
-    Raises OODBenchError where there is none.
-    """
-    rows = add_row_labels(publication.results)
-    is_named = (rows["label"] == name) | (rows["detector"] == name) | rows["run"].str.startswith(name)
-    if not name or not is_named.any():
-        raise UnknownName("run, label or detector", name, {*rows["label"], *rows["detector"], *rows["run"]})
-    return set(rows["run"][is_named])
+    """Return the runs that a name stands for (see ``row_choice.all_rows_of``)."""
+    return set(all_rows_of(add_row_labels(publication.results), name)["run"])
 
 
 def with_uncertainty(

@@ -72,15 +72,23 @@ class PublishedResults:
 
 def results_file(results: pd.DataFrame, metrics: Iterable[MetricFacts] = ()) -> bytes:
     """Return the results that a page shows as the Parquet file beside it. Columns that are missing become empty."""
+    metadata = {"format": FORMAT, "metrics": [facts.model_dump() for facts in metrics]}
+    table = results_table(results, nan_is_null=False)
+    return parquet.to_bytes(table.replace_schema_metadata({METADATA: json.dumps(metadata)}))
+
+
+def results_table(results: pd.DataFrame, nan_is_null: bool) -> pa.Table:
+    """Return rows as ``Store.read_results`` gives them, each column of its type; what they lack is empty."""
     import pyarrow as pa
 
     types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], pa.float64())
-    given = results.reindex(columns=COLUMNS)
-    columns = {
-        name: pa.array(given[name].tolist(), types.get(name, pa.string()), from_pandas=False) for name in COLUMNS
-    }
-    metadata = {"format": FORMAT, "metrics": [facts.model_dump() for facts in metrics]}
-    return parquet.to_bytes(pa.table(columns).replace_schema_metadata({METADATA: json.dumps(metadata)}))
+    columns = {name: column.tolist() for name, column in results.reindex(columns=COLUMNS).items()}
+    return pa.table(
+        {
+            name: pa.array(found, types.get(name, pa.string()), from_pandas=nan_is_null)
+            for name, found in columns.items()
+        }
+    )
 
 
 def load_results(path: Path) -> PublishedResults:

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard.published import COLUMNS, COUNTS, NUMBERS, load_results
-from oodbench.store.schema import PUBLISHED_COLUMNS, SCORE_COLUMNS
+from oodbench.leaderboard.published import load_results, results_table
+from oodbench.leaderboard.score_file import load_score_table
 from oodbench.store.store import Store
 from oodbench.store.tables import OnDamaged, history_table, results_and_failures, scores_dataset
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import duckdb
-    import pandas as pd
-    import pyarrow as pa
 
 Tables = Mapping[str, Callable[[], Any]]
 """Name of a view → reads what it shows: a pyarrow table or data set. Only what a query names is read."""
@@ -51,7 +49,7 @@ def query_store(store: Store, sql: str, on_damaged: OnDamaged = None) -> Answer:
     return answer(
         sql,
         {
-            "results": lambda: _arrow(results_and_failures(store, on_damaged)),
+            "results": lambda: results_table(results_and_failures(store, on_damaged), nan_is_null=True),
             "scores": lambda: scores_dataset(store, on_damaged),
             "history": lambda: history_table(store, on_damaged),
         },
@@ -68,8 +66,8 @@ def query_folder(folder: Path, sql: str) -> Answer:
         raise OODBenchError(f"{shorten(str(folder))} has no training curves; a store has: leave the folder out")
 
     tables: dict[str, Callable[[], Any]] = {
-        "results": lambda: _arrow(load_results(folder / "results.parquet").rows),
-        "scores": lambda: _published_scores(folder / "scores.parquet"),
+        "results": lambda: results_table(load_results(folder / "results.parquet").rows, nan_is_null=True),
+        "scores": lambda: load_score_table(folder / "scores.parquet"),
         "history": no_history,
     }
     there = {"results.parquet": "results", "scores.parquet": "scores"}
@@ -122,29 +120,3 @@ def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 def _one_line(message: str) -> str:
     """DuckDB's message without its drawing of the query."""
     return shorten(" ".join(re.split(r"\n+LINE \d+:", message)[0].split()), 600)
-
-
-def _arrow(results: pd.DataFrame) -> pa.Table:
-    """The rows of ``Store.read_results`` or of published results; NaN, and a column that they lack, is NULL."""
-    import pyarrow as pa
-
-    types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], pa.float64())
-    columns = {name: column.tolist() for name, column in results.reindex(columns=COLUMNS).items()}
-    return pa.table({name: pa.array(found, types.get(name, pa.string()), from_pandas=True) for name, found in
-                     columns.items()})  # fmt: skip
-
-
-def _published_scores(path: Path) -> Any:
-    from pyarrow import ArrowException, dataset
-
-    if not path.is_file():
-        raise OODBenchError(f"{shorten(str(path.parent))} has no scores.parquet: its results are all that it has")
-    try:
-        options = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
-        found = dataset.dataset(str(path), format=dataset.ParquetFileFormat(default_fragment_scan_options=options))
-    except (ArrowException, OSError) as error:
-        raise OODBenchError(f"{shorten(str(path))} is no Parquet file: {_one_line(str(error))}") from None
-    missing = [name for name in SCORE_COLUMNS if name not in found.schema.names]
-    if missing:
-        raise OODBenchError(f"{shorten(str(path))} has no column {missing[0]}; it holds no scores")
-    return found

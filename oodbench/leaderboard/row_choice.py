@@ -1,4 +1,4 @@
-"""Which results a word of the command line stands for: a row of a table, a detector, or a run."""
+"""Which results a word of the command line stands for: a row of a table, a detector, or runs."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the results, labelled by ``add_row_labels``, that a name stands for.
+def all_rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the results, labelled by ``add_row_labels``, that a name stands for, also where that is several rows.
 
     Args:
-        name: the label of a row, a detector that has one row, or the beginning of a run's key.
+        name: the label of a row, else a detector, else the beginning of run keys.
 
-    Raises UnknownName where it is none of these, OODBenchError where it stands for several.
+    Raises UnknownName where it is none of these.
     """
-    by_label = results[results["label"] == name]
-    if len(by_label):
-        return by_label
-    by_detector = results[results["detector"] == name]
-    labels = sorted(set(by_detector["label"]))
-    if len(labels) == 1:
-        return by_detector
-    if labels:
-        raise OODBenchError(f"{name} has several rows: {', '.join(map(repr, labels))}; name one of them")
-    by_run = results[[run.startswith(name) for run in results["run"]]] if name else results.iloc[:0]
-    runs = sorted(set(by_run["run"]))
-    if len(runs) > 1:
+    begins = [bool(name) and run.startswith(name) for run in results["run"]]
+    for is_named in (results["label"] == name, results["detector"] == name, begins):
+        found = results[is_named]
+        if len(found):
+            return found
+    raise UnknownName("row or run", name, {*results["label"], *results["run"]})
+
+
+def rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the results of the one row, or the one run, that a name stands for (see ``all_rows_of``).
+
+    Raises OODBenchError where it stands for several.
+    """
+    found = all_rows_of(results, name)
+    if (found["label"] == name).all():
+        return found
+    labels, runs = sorted(set(found["label"])), sorted(set(found["run"]))
+    if (found["detector"] == name).all():
+        if len(labels) > 1:
+            raise OODBenchError(f"{name} has several rows: {', '.join(map(repr, labels))}; name one of them")
+    elif len(runs) > 1:
         raise OODBenchError(f"several runs begin with {shorten(name)}: {', '.join(runs[:5])}")
-    if not runs:
-        raise UnknownName("row or run", name, {*results["label"], *results["run"]})
-    return by_run
+    return found

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,8 +88,22 @@ def parse_scores(data: bytes, where: str) -> ScoreTable:
     Raises OODBenchError where the file has none, or some that cannot be: of another type, not finite, too many, a test
     split in two pieces, or an image twice.
     """
+    return _checked(data, where, lambda table: {(part.run, part.dataset): part for part in _parts(table)})
+
+
+def load_score_table(path: Path) -> pyarrow.Table:
+    """Return the rows of a file as they are. Raises OODBenchError as ``parse_scores`` does."""
+
+    def check(table: pyarrow.Table) -> pyarrow.Table:
+        deque(_parts(table), maxlen=0)
+        return table
+
+    return _checked(read_bytes(path, LARGEST_FILE), str(path), check)
+
+
+def _checked(data: bytes, where: str, parse: Callable[[pyarrow.Table], Any]) -> Any:
     try:
-        return {(part.run, part.dataset): part for part in _parts(_table(data))}
+        return parse(_table(data))
     except Exception as error:  # pyarrow's errors are many
         why = shorten(str(error) if isinstance(error, ValueError) else reason(error))
         raise OODBenchError(f"{where} holds no scores ({why}); `oodbench publish` writes them") from None
@@ -99,6 +114,11 @@ def _table(data: bytes) -> pyarrow.Table:
     import pyarrow as pa
     from pyarrow import parquet
 
+    kinds = {name: pa.dictionary(pa.int32(), pa.string()) for name in NAMES}
+    kinds |= {"index": pa.int64(), "label": pa.int64(), "score": pa.float64()}
+    missing = [name for name in kinds if name not in parquet.read_schema(pa.BufferReader(data)).names]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]}")
     file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, read_dictionary=[*NAMES])
     if file.metadata.num_rows > LARGEST_COUNT:
         raise ValueError(f"it has more than {LARGEST_COUNT:,} scores")
@@ -107,11 +127,6 @@ def _table(data: bytes) -> pyarrow.Table:
         raise ValueError("its metadata are not those of scores")
     if about.get("format", 0) > FORMAT:
         raise ValueError("a newer oodbench wrote it; `pip install --upgrade oodbench`")
-    kinds = {name: pa.dictionary(pa.int32(), pa.string()) for name in NAMES}
-    kinds |= {"index": pa.int64(), "label": pa.int64(), "score": pa.float64()}
-    missing = [name for name in kinds if name not in file.schema_arrow.names]
-    if missing:
-        raise ValueError(f"it has no column {missing[0]}")
     table = file.read(columns=[*kinds])
     for name, kind in kinds.items():
         if table[name].type != kind:

@@ -88,6 +88,19 @@ class Board:
         """The in-data sets that we or others have figures of."""
         return sorted({*self.measured, *(figure.in_dataset for figure in self.reported)})
 
+    @property
+    def shown(self) -> list[str | None]:
+        """What a page has sections of, in its order; None, where there are several in-data sets, for all of them."""
+        names = self.in_datasets
+        return [*names] if len(names) == 1 else [*([None] if names else []), *self.measured]
+
+    def runs_of(self, in_dataset: str) -> pd.DataFrame:
+        """Return the results of the rows that the sections of an in-data set show; none where all runs failed."""
+        rows = {label for section in self.sections(in_dataset) for label in section.table.rows}
+        results = self.results
+        runs = results[(results["in_dataset"] == in_dataset) & results["label"].isin(rows)]
+        return runs.iloc[:0] if (runs["metric"] == "").all() else runs
+
     def sections(self, in_dataset: str | None) -> list[Section]:
         """Return one section for each metric that has something to show."""
         if in_dataset not in self._sections:

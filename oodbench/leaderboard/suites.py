@@ -10,7 +10,7 @@ README.md         the page, generated from the others, so that anyone can verify
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,9 @@ from oodbench.api import Run
 from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
-from oodbench.leaderboard import markdown, tables
+from oodbench.leaderboard import tables
 from oodbench.leaderboard.failures import related_failures
-from oodbench.leaderboard.publication import ROW_ORDER, Publication
+from oodbench.leaderboard.publication import ROW_ORDER
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import read_suite
@@ -141,32 +141,10 @@ def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------ views
 
 
-def page(
-    suite: Suite,
-    results: pd.DataFrame,
-    metrics: Iterable[Metric],
-    title: str = "",
-    computed_by: Mapping[str, str] | None = None,
-) -> str:
-    """Return the suite's page in Markdown. Raises OODBenchError where neither we nor others have any results.
-
-    Args:
-        computed_by: metric → the package, with version, that computed it.
-    """
-    opening = introduction(suite, results)
-    return markdown.render(results, metrics, title or suite.title, suite.reported, opening, computed_by)
-
-
 def introduction(suite: Suite, results: pd.DataFrame) -> str:
     """Return the Markdown that opens the suite's page: its notes, and what to do where there are no results."""
     to_do = "" if (results["metric"] != "").any() else f"There are no results of ours here yet. {MADE_BY}"
     return "\n\n".join(filter(None, [suite.notes, to_do]))
-
-
-def page_of(suite: Suite, published: Publication, metrics: Iterable[Metric], title: str = "") -> str:
-    """Return the suite's page of what is published."""
-    sources = {name: facts.source for name, facts in published.metrics.items()}
-    return page(suite, published.results, metrics, title, sources)
 
 
 def records(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:

@@ -169,10 +169,14 @@ class Uncertainty:
             return None
         if metric.name == AUROC:
             return compare_auroc((in_one.values, out_one.values), (in_other.values, out_other.values))
-        difference = float(
-            metric.compute(in_one.values, out_one.values) - metric.compute(in_other.values, out_other.values)
-        )
+        difference = self._values[*one, metric.name] - self._values[*other, metric.name]
         return compare_resampled(self.resampled[one][metric.name], self.resampled[other][metric.name], difference)
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str, str], float]:
+        """(run, out-data set, metric) → value."""
+        columns = self.results[["run", "out_dataset", "metric", "value"]].itertuples(index=False, name=None)
+        return {(run, out, metric): value for run, out, metric, value in columns}
 
     @cached_property
     def _images(self) -> dict[Place, tuple[str, str]]:

@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oodbench.api import SPLITS, ImageSet
-from oodbench.errors import OODBenchError, reason
-from oodbench.leaderboard import publication as published
-from oodbench.leaderboard import suites
+from oodbench.api import SPLITS, ImageSet, Shape
+from oodbench.errors import DataError, OODBenchError, reason
+from oodbench.leaderboard import formats
 from oodbench.leaderboard.failures import is_failure
-from oodbench.leaderboard.publication import PAGE, Publication, differing_values, read_publication
+from oodbench.leaderboard.publication import (
+    PAGE,
+    Publication,
+    differing_values,
+    read_publication,
+    shown_metrics,
+    with_uncertainty,
+)
+from oodbench.leaderboard.suites import open_suite
 from oodbench.leaderboard.uncertainty import Advance
 from oodbench.plan.tasks import images_hash
 from oodbench.reading import read_text
@@ -95,7 +102,7 @@ def _misplaced(rows: pd.DataFrame, found: Publication) -> Iterator[str]:
 
 def _differing_uncertainty(found: Publication, registry: Registry, advance: Advance) -> Iterator[str]:
     """Yield each interval and test that the scores do not give."""
-    again = published.with_uncertainty(found, registry.metrics, advance).results
+    again = with_uncertainty(found, registry.metrics, advance).results
     rows = found.results.to_dict("records")
     for row, other in zip(rows, again.to_dict("records"), strict=True):
         for name in PUBLISHED_COLUMNS:
@@ -114,7 +121,7 @@ def _other_images(
     """Yield where fingerprints, indices or labels are not those of the data that are here."""
     for in_dataset, of_in in rows.groupby("in_dataset"):
         try:
-            splits = {split: loader.load(str(in_dataset), split) for split in SPLITS}
+            splits = {split: _load(loader, str(in_dataset), split) for split in SPLITS}
         except OODBenchError as error:
             not_compared[str(in_dataset)] = reason(error)
             continue
@@ -123,13 +130,20 @@ def _other_images(
         yield from _other_labels(found, of_in["run"], splits["test"])
         for out_dataset, of_out in of_in.groupby("out_dataset"):
             try:
-                images = loader.load(str(out_dataset), "test", splits["test"].shape)
+                images = _load(loader, str(out_dataset), "test", splits["test"].shape)
             except OODBenchError as error:
                 not_compared[str(out_dataset)] = reason(error)
                 continue
             for run in sorted(set(of_out["run"][~of_out["out_images"].isin(["", images.fingerprint])])):
                 yield f"{run}: its images of {out_dataset} are not those that are here"
             yield from _other_labels(found, of_out["run"], images)
+
+
+def _load(loader: Loader, name: str, split: str, shape: Shape | None = None) -> ImageSet:
+    """The images, if they are here: to verify must not fetch anything."""
+    if not loader.has_files(name):
+        raise DataError("its files are not here")
+    return loader.load(name, split, shape)
 
 
 def _other_labels(found: Publication, runs: pd.Series, images: ImageSet) -> Iterator[str]:
@@ -149,8 +163,9 @@ def _differing_page(folder: Path, found: Publication, registry: Registry) -> Ite
     if not os.path.lexists(folder / PAGE):
         yield f"there is no {PAGE}; `oodbench publish` makes it"
         return
-    metrics = published.shown_metrics(found.metrics, registry.metrics)
-    expected = suites.page_of(suites.open_suite(folder), found, metrics.values()).splitlines()
+    metrics = shown_metrics(found.metrics, registry.metrics)
+    page = formats.Page(open_suite(folder), found, [*metrics.values()])
+    expected = formats.write(page, "markdown").splitlines()
     there = read_text(folder / PAGE).splitlines()
     for tag, a, b, c, d in difflib.SequenceMatcher(None, there, expected, autojunk=False).get_opcodes():
         if tag == "equal":

@@ -42,7 +42,6 @@ FAILURES = "failures"
 TUNINGS = "tunings"
 LOCK = ".lock"
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
-AN_HOUR = 3600.0
 
 
 class Store:
@@ -55,7 +54,7 @@ class Store:
     def check_writable(self) -> None:
         """Raise StoreError if nothing can be written; the store's folder is made if there is none."""
         self.files.check_writable()
-        self.files.sweep("", older_than=AN_HOUR)
+        self.files.sweep("", older_than=3600.0)  # seconds: who writes to it now is quicker
 
     @contextmanager
     def claim(self, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:

@@ -190,7 +190,7 @@ def test_a_leaderboard_s_folder_has_results(runs, oodbench, ask, refusal):
     assert here == there and len(here)
     assert [row["name"] for row in ask("show tables", "page")] == ["results"]
     why = refusal(oodbench("query", "select * from scores", "page", code=1))
-    assert why == "Error: page has no scores.parquet: its results are all that it has"
+    assert why == "Error: page/scores.parquet cannot be read: No such file or directory"
     assert "has no training curves" in refusal(oodbench("query", "select * from history", "page", code=1))
     assert "cannot be read" in refusal(oodbench("query", "select * from results", "nowhere", code=1))
 

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from oodbench.cli import main
+from oodbench.data.loading import Loader
 from oodbench.leaderboard.published import FORMAT, METADATA
 
 SUITE = """
@@ -120,7 +121,7 @@ def test_publishing_again_replaces_and_changes_nothing(published):
 def test_only_what_is_named_is_dropped(published):
     other_detector()
     oodbench("publish", "elsewhere", "suite", "-q")
-    assert "unknown run, label or detector 'x'" in refusal("publish", "results", "suite", "-q", "--drop", "x")
+    assert "unknown row or run 'x'" in refusal("publish", "results", "suite", "-q", "--drop", "x")
     done = json.loads(oodbench("publish", "results", "suite", "-q", "--drop", "nearest", "--json").stdout)
     assert [len(done[name]) for name in ("added", "replaced", "kept", "dropped")] == [0, 2, 0, 2]
     assert set(pd.read_parquet(RESULTS)["detector"]) == {"mean-distance"}
@@ -215,6 +216,12 @@ def test_other_images_than_those_that_are_here_are_named(published):
     assert (
         "labels of its scores of white are not those of the images" in oodbench("verify", "suite", "-q", code=1).stdout
     )
+
+
+def test_verifying_fetches_nothing(published, monkeypatch):
+    monkeypatch.setattr(Loader, "has_files", lambda self, name: False)
+    monkeypatch.setattr(Loader, "load", lambda self, *what: pytest.fail("it would have been fetched"))
+    assert "Not compared: bars:0: its files are not here" in oodbench("verify", "suite", "-q").stderr
 
 
 def test_fitting_again_gives_the_same_scores(published):
@@ -388,6 +395,8 @@ def test_a_bomb_is_refused_before_it_is_unpacked(entry):
 def test_an_entry_is_taken_in_once(entry):
     oodbench("accept", entry, "suite", "-q")
     assert "is published already" in refusal("accept", entry, "suite", "-q")
+    again = oodbench("accept", entry, "suite", "-q", "--drop", "nearest")
+    assert again.stdout == "suite: 0 runs added, 1 runs replaced, 2 runs kept, 0 runs dropped\n"
 
 
 def test_an_entry_of_data_that_the_suite_does_not_have_is_refused(entry):
@@ -399,6 +408,6 @@ def test_what_is_no_entry_is_one_line(here):
     Path("entry.oodbench").write_bytes(b"no zip")
     assert "entry.oodbench is no entry" in refusal("accept", "entry.oodbench", "suite", "-q")
     assert "none cannot be read" in refusal("accept", "none", "suite", "-q")
-    assert "unknown run, label or detector 'x'" in refusal("bundle", "x", "-o", "entry.oodbench")
+    assert "unknown row or run 'x'" in refusal("bundle", "x", "-o", "entry.oodbench")
     shutil.rmtree("suite")
     assert oodbench("accept", "entry.oodbench", "suite", code=2)

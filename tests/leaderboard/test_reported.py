@@ -9,8 +9,9 @@ import pytest
 
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard.markdown import render
+from oodbench.leaderboard import markdown
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
+from oodbench.leaderboard.sections import Board
 from oodbench.leaderboard.tables import records
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
@@ -50,6 +51,10 @@ def read(tmp_path):
 def figure(row="Other", value=0.5, detector="", out="white", **said):
     facts = {"preset": "", "in_dataset": "bars:0", "metric": "auroc", "sd": None, "source": "a paper", **said}
     return LiteratureResult(row, detector, out_dataset=out, value=value, reliability="recalled", **facts)
+
+
+def render(results, metrics, title="", reported=None, introduction=""):
+    return markdown.render(Board(results, metrics, reported), title, introduction)
 
 
 def results(*rows):
@@ -181,10 +186,10 @@ def test_several_in_data_sets_are_shown_together_first():
     together, *each = page.split("\n## ")[1:]
     assert together.startswith("All in-distribution data sets")
     assert [cell.strip() for cell in lines(together, "| detector")[0].split("|")[2:-1]] == [
-        "grey (in bars:1) ↑", "white (in bars:0) ↑",
+        "white (in bars:0) ↑", "grey (in bars:1) ↑",
     ]  # fmt: skip
-    assert [cell.strip() for cell in lines(together, "| ae")[0].split("|")[2:-1]] == ["**0.900**", "0.300"]
-    assert [cell.strip() for cell in lines(together, "| *Great")[0].split("|")[2:-1]] == ["*0.990*", "–"]
+    assert [cell.strip() for cell in lines(together, "| ae")[0].split("|")[2:-1]] == ["0.300", "**0.900**"]
+    assert [cell.strip() for cell in lines(together, "| *Great")[0].split("|")[2:-1]] == ["–", "*0.990*"]
     assert [part.split("\n")[0] for part in each] == [
         "In-distribution: bars:0",
         "In-distribution: bars:1",

@@ -8,8 +8,9 @@ import pytest
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard.markdown import render, table
-from oodbench.leaderboard.tables import interval_text, records
+from oodbench.leaderboard import markdown
+from oodbench.leaderboard.sections import Board
+from oodbench.leaderboard.tables import interval_text, ranked, records
 from oodbench.leaderboard.terminal import summary
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
@@ -50,6 +51,27 @@ def row(detector="ebae", out="mnist:9", value=0.5, seed=0, metric="auroc", in_da
 
 def frame(*rows):
     return pd.DataFrame(rows)
+
+
+def render(results, metrics, title=""):
+    return markdown.render(Board(results, metrics), title)
+
+
+def table(results, in_dataset, metric):
+    """Detectors, best first, by out-data sets; the text of each cell, in bold where it is the best."""
+    made = ranked(results, in_dataset, metric)
+    return pd.DataFrame(
+        {
+            f"{out} {'↑' if metric.higher_is_better else '↓'}": {
+                row: f"**{cell.text}**" if cell.is_best else cell.text
+                for row in made.rows
+                for cell in [made.cells.get((row, (of_in, out)))]
+                if cell
+            }
+            for of_in, out in made.columns
+        },
+        index=made.rows,
+    ).fillna("–")
 
 
 def test_cells_are_mean_and_sample_deviation_over_seeds():

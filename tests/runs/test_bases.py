@@ -14,8 +14,9 @@ import torch
 
 from oodbench.api import Context
 from oodbench.data.loading import open_loader
-from oodbench.leaderboard.markdown import render
+from oodbench.leaderboard import markdown
 from oodbench.leaderboard.published import load_results, results_file
+from oodbench.leaderboard.sections import Board
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import load_detector
 from oodbench.plugin.registry import load_registry
@@ -194,13 +195,15 @@ def test_the_page_names_the_base_and_tells_rows_on_different_ones_apart(execute,
     execute("offset")
     execute("offset", sets=("centre.power=3",))
     results = store.read_results()
-    page = render(results, load_registry().metrics.values())
+    page = markdown.render(Board(results, [*load_registry().metrics.values()]))
     assert "stands on centre 1.0 (paper)" in page
     assert "centre.power=3" in page
     published = tmp_path / "results.parquet"
     published.write_bytes(results_file(results))
     assert (
-        render(load_results(published).rows.drop(columns=[*PUBLISHED_COLUMNS]), load_registry().metrics.values())
+        markdown.render(
+            Board(load_results(published).rows.drop(columns=[*PUBLISHED_COLUMNS]), [*load_registry().metrics.values()])
+        )
         == page
     )
 

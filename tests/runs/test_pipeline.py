@@ -15,8 +15,9 @@ import pytest
 
 from oodbench.api import Metric, Progress
 from oodbench.errors import OODBenchError, StoreError
+from oodbench.leaderboard import markdown
 from oodbench.leaderboard.figures import draw_runs
-from oodbench.leaderboard.markdown import render
+from oodbench.leaderboard.sections import Board
 from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.pipeline import ExecutionOptions, Outcome, recompute_store, run
@@ -102,7 +103,7 @@ def test_a_few_out_images_that_are_in_images_are_counted_in_a_note(execute, tmp_
     outcome, _ = execute(words(out_datasets=(own_images(tmp_path / "own.npz", 100),)))
     (note,) = set(outcome.results["out_note"])
     assert re.fullmatch(r"3 of the 103 test images of npz:\S+ are also in bars:0 \(.*3 in its test split\)", note)
-    page = render(outcome.results, list(load_registry().metrics.values())).replace("\\", "")
+    page = markdown.render(Board(outcome.results, list(load_registry().metrics.values()))).replace("\\", "")
     assert f"103. {note}." in page
 
 

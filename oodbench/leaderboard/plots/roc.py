@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oodbench.leaderboard.curves import roc_points
 from oodbench.leaderboard.drawing import line_style, paper_style, plain_text, save
 from oodbench.leaderboard.plots.selection import OnDamaged, PlottedRow, one_out_dataset, select_rows
 from oodbench.leaderboard.statistics import auroc_interval
@@ -42,12 +43,7 @@ class Curve:
 
 def roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> Curve:
     """Return the ROC curve, given scores (n,) and (m,); out-images are positive. Equal scores are one slanted step."""
-    thresholds = np.unique(np.concatenate([in_scores, out_scores]))[::-1]
-    false, true = (
-        np.concatenate([[0.0], 1 - np.searchsorted(np.sort(scores), thresholds, side="left") / len(scores)])
-        for scores in (in_scores, out_scores)
-    )
-    return Curve(false, true, auroc_interval(in_scores, out_scores).value, len(in_scores))
+    return Curve(*roc_points(in_scores, out_scores), auroc_interval(in_scores, out_scores).value, len(in_scores))
 
 
 def mean_curve(curves: Sequence[Curve], rates: np.ndarray) -> np.ndarray:
