@@ -211,4 +211,4 @@ def test_a_leaderboard_s_folder_may_have_scores(runs, oodbench, ask, refusal):
     parquet.write_table(pa.table({"x": [1]}), "page/scores.parquet")
     assert "has no column run" in refusal(oodbench("query", "select * from scores", "page", code=1))
     Path("page/scores.parquet").write_bytes(b"nothing")
-    assert "is no Parquet file" in refusal(oodbench("query", "select * from scores", "page", code=1))
+    assert "page/scores.parquet holds no scores" in refusal(oodbench("query", "select * from scores", "page", code=1))
