@@ -62,8 +62,6 @@ def command(
 ) -> None:
     """Print the results of a store, or published ones, as ranked tables.
 
-    The page is Markdown, HTML, LaTeX or CSV.
-
     SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures of
     the file reported.toml beside it; the text of notes.md opens the page. To publish what a store has, with scores,
     intervals and tests, use `oodbench publish`.
@@ -71,7 +69,6 @@ def command(
     \b
     oodbench leaderboard leaderboards/mnist5k-ood --output page.md
     oodbench leaderboard leaderboards/mnist5k-ood --results leaderboards/mnist5k-ood/results.parquet
-    oodbench leaderboard leaderboards/mnist-holdout --reported
     oodbench leaderboard --in mnist5k:0-8 --sort mnist5k:9 --top 5 --output page.html
     """
     from oodbench.leaderboard import formats, suites
