@@ -15,7 +15,7 @@ import torch
 from oodbench.api import Context, ImageSet, Params, Shape, param
 from oodbench.nn.autoencoder import SHAPES, Autoencoder, build_autoencoder
 from oodbench.nn.network_detector import NetworkDetector
-from oodbench.nn.reconstruction import QUICK, ReconstructionParams, cost, fit_reconstruction
+from oodbench.nn.reconstruction import CPU, QUICK, ReconstructionParams, cost, fit_reconstruction
 
 
 class AutoencoderNetworkParams(Params):
@@ -47,6 +47,9 @@ class AutoencoderParams(AutoencoderNetworkParams):
 QUICK_AUTOENCODER: dict[str, Any] = {"latent_dim": 16, "width": 0.25, "training": QUICK}
 """Values of the ``quick`` preset of every detector of this kind."""
 
+CPU_AUTOENCODER: dict[str, Any] = {**QUICK_AUTOENCODER, "training": CPU}
+"""Values of the ``cpu`` preset of every detector of this kind."""
+
 
 class ReconstructionDetector(NetworkDetector):
     """A detector that scores by the error of its ``model`` on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
@@ -77,7 +80,11 @@ class AutoencoderDetector(ReconstructionDetector):
     """
 
     Params = AutoencoderParams
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": QUICK_AUTOENCODER}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "quick": QUICK_AUTOENCODER,
+        "cpu": CPU_AUTOENCODER,
+    }
     conditional_parameters: ClassVar[Mapping[str, str]] = {
         "training.keep": "when the last epoch is not the best",
         "training.patience": "when validation gets no better",

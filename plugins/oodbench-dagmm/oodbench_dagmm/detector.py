@@ -8,8 +8,8 @@ import torch
 
 from oodbench import Context, FitError, ImageSet, param
 from oodbench.nn.autoencoder import build_networks
-from oodbench.nn.autoencoder_detector import QUICK_AUTOENCODER, AutoencoderDetector, AutoencoderParams
-from oodbench.nn.reconstruction import QUICK, ReconstructionParams
+from oodbench.nn.autoencoder_detector import CPU_AUTOENCODER, QUICK_AUTOENCODER, AutoencoderDetector, AutoencoderParams
+from oodbench.nn.reconstruction import CPU, QUICK, ReconstructionParams
 from oodbench_dagmm.mixture import energy, estimate, singular
 from oodbench_dagmm.network import DAGMMNetwork
 
@@ -47,6 +47,7 @@ class DAGMM(AutoencoderDetector):
         "paper": {"training": {"epochs": 200}},
         # With He's weights the mixture separates the contract's easy images worse after training (.896) than before.
         "quick": {**QUICK_AUTOENCODER, "latent_dim": 5, "training": {**QUICK, "initialization": "torch"}},
+        "cpu": {**CPU_AUTOENCODER, "latent_dim": 5, "training": {**CPU, "initialization": "torch"}},
     }
     model: DAGMMNetwork
 

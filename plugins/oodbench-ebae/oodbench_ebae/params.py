@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from oodbench import Params, Shape, param
 from oodbench.nn.autoencoder_detector import AutoencoderNetworkParams
-from oodbench.nn.reconstruction import QUICK, ReconstructionParams
+from oodbench.nn.reconstruction import CPU, QUICK, ReconstructionParams
 
 SUPPLEMENT = "EBAE supplement §3"
 
@@ -91,6 +91,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "visible_chain": {"steps": 12},
         "epochs": 5,
         "learning_rate": 3e-4,
+        "batch_size": 64,
+        "weight_average": 0.95,
+    },
+    "cpu": {
+        "latent_dim": 32,
+        "width": 0.25,
+        "pretraining": CPU,
+        "latent_chain": {"steps": 5},
+        "visible_chain": {"steps": 12},
+        "epochs": 1,
+        "learning_rate": 1e-4,
         "batch_size": 64,
         "weight_average": 0.95,
     },

@@ -57,6 +57,11 @@ class Glow(LikelihoodDetector):
             "hidden": 32,
             "training": {"epochs": 8, "batch_size": 32, "learning_rate": 2e-3, "warmup": 50},
         },
+        "cpu": {
+            "depth": 4,
+            "hidden": 32,
+            "training": {"epochs": 2, "batch_size": 32, "learning_rate": 2e-3, "warmup": 50},
+        },
     }
 
     conditional_parameters: ClassVar = {

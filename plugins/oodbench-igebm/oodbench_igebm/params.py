@@ -66,5 +66,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "learning_rate": 1e-3,
     },
+    "cpu": {
+        "width": 0.125,
+        "chain": {"steps": 8},
+        "epochs": 1,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+    },
 }
 """Values that differ from the defaults."""

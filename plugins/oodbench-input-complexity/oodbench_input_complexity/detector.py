@@ -8,7 +8,7 @@ difference is the score: the log-likelihood ratio of compressor and model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 
@@ -38,6 +38,7 @@ class InputComplexity(PostHocDetector):
     )
     base = "glow"
     Params = InputComplexityParams
+    presets: ClassVar = {"paper": {}, "quick": {}, "cpu": {}}
     shapes = ((1, 28, 28), (3, 32, 32))
 
     @classmethod

@@ -62,6 +62,13 @@ class PixelCNNPP(LikelihoodDetector):
             "dropout": 0.0,
             "training": {"epochs": 2, "batch_size": 16, "learning_rate": 8e-3},
         },
+        "cpu": {
+            "resnets": 1,
+            "filters": 8,
+            "mixtures": 5,
+            "dropout": 0.0,
+            "training": {"epochs": 1, "batch_size": 16, "learning_rate": 8e-3},
+        },
     }
 
     conditional_parameters: ClassVar = {"training.keep": "when the last epoch is not the best"}

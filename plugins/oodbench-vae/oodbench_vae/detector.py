@@ -10,7 +10,7 @@ from torch import nn
 
 from oodbench import Base, Context, Detector, ImageSet, Shape, param
 from oodbench.nn.autoencoder import Autoencoder, at_least_float32, build_networks
-from oodbench.nn.autoencoder_detector import QUICK_AUTOENCODER, AutoencoderDetector, AutoencoderParams
+from oodbench.nn.autoencoder_detector import CPU_AUTOENCODER, QUICK_AUTOENCODER, AutoencoderDetector, AutoencoderParams
 from oodbench.nn.reconstruction import CONSTANT
 from oodbench_vae.likelihood import importance_weighted_nll, negative_elbo, reconstruction_nll
 
@@ -62,7 +62,11 @@ class VAE(AutoencoderDetector):
     summary = "variational autoencoder, reconstruction error over posterior samples"
     paper = "Kingma and Welling, Auto-Encoding Variational Bayes (ICLR 2014)"
     Params = VAEParams
-    presets = {"paper": {}, "quick": {**QUICK_AUTOENCODER, "samples": 10}}
+    presets = {
+        "paper": {},
+        "quick": {**QUICK_AUTOENCODER, "samples": 10},
+        "cpu": {**CPU_AUTOENCODER, "samples": 10},
+    }
     may_be_constant = True  # if data vary less than the decoder's σ, ignoring the code is optimal
     model: VariationalAutoencoder
 
