@@ -1,7 +1,7 @@
 """WRN-40-2: a wide residual network for 32×32, with the parameter names of the checkpoints that were published of it.
 
-Source: Zagoruyko & Komodakis, Wide Residual Networks (BMVC 2016), arXiv:1605.07146; names, dropout and first weights as in
-Hendrycks' and Liu's code (wetliu/energy_ood, CIFAR/models/wrn.py), whose checkpoints pytorch-ood offers.
+Source: Zagoruyko & Komodakis, Wide Residual Networks (BMVC 2016), arXiv:1605.07146; names, dropout and first weights as
+in Hendrycks' and Liu's code (wetliu/energy_ood, CIFAR/models/wrn.py), whose checkpoints pytorch-ood offers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DROPOUT = 0.3
 
 
 class Block(nn.Module):
-    """Maps (b, C, H, W) to (b, width, H / stride, W / stride): normalisation and ReLU before each of two convolutions."""
+    """Maps (b, C, H, W) to (b, width, H / stride, W / stride): two convolutions, each after a norm and a ReLU."""
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
