@@ -10,7 +10,7 @@ from oodbench_pytorch_ood.detectors import detector_classes
 
 from oodbench.testing import DetectorCase, parametrize
 
-FAST = ("po-energy", "po-mahalanobis")
+FAST = ("po-energy", "po-mahalanobis", "po-odin")
 REFUSES = ("po-she",)
 """It needs a correct prediction in each class, which no classifier fitted to the contract's 20 images gives."""
 SETTINGS = {"classifier": {"width": 0.05}}
