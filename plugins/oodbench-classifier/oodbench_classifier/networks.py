@@ -86,7 +86,8 @@ class ClassifierNetwork(nn.Module):
 
     def head(self) -> nn.Module:
         """Return the part of the network that maps feature maps (b, D, h, w) to logits (b, k)."""
-        pool = self.body[-1] if isinstance(self.body, nn.Sequential) else self.body.avgpool
+        body: Any = self.body
+        pool = body[-1] if isinstance(body, nn.Sequential) else body.avgpool
         return nn.Sequential(pool, nn.Flatten(), self.fc).train(self.training)
 
 

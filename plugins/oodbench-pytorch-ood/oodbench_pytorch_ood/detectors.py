@@ -54,18 +54,27 @@ OWN_BOUNDS: dict[tuple[str, str], dict[str, Any]] = {
 }  # fmt: skip
 """Bounds of arguments whose name means other things elsewhere."""
 CHOICES: dict[str, Any] = {"variant": Literal["ash-s", "ash-p", "ash-b"], "mode": Literal["var", "mean"]}
-OURS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(["po-ash", "po-react", "po-scale", "po-vra"], {"layer": (
+LAYER = {
+    "layer": (
         Literal["pooled", "maps"],
         param("pooled", "what is changed: features after pooling, or the feature maps before", source="OpenOOD 1.5"),
-    )}),
-    **dict.fromkeys(["po-gradnorm", "po-graduncertainty"], {"weights": (
-        Literal["last", "all"], param("last", "gradients of the last layer's weights, or of all", source="OpenOOD 1.5"),
-    )}),
-    "po-mcd": {"dropout": (
+    )
+}
+WEIGHTS = {
+    "weights": (
+        Literal["last", "all"],
+        param("last", "gradients of the last layer's weights, or of all", source="OpenOOD 1.5"),
+    )
+}
+DROPOUT = {
+    "dropout": (
         float,
         param(0.5, "share of features dropped where the network has no dropout", gt=0, lt=1, source="OpenOOD 1.5"),
-    )},
+    )
+}
+OURS: dict[str, dict[str, Any]] = {
+    "po-ash": LAYER, "po-react": LAYER, "po-scale": LAYER, "po-vra": LAYER, "po-gradnorm": WEIGHTS,
+    "po-graduncertainty": WEIGHTS, "po-mcd": DROPOUT,
 }  # fmt: skip
 """Parameters that are not arguments there: what of the classifier it is given."""
 NO_PARAMETERS = ("micro_batch_size", "batch_norm")

@@ -137,12 +137,10 @@ def test_scores_of_dropout_are_those_of_pytorch_ood_for_one_image(wide, mode):
 def test_a_network_without_dropout_gets_one_before_its_last_layer(base):
     detector, images = fit("po-mcd", base, {"samples": 5}), held_out(SHAPE, 3)
     network = base.detector.model
-    expected = []
     with torch.no_grad(), base.context.global_seed("dropout"):
         masks = torch.nn.functional.dropout(torch.ones(5, network.fc.in_features), 0.5)
-        for mask in masks:
-            expected.append(network.fc(network.features(images) * mask).softmax(1))
-    torch.testing.assert_close(detector.score(images), torch.stack(expected).var(0).mean(1))
+        draws = torch.stack([network.fc(network.features(images) * mask).softmax(1) for mask in masks])
+    torch.testing.assert_close(detector.score(images), draws.var(0).mean(1))
 
 
 def test_openmax_scores_an_image_as_in_a_batch_that_has_every_class(base):

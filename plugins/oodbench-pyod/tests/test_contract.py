@@ -1,0 +1,27 @@
+"""The contract that every detector keeps, on a small classifier's features and on pixels."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("pyod")
+
+from oodbench_pyod.detectors import detector_classes
+
+from oodbench.testing import DetectorCase, parametrize
+
+FAST = ("pyod-ecod-features", "pyod-knn-pixels")
+SETTINGS = {"classifier": {"width": 0.05}}
+
+
+def case(detector, on):
+    name = f"{detector.name}-{on}"
+    values = {"on": on, **({"n_neighbors": 3} if detector.name == "pyod-lof" else {})}
+    built = DetectorCase(detector, (1, 28, 28), values, {"images": (9,)}, base_settings=SETTINGS)
+    return pytest.param(built, id=name, marks=[] if name in FAST else pytest.mark.slow)
+
+
+@pytest.mark.filterwarnings("ignore:.* passes noise_scores_higher")  # it depends on the classifier, and on the pixels
+@parametrize(*(case(detector, on) for detector in detector_classes() for on in ("features", "pixels")))
+def test_contract(check, case):
+    check(case)
