@@ -1,4 +1,4 @@
-"""ECOD and COPOD for one image at a time: PyOD ranks a whole batch among the training data, so that images would share it.
+"""ECOD and COPOD for one image at a time: PyOD ranks the images of a batch among each other too.
 
 Sources: Li et al., ECOD (TKDE 2022), arXiv:2201.00382, and COPOD (ICDM 2020), arXiv:2009.09463, as in ``pyod.models``.
 """

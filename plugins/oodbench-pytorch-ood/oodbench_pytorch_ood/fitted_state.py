@@ -14,7 +14,7 @@ from torch import nn
 
 GIVEN = (
     "model", "encoder", "backbone", "head", "w", "b", "weight", "bias", "detector", "u", "feature_layers", "layers",
-    "num_layer", "num_classes",
+    "num_layer", "num_classes", "micro_batch_size",
 )  # fmt: skip
 """Attributes that its constructor is given, or makes of what it is given: of the base, and not learned."""
 WEIBULL = ("c", "scale", "min_val")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -88,7 +89,8 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
         if method and self.inner.requires_fit:
             given = self._of_set(train)
             try:
-                with torch.autocast(context.device.type, enabled=False):
+                with torch.autocast(context.device.type, enabled=False), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # of OpenMax's search for a Weibull distribution
                     method(given, class_indices(train))
             except (ValueError, RuntimeError, AssertionError) as error:
                 raise self._refuse(train, error) from error
