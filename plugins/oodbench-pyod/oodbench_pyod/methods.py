@@ -9,8 +9,6 @@ from typing import Any, Literal
 from oodbench import param
 
 PYOD = "PyOD's default"
-NOISE = "features of noise may lie among those of data: it depends on the classifier, and on pixels on the data"
-FINDINGS = {"noise_scores_higher_than_data": NOISE}
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,6 @@ class Method:
     params: Mapping[str, Any] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
     is_random: bool = False
-    findings: Mapping[str, str] = field(default_factory=lambda: FINDINGS)
 
 
 def _int(default: int, meaning: str, **bounds: Any) -> tuple[Any, Any]:
