@@ -139,7 +139,7 @@ def section(seconds: dict[str, list[float]], of_process: dict[str, list[float]],
     return (
         f"### Post-hoc detectors\n\n{len(NAMES)} detectors of logits and features, preset quick, fitted to the "
         f"{len(sets.train):,} images of {IN} and scored on it and {len(OUT)} out-sets ({count:,} images), by one "
-        f"fitted classifier (`whitened`, width 0.25), cpu, {len(seconds[LOOP])} rounds. The harness also keeps every "
+        f"fitted classifier (`whitened`, width 0.25), cpu, rounds: {len(seconds[LOOP])}. The harness also keeps every "
         f"score and computes all metrics.\n\n{table(seconds, LOOP, 'seconds', more)}\n\nBy processor seconds: "
         f"{ratio:.1f} times as fast. The scores differ by at most {worst:.1g} of their range."
     )
