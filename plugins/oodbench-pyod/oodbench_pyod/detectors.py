@@ -82,12 +82,15 @@ class PyODDetector(PostHocDetector):
             arguments["random_state"] = self.seed
         module, _, name = self.method.place.partition(":")
         self.inner = getattr(importlib.import_module(module), name)(**arguments)
+        before = np.random.get_state()  # OneClassSVM draws from it, to no effect
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of constant dimensions, as pixels of a black frame are
                 self.inner.fit(_array(self.given))
         except (ValueError, np.linalg.LinAlgError) as error:
             raise FitError(f"{self.name} cannot be fitted to {len(self.given):,} images: {error}") from error
+        finally:
+            np.random.set_state(before)
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
@@ -111,7 +114,7 @@ def _detector_class(name: str, method: Method) -> type[Detector]:
         "paper": method.paper,
         "Params": params,
         "presets": {"paper": {}, "quick": method.quick},
-        "known_findings": {"noise_scores_higher_than_data": NOISE},
+        "known_findings": {"noise_scores_higher_than_data": NOISE, **method.findings},
         "method": method,
     })  # fmt: skip
     globals()[own] = made  # so that another process can import it

@@ -9,6 +9,11 @@ from typing import Any, Literal
 from oodbench import param
 
 PYOD = "PyOD's default"
+COLLAPSE = {
+    "training_helps": "training a classifier may fold what is not data onto its classes (feature collapse: van "
+    "Amersfoort et al., ICML 2020)"
+}
+"""Declared where the contract found it on its small classifier."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Method:
         params: those that change scores, by PyOD's names: (type, ``param``).
         quick: values of the preset ``quick``.
         is_random: whether it takes a ``random_state``.
+        findings: see ``Detector.known_findings``.
     """
 
     place: str
@@ -29,6 +35,7 @@ class Method:
     params: Mapping[str, Any] = field(default_factory=dict)
     quick: Mapping[str, Any] = field(default_factory=dict)
     is_random: bool = False
+    findings: Mapping[str, str] = field(default_factory=dict)
 
 
 def _int(default: int, meaning: str, **bounds: Any) -> tuple[Any, Any]:
@@ -38,7 +45,7 @@ def _int(default: int, meaning: str, **bounds: Any) -> tuple[Any, Any]:
 METHODS = {
     "pyod-ecod": Method(
         "oodbench_pyod.tails:ECOD", "sum of the outer tail probabilities of each dimension",
-        "Li et al., ECOD (TKDE 2022), arXiv:2201.00382",
+        "Li et al., ECOD (TKDE 2022), arXiv:2201.00382", findings=COLLAPSE,
     ),
     "pyod-copod": Method(
         "oodbench_pyod.tails:COPOD", "sum of the tail probabilities of each dimension, as of a copula",
@@ -63,6 +70,7 @@ METHODS = {
         "pyod.models.inne:INNE", "how isolated the nearest of random points is that covers a point",
         "Bandaragoda et al., Isolation-based anomaly detection using nearest-neighbor ensembles (Comput. Intell. 2018)",
         {"n_estimators": _int(200, "samples of eight points", ge=1, reduces="lower")}, is_random=True,
+        findings=COLLAPSE,
     ),
     "pyod-loda": Method(
         "pyod.models.loda:LODA", "mean negative log density in histograms of random projections",
@@ -95,6 +103,7 @@ METHODS = {
     "pyod-mcd": Method(
         "pyod.models.mcd:MCD", "Mahalanobis distance by the minimum covariance determinant",
         "Rousseeuw and Van Driessen, A Fast Algorithm for the MCD Estimator (Technometrics 1999)", is_random=True,
+        findings=COLLAPSE,
     ),
     "pyod-gmm": Method(
         "pyod.models.gmm:GMM", "negative log-likelihood of a mixture of Gaussians",

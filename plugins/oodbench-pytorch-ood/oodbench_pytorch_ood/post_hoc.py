@@ -135,7 +135,8 @@ class OnLogitsOfEveryClass(OnOutputs):
 
     def _predict(self, given: torch.Tensor) -> torch.Tensor:
         every = torch.eye(given.shape[1], dtype=given.dtype, device=given.device)
-        return super()._predict(torch.cat([given, every]))[: len(given)]
+        with np.errstate(over="ignore"):  # a power that is infinite is a probability of 1
+            return super()._predict(torch.cat([given, every]))[: len(given)]
 
 
 class OnFeatureMaps(OnOutputs):
