@@ -154,12 +154,13 @@ class Board:
         return Section(in_dataset, table, [*rows.values()], {column: found[column] for column in order}, facts)
 
     def _add_means(self, row: ReportedRow) -> dict[Column, tuple[str, ...]]:
-        """Give a reported row the mean of each group that it has all figures of; return these groups."""
-        added = {}
+        """Give a reported row the mean of each group that it has all figures of, and no mean; return its groups."""
+        found = {}
         for in_dataset in dict.fromkeys(column[0] for column in row.cells):
             for name, members in self.groups.items():
-                if all((in_dataset, member) in row.cells for member in members):
-                    values = [row.cells[in_dataset, member][0] for member in members]
-                    row.cells[in_dataset, name] = sum(values) / len(values), None
-                    added[in_dataset, name] = members
-        return added
+                values = [row.cells[in_dataset, each][0] for each in members if (in_dataset, each) in row.cells]
+                if len(values) == len(members):
+                    row.cells.setdefault((in_dataset, name), (sum(values) / len(values), None))
+                if (in_dataset, name) in row.cells:
+                    found[in_dataset, name] = members
+        return found

@@ -182,6 +182,14 @@ def test_a_reported_row_has_the_mean_of_a_group_that_it_has_all_figures_of():
     assert means == {"tin": 0.88, "cifar100": 0.86, "near": pytest.approx(0.87)}
 
 
+def test_what_others_reported_of_a_group_stands_in_its_column():
+    figure = LiteratureResult("MSP", "msp", "", "cifar10", "near", "auroc", 0.8803, 0.0025, "A table", "read there")
+    text = page("markdown", reported=[figure])
+    head, reported = (line for line in text.splitlines() if "near (mean of 2)" in line or "MSP (reported)" in line)
+    columns = [cell.strip() for cell in head.split("|")]
+    assert reported.split("|")[columns.index("near (mean of 2) ↑")].strip() == "*0.880 ± 0.003*"
+
+
 def test_means_stand_in_what_is_printed_as_json():
     assert {each["out_dataset"] for each in suites.records(Suite(groups=GROUPS), two_detectors(), [AUROC])} >= {*GROUPS}
 
