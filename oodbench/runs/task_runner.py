@@ -91,6 +91,7 @@ class TaskRunner:
         if not self.force and self._is_finished(key, task, splits):
             self.progress.message(f"{title}: finished already")
             outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
+            self.store.clear_earlier_failure(run)
             return
         self.check_writable()
         self._check_base_is_free(run, splits)
@@ -98,6 +99,7 @@ class TaskRunner:
             reporting = replace(self, progress=ReportedProgress(self.progress, claim.report))
             reporting._fit_score_evaluate(task, key, splits, title, outcome)
         outcome.key = key
+        self.store.clear_failure(run, None)
 
     def _fit_score_evaluate(
         self, task: Task, key: str, splits: Mapping[str, ImageSet], title: str, outcome: TaskOutcome
@@ -188,6 +190,7 @@ class TaskRunner:
         for name in task.out_datasets:
             with self._recording(fitted.run, name, outcome):
                 fitted.score(self.loader.load(name, task.split, in_images.shape), out=True)
+                self.store.clear_failure(fitted.run, name)
                 scored.append(name)
         return scored
 
@@ -198,15 +201,13 @@ class TaskRunner:
 
     @contextmanager
     def _recording(self, run: Run, out_dataset: str | None, outcome: TaskOutcome) -> Iterator[None]:
-        """Record what fails inside, and go on; what succeeds removes an earlier record of its failure."""
+        """Record what fails inside, and go on."""
         try:
             yield
         except (UnwritableStore, Busy):
             raise
         except Exception as error:
             self._fail(run, out_dataset, error, outcome)
-        else:
-            self.store.clear_failure(run, out_dataset)
 
     def _fail(self, run: Run, out_dataset: str | None, error: Exception, outcome: TaskOutcome) -> None:
         if is_out_of_memory(error):

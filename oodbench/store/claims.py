@@ -290,7 +290,9 @@ class Claim:
         Args:
             at_once: look even if the claim was renewed a moment ago.
         """
-        if not self._is_lost and (at_once or _since(self._renewed) > self.work.lease / 2):
+        if at_once:
+            self._is_lost = self._is_lost or not self._is_ours()
+        if not self._is_lost and _since(self._renewed) > self.work.lease / 2:
             self._renew()
         if self._is_lost:
             raise ClaimLost(self.key)
@@ -405,6 +407,9 @@ class NumberedClaim(Claim):
         work = self.claims._read(path)
         return work is not None and work.token == self.work.token
 
+    def _is_all_there_is(self) -> bool:
+        return all(is_claim(path.removeprefix(f"{self.key}/")) for path in self.files.listing(self.key))
+
     def _is_ours(self) -> bool:
         return max(self._numbers(), default=0) == self.number
 
@@ -418,7 +423,7 @@ class NumberedClaim(Claim):
         if self._is_lost:
             return
         self.files.remove_file(f"{self.key}/{STATUS}")
-        if self.is_forgotten or (has_failed and all(map(is_claim, self.files.listing(self.key)))):
+        if self.is_forgotten or (has_failed and self._is_all_there_is()):
             for number in sorted(self._numbers()):  # the own one last
                 self.files.remove_file(f"{self.key}/.claim-{number}")
             return

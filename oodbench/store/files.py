@@ -39,6 +39,8 @@ before; what it remembers of listings would hide what other processes write."""
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What file systems call the time at which a file was written."""
 CLOCK_SECONDS = 600.0
+MIRRORED_BYTES = 2**20
+"""Of a mirrored folder's files, larger ones are not kept in memory."""
 CREATORS = 4
 
 
@@ -81,7 +83,7 @@ class Files:
         self.local = isinstance(self.fs, LocalFileSystem)
         self.guards: dict[str, Callable[[bool], None]] = {}
         self._clock: tuple[float, float] | None = None
-        self._snapshot: tuple[str, Mapping[str, bytes | None]] = ("", {})
+        self._mirrors: dict[str, dict[str, bytes | None]] = {}
 
     def where(self, path: str) -> str:
         """Return the full path or address of a file."""
@@ -125,6 +127,7 @@ class Files:
     def put(self, path: str, data: bytes) -> None:
         """Create or replace a file, whatever a guard would say."""
         target = self.where(path)
+        mirror = self._mirror(path)
         try:
             if self.local:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +136,8 @@ class Files:
                 retrying(lambda: self.fs.pipe_file(target, data))
         except Exception as error:
             raise self.unwritable(path, error) from error
+        if mirror is not None:
+            mirror[path] = data if len(data) <= MIRRORED_BYTES else None
 
     def create(self, path: str, data: bytes) -> bool:
         """Create a file in object storage that must not be there yet; whether it was not.
@@ -185,10 +190,12 @@ class Files:
 
     def read(self, path: str, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
         """Return what ``parse`` makes of the file's bytes; whatever it raises means that the file is damaged."""
-        folder, contents = self._snapshot
-        data = contents.get(path) if folder and path.startswith(folder) else None
+        mirror = self._mirror(path)
+        data = None if mirror is None else mirror.get(path)
         if data is None:
             data = self._bytes(path, remedy)
+            if mirror is not None and len(data) <= MIRRORED_BYTES:
+                mirror[path] = data
         return self.parsed(path, data, parse, remedy)
 
     def _bytes(self, path: str, remedy: str) -> bytes:
@@ -216,7 +223,11 @@ class Files:
         left = list(paths)
         for first in range(0, len(left), CHUNK):
             chunk = left[first : first + CHUNK]
-            for path, data in zip(chunk, self._read_at_once(chunk), strict=True):
+            found = {path: data for path in chunk if (data := (self._mirror(path) or {}).get(path)) is not None}
+            asked = [path for path in chunk if path not in found]
+            answers = {**found, **dict(zip(asked, self._read_at_once(asked), strict=True))}
+            for path in chunk:
+                data = answers[path]
                 if isinstance(data, FileNotFoundError | NotADirectoryError) and not is_missing_bucket(data):
                     yield path, None
                 elif isinstance(data, BaseException):
@@ -235,26 +246,29 @@ class Files:
         return list(found)
 
     @contextmanager
-    def snapshot(self, folder: str, wanted: Callable[[str], bool]) -> Iterator[None]:
-        """Inside, the files of a folder are read, and looked for, as they were at the beginning.
+    def mirrored(self, folder: str, wanted: Callable[[str], bool] = lambda path: False) -> Iterator[None]:
+        """Inside, what is in a folder is known as it was at the beginning, and as this process has changed it since.
 
-        In object storage that takes two rounds of requests, however many files there are. On a local disk it does
-        nothing.
+        For who alone changes the folder, or wants to see it as at one moment. In object storage this saves the requests
+        that ask whether there is a file, and reads small files once. On a local disk it does nothing.
 
         Args:
-            wanted: whether a file, by its path within the folder, is read beforehand.
+            wanted: whether a file, by its path within the folder, is read at once, with all others.
         """
-        if not self.local:
-            listed = self.listing(folder)
-            wanted_paths = [path for path in listed if wanted(path.removeprefix(f"{folder}/"))]
-            contents: dict[str, bytes | None] = dict.fromkeys(listed)
-            for path, data in self.read_many(wanted_paths):
-                contents[path] = data if isinstance(data, bytes) else None  # then it is tried again, and named
-            self._snapshot = f"{folder}/", contents
+        if self.local or folder in self._mirrors:
+            yield
+            return
+        mirror: dict[str, bytes | None] = dict.fromkeys(self.listing(folder))
+        for path, data in self.read_many([path for path in mirror if wanted(path.removeprefix(f"{folder}/"))]):
+            mirror[path] = data if isinstance(data, bytes) else None  # then it is tried again, and named
+        self._mirrors[folder] = mirror
         try:
             yield
         finally:
-            self._snapshot = "", {}
+            del self._mirrors[folder]
+
+    def _mirror(self, path: str) -> dict[str, bytes | None] | None:
+        return self._mirrors.get(path.partition("/")[0])
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
@@ -264,12 +278,22 @@ class Files:
             if self.local:
                 shutil.rmtree(target) if os.path.isdir(target) else os.unlink(target)
             else:  # one by one: a recursive removal takes [, ? and * in a name for a pattern
-                for found in retrying(lambda: self.fs.find(target)) or [target]:
-                    retrying(partial(self.fs.rm_file, found))
+                for found in self._paths_at(path):
+                    self.remove_file(found)
         except FileNotFoundError:
             pass
+        except StoreError:
+            raise
         except Exception as error:
             raise self.unwritable(path, error) from error
+
+    def _paths_at(self, path: str) -> list[str]:
+        """The file of this name in object storage, or those of the folder of this name."""
+        mirror = self._mirror(path)
+        if mirror is not None:
+            return [found for found in [*mirror] if found == path or found.startswith(f"{path}/")]
+        self.fs.invalidate_cache()
+        return [found[len(self.root) + 1 :] for found in retrying(lambda: self.fs.find(self.where(path)))]
 
     def remove_file(self, path: str) -> None:
         """Remove one file, if it is there; in object storage with one request."""
@@ -283,6 +307,9 @@ class Files:
             pass
         except Exception as error:
             raise self.unwritable(path, error) from error
+        mirror = self._mirror(path)
+        if mirror is not None:
+            mirror.pop(path, None)
 
     def size(self, folder: str) -> int:
         """Return the bytes of all files in a folder and below it."""
@@ -304,9 +331,9 @@ class Files:
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
-        folder, contents = self._snapshot
-        if folder and path.startswith(folder):
-            return path in contents or any(other.startswith(f"{path}/") for other in contents)
+        mirror = self._mirror(path)
+        if mirror is not None:
+            return path in mirror or any(other.startswith(f"{path}/") for other in [*mirror])
         try:
             if self.local:
                 os.stat(self.where(path))

@@ -59,6 +59,7 @@ class Store:
         self.files = Files(address)
         self.claims = Claims(self.files)
         self._is_checked = False
+        self._earlier_failures: frozenset[str] | None = None
 
     def check_writable(self, on_warning: Callable[[str], None] = lambda text: None) -> None:
         """Raise StoreError if nothing can be written; the store's folder is made if there is none.
@@ -92,14 +93,15 @@ class Store:
         The claim of a process that is killed ends with it, and what it left half-written is removed. Raises ClaimLost
         inside, at a change of the run's files, where another process has taken it over.
         """
-        with self.claims.hold(key, this_process(run.key("") if run else "", title), wait, on_wait) as claim:
+        work = this_process(run.key("") if run else "", title)
+        with self.claims.hold(key, work, wait, on_wait) as claim, self.files.mirrored(key):
             self.files.sweep(key)
             yield claim
 
     def snapshot(self, key: str) -> AbstractContextManager[None]:
         """Inside, the record, scores and results of a run are read as they are now, with few requests."""
         names = ("run.json", "results.parquet")
-        return self.files.snapshot(key, lambda path: path in names or path.startswith("scores/"))
+        return self.files.mirrored(key, lambda path: path in names or path.startswith("scores/"))
 
     def where(self, key: str) -> str:
         """Return the folder of a run."""
@@ -327,6 +329,16 @@ class Store:
     def clear_failure(self, run: Run, out_dataset: str | None) -> None:
         """Remove the record of an earlier failure, if there is one."""
         self.files.remove_file(_failure_path(run, out_dataset))
+
+    def clear_earlier_failure(self, run: Run) -> None:
+        """Remove the record of a run's failure that was there when this was first called; for runs found finished.
+
+        In object storage that is one request for all of them, and none that writes where there is nothing to remove.
+        """
+        if self._earlier_failures is None:
+            self._earlier_failures = frozenset(self.files.names(FAILURES))
+        if _failure_path(run, None).removeprefix(f"{FAILURES}/") in self._earlier_failures:
+            self.clear_failure(run, None)
 
     def read_failures(self, on_damaged: Callable[[str, StoreError], None] | None = None) -> pandas.DataFrame:
         """Return one row per combination that failed, with the columns of ``read_results`` (see ``schema``).

@@ -156,16 +156,21 @@ def test_the_same_command_twice_on_one_machine_shares_the_runs_and_waits_for_the
 
 
 class Heard(Progress):
-    def __init__(self):
+    """Keeps what it hears, and touches a file when this process begins to wait."""
+
+    def __init__(self, waits: Path | None = None):
         self.texts: list[str] = []
+        self.waits = waits
 
     def message(self, text):
         self.texts.append(text)
+        if self.waits and text.startswith("waiting for"):
+            self.waits.touch()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_busy_run_is_put_aside_and_done_when_nothing_else_is_left(data, tmp_path, jobs):
-    """On a local disk; the first of four runs is another process's, for as long as it takes to begin the last."""
+    """On a local disk; the first of four runs is another process's until there is nothing else to do."""
     store = Store(str(tmp_path / "store"))
     request = RunRequest(("slow",), ("bars:0",), ("white",), seeds=(0, 1, 2, 3))
     alone = on_one_machine(data, tmp_path, seeds=4)
@@ -180,11 +185,10 @@ with Store(sys.argv[1]).claim(sys.argv[2]):
     print("claimed", flush=True)
     while not Path(sys.argv[3]).exists():
         time.sleep(0.05)
-    time.sleep(1)
 """
-    command = [sys.executable, "-c", holding, store.address, first, str(data / "here.3")]
+    command = [sys.executable, "-c", holding, store.address, first, str(data / "waits")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    heard = Heard()
+    heard = Heard(data / "waits")
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "claimed\n"
         outcome = run(request, options=ExecutionOptions(store.address, data, device="cpu", jobs=jobs), progress=heard)

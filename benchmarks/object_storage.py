@@ -1,0 +1,171 @@
+"""What a store in object storage costs: requests per run and per listing, counted by an S3 server on this machine.
+
+python -m benchmarks.object_storage
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.machine import describe
+from benchmarks.statistics import fill
+from oodbench.plan.requests import RunRequest
+from oodbench.plugin.registry import load_registry
+from oodbench.runs.pipeline import ExecutionOptions, run
+from oodbench.runs.states import store_states
+from oodbench.store.store import Store
+from oodbench.store.tables import results_and_failures
+
+SIZES = (50, 250)
+LARGE = 10_000
+ROUND_SECONDS = 0.05
+"""What a request to a bucket in the same region commonly takes."""
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+ENVIRONMENT |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+REQUEST = RunRequest(
+    ("ae",),
+    ("mnist5k:0-2",),
+    ("mnist5k:3", "constant", "noise"),
+    preset="quick",
+    sets=("training.epochs=1", "width=0.1"),
+)
+
+
+@dataclass
+class Counted:
+    """The requests that a server has answered.
+
+    Args:
+        spans: when each began and ended.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def requests(self) -> int:
+        return len(self.spans)
+
+    @property
+    def rounds(self) -> int:
+        """The most requests of which each began after the one before had ended."""
+        count, last_end = 0, 0.0
+        for end, start in sorted((end, start) for start, end in self.spans):
+            if start >= last_end:
+                count, last_end = count + 1, end
+        return count
+
+
+@contextmanager
+def counting_server() -> Iterator[Callable[[], Counted]]:
+    """Serve S3; what is given returns the requests since it was called last."""
+    import s3fs
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application, counted, lock = DomainDispatcherApplication(create_backend_app), Counted(), threading.Lock()
+
+    def count(environ: dict[str, Any], start_response: Any) -> Any:
+        start = time.perf_counter()
+        answer = application(environ, start_response)
+        is_listing = "list-type" in environ.get("QUERY_STRING", "")
+        with lock:
+            counted.kinds["LIST" if is_listing else environ["REQUEST_METHOD"]] += 1
+            counted.spans.append((start, time.perf_counter()))
+        return answer
+
+    def take() -> Counted:
+        nonlocal counted
+        with lock:
+            taken, counted = counted, Counted()
+        return taken
+
+    server = make_server("127.0.0.1", 0, count, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"})
+    try:
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
+        yield take
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        server.shutdown()
+
+
+def measure() -> str:
+    """Return a section of the page."""
+    with counting_server() as take:
+        return f"### Object storage\n\n{_of_a_run(take)}\n\n{_of_a_store(take)}"
+
+
+def _of_a_run(take: Callable[[], Counted]) -> str:
+    registry, options = load_registry(), ExecutionOptions("s3://bucket/run", device="cpu")
+    rows = []
+    run(REQUEST, options=ExecutionOptions("s3://bucket/warm", device="cpu"), registry=registry)
+    take()
+    for name in ("a run, from nothing to its results", "the same again: finished already"):
+        run(REQUEST, options=options, registry=registry)
+        rows.append((name, take()))
+    kinds = ("PUT", "GET", "HEAD", "LIST", "DELETE")
+    lines = [f"| | requests | {' | '.join(kinds)} | one after the other |", "|---" * (len(kinds) + 3) + "|"]
+    lines += [
+        f"| {name} | {counted.requests} | {' | '.join(str(counted.kinds[kind]) for kind in kinds)} | {counted.rounds} |"
+        for name, counted in rows
+    ]
+    return "One run of AE on three out-data sets, opening the store and reading its results included.\n\n" + "\n".join(
+        lines
+    )
+
+
+def _of_a_store(take: Callable[[], Counted]) -> str:
+    readings: dict[str, Callable[[Store], object]] = {
+        "the results of all runs, as `leaderboard` reads them": results_and_failures,
+        "the states of all runs, as `status` reads them": store_states,
+        "the keys of all runs": Store.keys,
+    }
+    found: dict[str, list[Counted]] = {name: [] for name in readings}
+    metrics = list(load_registry().metrics)
+    for size in SIZES:
+        store = Store(f"s3://bucket/store-{size}")
+        fill(store, size, metrics)
+        take()
+        for name, read in readings.items():
+            read(store)
+            found[name].append(take())
+    lines = [
+        f"| | {' | '.join(f'{size} runs' for size in SIZES)} | {LARGE:,} runs | of them one after the other | at "
+        f"{ROUND_SECONDS * 1000:.0f} ms each, s |",
+        "|---|" + "---|" * len(SIZES) + "---|---|---|",
+    ]
+    for name, counts in found.items():
+        requests = [counted.requests for counted in counts]
+        rounds = [counted.rounds for counted in counts]
+        large = _extrapolated(rounds)
+        lines.append(
+            f"| {name} | {' | '.join(map(str, requests))} | {_extrapolated(requests):,} | {large:,} "
+            f"| {large * ROUND_SECONDS:.0f} |"
+        )
+    return (
+        f"Stores of runs with five out-data sets. The column of {LARGE:,} runs is on the line through the other two; "
+        "seconds are those of waiting alone.\n\n" + "\n".join(lines)
+    )
+
+
+def _extrapolated(counts: list[int]) -> int:
+    """The count at LARGE, on the line through those at SIZES."""
+    slope = (counts[1] - counts[0]) / (SIZES[1] - SIZES[0])
+    return round(counts[1] + slope * (LARGE - SIZES[1]))
+
+
+if __name__ == "__main__":
+    print(describe(), measure(), sep="\n\n")
