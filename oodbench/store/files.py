@@ -223,17 +223,21 @@ class Files:
         left = list(paths)
         for first in range(0, len(left), CHUNK):
             chunk = left[first : first + CHUNK]
-            found = {path: data for path in chunk if (data := (self._mirror(path) or {}).get(path)) is not None}
+            mirrored = {path: (self._mirror(path) or {}).get(path) for path in chunk}
+            found = {path: data for path, data in mirrored.items() if data is not None}
             asked = [path for path in chunk if path not in found]
-            answers = {**found, **dict(zip(asked, self._read_at_once(asked), strict=True))}
+            answers: dict[str, bytes | BaseException] = {
+                **found,
+                **dict(zip(asked, self._read_at_once(asked), strict=True)),
+            }
             for path in chunk:
-                data = answers[path]
-                if isinstance(data, FileNotFoundError | NotADirectoryError) and not is_missing_bucket(data):
+                answer = answers[path]
+                if isinstance(answer, FileNotFoundError | NotADirectoryError) and not is_missing_bucket(answer):
                     yield path, None
-                elif isinstance(data, BaseException):
-                    yield path, self.unreadable(path, data)
+                elif isinstance(answer, BaseException):
+                    yield path, self.unreadable(path, answer)
                 else:
-                    yield path, bytes(data)
+                    yield path, bytes(answer)
 
     def _read_at_once(self, paths: list[str]) -> list[bytes | BaseException]:
         options = {"batch_size": AT_ONCE} if self.fs.async_impl else {}
@@ -382,5 +386,5 @@ class Files:
 
 
 def _facts(found: Mapping[str, Any]) -> Facts:
-    time_ = next((found[name] for name in TIMES if found.get(name)), 0.0)
+    time_ = next((found[name] for name in TIMES if found.get(name) is not None), 0.0)
     return Facts(int(found.get("size") or 0), time_.timestamp() if isinstance(time_, datetime) else float(time_))
