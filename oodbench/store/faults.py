@@ -21,6 +21,17 @@ TRANSIENT_NAMES = (
     "ServiceResponseError",
 )  # fmt: skip
 """Classes of botocore, aiohttp, http.client, fsspec and azure.core, none of which need be installed."""
+TRANSIENT_CODES = (
+    "429",
+    "500",
+    "502",
+    "503",
+    "504",
+    "InternalError",
+    "ServiceUnavailable",
+    "SlowDown",
+    "RequestTimeout",
+)
 HINTS = {
     "NoSuchBucket": "there is no bucket of this name; check the address",
     "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID or AWS_PROFILE",
@@ -66,7 +77,7 @@ def is_transient(error: BaseException) -> bool:
             return True
         if isinstance(each, OSError) and each.errno in TRANSIENT_NUMBERS:
             return True
-        if str(getattr(each, "code", "")) in ("429", "500", "502", "503", "504"):  # of gcsfs
+        if error_code(each) in TRANSIENT_CODES or str(getattr(each, "code", "")) in TRANSIENT_CODES:  # of S3, of gcsfs
             return True
     return False
 
