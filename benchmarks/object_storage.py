@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
@@ -140,8 +142,7 @@ def _of_a_store(take: Callable[[], Counted], files: int) -> str:
     metrics = list(load_registry().metrics)
     counts: list[Counted] = []
     for size in SIZES:
-        store = Store(f"s3://bucket/store-{size}")
-        fill(store, size, metrics)
+        store = _filled(f"s3://bucket/store-{size}", size, metrics)
         take()
         results_and_failures(store)
         counts.append(take())
@@ -170,6 +171,17 @@ def _of_a_store(take: Callable[[], Counted], files: int) -> str:
         "request. Seconds are those of waiting alone."
     )
     return head + "\n\n" + "\n".join(lines)
+
+
+def _filled(address: str, size: int, metrics: list[str]) -> Store:
+    """A store of small runs, made on the disk and then copied."""
+    store = Store(address)
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Store(folder), size, metrics)
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        names = {path: path.relative_to(folder).as_posix() for path in files}
+        store.files.fs.pipe({store.files.where(name): path.read_bytes() for path, name in names.items()})
+    return store
 
 
 def _extrapolated(counts: list[int]) -> int:

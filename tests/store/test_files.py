@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -31,15 +32,17 @@ def files(s3, s3_server, monkeypatch) -> Files:
     return made
 
 
-def fill(store: Store, count: int) -> list[str]:
-    keys = []
+def fill(store: Store, count: int, folder: Path) -> list[str]:
+    """Copy runs with results to the store; their keys."""
+    local = Store(str(folder))
     for seed in range(count):
         run = Run("ae", "1", "{}", "mnist", seed)
-        keys.append(run.key("c" * 16))
-        store.files.write(f"{keys[-1]}/results.parquet", b"")
-        store.write_fit(keys[-1], run, PROVENANCE, {}, [])
-        store.write_results(keys[-1], [Result(keys[-1], "ae", "mnist", "noise", seed, "auroc", 0.5, 300, 200)])
-    return sorted(keys)
+        key = run.key("c" * 16)
+        local.write_fit(key, run, PROVENANCE, {}, [])
+        local.write_results(key, [Result(key, "ae", "mnist", "noise", seed, "auroc", 0.5, 300, 200)])
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    store.files.fs.pipe({store.where(path.relative_to(folder).as_posix()): path.read_bytes() for path in paths})
+    return local.keys()
 
 
 def test_a_file_is_written_by_one_request_and_read_by_one(files, s3_server):
@@ -49,9 +52,9 @@ def test_a_file_is_written_by_one_request_and_read_by_one(files, s3_server):
     assert [method for method, *_ in s3_server.requests] == ["PUT", "GET", "DELETE"]
 
 
-def test_results_are_read_many_at_once_and_only_what_is_needed(s3, s3_server):
+def test_results_are_read_many_at_once_and_only_what_is_needed(s3, s3_server, tmp_path):
     store = Store(s3)
-    keys = fill(store, 40)
+    keys = fill(store, 40, tmp_path)
     store.files.write("notes.txt", b"no run")
     store.files.write(f"{keys[0][:-1]}x/checkpoint.pt", b"not finished")
     s3_server.requests.clear()
@@ -65,9 +68,9 @@ def test_results_are_read_many_at_once_and_only_what_is_needed(s3, s3_server):
     assert seconds < 85 * 0.1 / 2, f"{AT_ONCE} at once, not one after the other"
 
 
-def test_keys_are_one_list(s3, s3_server):
+def test_keys_are_one_list(s3, s3_server, tmp_path):
     store = Store(s3)
-    keys = fill(store, 3)
+    keys = fill(store, 3, tmp_path)
     s3_server.requests.clear()
     assert store.keys() == keys
     assert len(s3_server.requests) == 1
