@@ -28,7 +28,7 @@ from oodbench.runs.evaluation import update_results
 from oodbench.runs.executors import local
 from oodbench.runs.fitting import checkpoint_seconds
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
-from oodbench.store.claims import Busy, described, lease_seconds
+from oodbench.store.processes import Busy, described, lease_seconds
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from oodbench.api import Run, file_name
 from oodbench.errors import StoreError
 from oodbench.plan.tasks import Task, title_of, with_bases
 from oodbench.store import records
-from oodbench.store.claims import NUMBERED, STATUS, is_alive
 from oodbench.store.files import Facts
+from oodbench.store.held_claims import NUMBERED, STATUS
+from oodbench.store.processes import is_alive
 from oodbench.store.records import Work
 from oodbench.store.removal import KEY
 from oodbench.store.store import FAILURES, Store
@@ -204,7 +205,7 @@ def _claim(files: Mapping[str, Facts]) -> str:
 def _now(store: Store) -> float:
     """The time by the store's clock, or by this machine's where this user may not write there."""
     try:
-        return store.files.now()
+        return store.claims.clock.now()
     except StoreError:
         return time.time()
 

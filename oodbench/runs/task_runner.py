@@ -19,7 +19,7 @@ from oodbench.runs.devices import is_out_of_memory
 from oodbench.runs.estimate import ReportedProgress
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.isolation import isolated
-from oodbench.store.claims import Busy, described
+from oodbench.store.processes import Busy, described
 
 if TYPE_CHECKING:
     import torch

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,10 +36,8 @@ OPTIONS = {"s3": {"max_concurrency": 1, "use_listings_cache": False}}
 before; what it remembers of listings would hide what other processes write."""
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What file systems call the time at which a file was written."""
-CLOCK_SECONDS = 600.0
 MIRRORED_BYTES = 2**20
 """Of a mirrored folder's files, larger ones are not kept in memory."""
-CREATORS = 4
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,6 @@ class Files:
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
         self.guards: dict[str, Callable[[bool], None]] = {}
-        self._clock: tuple[float, float] | None = None
         self._mirrors: dict[str, dict[str, bytes | None]] = {}
 
     def where(self, path: str) -> str:
@@ -154,31 +149,6 @@ class Files:
                 return False
             raise self.unwritable(path, error) from error
         return True
-
-    def creates_exclusively(self) -> bool:
-        """Whether of several that create a file at once exactly one succeeds; tried with a file that is then removed.
-
-        Not so where creation is implemented as a question and a write, or where ``mode`` is ignored.
-        """
-        path = f"{PROBE}-{secrets.token_hex(8)}"
-        with ThreadPoolExecutor(CREATORS) as pool:
-            created = [*pool.map(lambda number: self.create(path, b"%d" % number), range(CREATORS))]
-        created.append(self.create(path, b"later"))
-        self.remove_file(path)
-        return created.count(True) == 1
-
-    def now(self) -> float:
-        """Return the time by the store's own clock, in seconds since 1970: that of a file written there.
-
-        Where a store says no times, 0. It is asked every ten minutes; in between this process's clock counts on.
-        """
-        if self._clock is None or time.monotonic() - self._clock[1] > CLOCK_SECONDS:
-            path = f"{PROBE}-{secrets.token_hex(8)}"
-            self.put(path, b"")
-            self._clock = self.facts(path).modified, time.monotonic()
-            self.remove_file(path)
-        modified, read = self._clock
-        return modified and modified + time.monotonic() - read
 
     def facts(self, path: str) -> Facts:
         """Return size and time of a file. Raises StoreError also where it is missing."""

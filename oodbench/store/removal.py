@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from oodbench.api import Run
 from oodbench.errors import OODBenchError, StoreError, UnknownName
-from oodbench.store.claims import Busy
+from oodbench.store.processes import Busy
 from oodbench.store.store import FAILURES, Store
 from oodbench.text import shorten
 

@@ -32,9 +32,11 @@ from oodbench.api import Provenance, Result, Run, Scores, file_name
 from oodbench.errors import StoreError
 from oodbench.store import frames, parquet, records
 from oodbench.store.checkpoints import StoreCheckpoints
-from oodbench.store.claims import Claim, Claims, is_claim, this_process
+from oodbench.store.claims import Claims
 from oodbench.store.files import DELETE, REDO, Files
+from oodbench.store.held_claims import Claim, is_claim
 from oodbench.store.outputs import StoredOutputs
+from oodbench.store.processes import this_process
 
 if TYPE_CHECKING:
     import pandas

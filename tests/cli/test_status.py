@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oodbench.store import records
-from oodbench.store.claims import this_process
+from oodbench.store.processes import this_process
 from oodbench.store.store import Store
 
 RUN = ["run", "--detector", "mean-distance", "--in", "bars:0", "--out", "bars:1", "-q"]

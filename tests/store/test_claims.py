@@ -15,8 +15,8 @@ import pytest
 
 from oodbench.api import Run
 from oodbench.errors import OODBenchError
-from oodbench.store import claims, records
-from oodbench.store.claims import Busy, ClaimLost, lease_seconds
+from oodbench.store import records
+from oodbench.store.processes import Busy, ClaimLost, lease_seconds, this_process
 from oodbench.store.store import Store
 
 KEY = "ae-mnist-s0-01234567"
@@ -122,7 +122,7 @@ def test_the_claim_of_a_process_of_this_machine_that_has_died_is_no_claim(addres
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     store = Store(address)
-    work = records.parse_work(records.work_json(claims.this_process()))
+    work = records.parse_work(records.work_json(this_process()))
     record = json.loads(records.work_json(work)) | {"pid": dead.pid}
     store.files.write(f"{KEY}/.claim-1", json.dumps(record).encode())
     with store.claim(KEY, pytest.fail) as claim:
@@ -209,7 +209,7 @@ def local(tmp_path) -> Store:
 def lock_of_another_machine(store: Store, monkeypatch, silent: float, lease: float = 300.0) -> int:
     """The lock of a process on another machine, as a file server keeps it: its descriptor here."""
     on("far", monkeypatch)
-    work = claims.this_process()
+    work = this_process()
     on("near", monkeypatch)
     store.files.put(f"{KEY}/status.json", json.dumps(json.loads(records.work_json(work)) | {"lease": lease}).encode())
     status, lock = Path(store.where(f"{KEY}/status.json")), Path(store.where(f"{KEY}/.lock"))
@@ -243,7 +243,7 @@ def test_a_stopped_process_of_this_machine_keeps_its_lock_for_any_time(local, mo
     """Its lock is proof that it is there."""
     descriptor = lock_of_another_machine(local, monkeypatch, silent=10_000)
     status = json.loads(Path(local.where(f"{KEY}/status.json")).read_text())
-    here = json.loads(records.work_json(claims.this_process()))
+    here = json.loads(records.work_json(this_process()))
     Path(local.where(f"{KEY}/status.json")).write_text(json.dumps(status | {"machine": here["machine"]}))
     os.utime(local.where(f"{KEY}/status.json"), (0, 0))
     with pytest.raises(Busy):

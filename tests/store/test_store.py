@@ -23,7 +23,7 @@ from safetensors.torch import save
 import oodbench
 from oodbench.api import Provenance, Result, Run, Scores
 from oodbench.errors import StoreError
-from oodbench.store.claims import host
+from oodbench.store.processes import host
 from oodbench.store.schema import RUN_COLUMNS
 from oodbench.store.store import Store
 
