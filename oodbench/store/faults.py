@@ -12,7 +12,7 @@ from oodbench.text import shorten
 
 T = TypeVar("T")
 RETRY_SECONDS = 30.0
-"""No new attempt begins later after the first: file systems such as s3fs have already tried several times by then."""
+"""No new attempt begins later after the first; clients of servers try several times within each."""
 FIRST_PAUSE = 0.5
 TRANSIENT_NUMBERS = (errno.EBUSY, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, getattr(errno, "EREMOTEIO", -1))
 TRANSIENT_NAMES = (

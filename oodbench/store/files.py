@@ -74,6 +74,8 @@ class Files:
             raise StoreError(
                 f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
             ) from error
+        if isinstance(getattr(self.fs, "retries", None), int):
+            self.fs.retries = 1  # by s3fs, on top of its client's own: both together would take minutes to give up
         self.address = address
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)

@@ -47,7 +47,6 @@ class Claim:
         self._is_lost = False
         self._has_news = False
         self._renewed = _now()
-        self._reported = _now()
         self._writing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"claim on {key}", daemon=True)
@@ -173,7 +172,7 @@ class LockClaim(Claim):
     def release(self, has_failed: bool) -> None:
         folder = Path(self.lock.lock_file).parent
         try:
-            if not self._is_lost:
+            if not self._is_lost and self._is_ours():
                 self.files.remove_file(f"{self.key}/{STATUS}")
                 with suppress(OSError):
                     if [entry.name for entry in os.scandir(folder)] == [LOCK]:
@@ -226,7 +225,8 @@ class NumberedClaim(Claim):
             return
         self.files.remove_file(f"{self.key}/{STATUS}")
         if self.is_forgotten or (has_failed and self._is_all_there_is()):
-            for number in sorted(self._numbers()):  # the own one last
+            numbers = sorted(self._numbers())
+            for number in numbers if numbers[-1:] == [self.number] else []:  # the own one last
                 self.files.remove_file(f"{self.key}/.claim-{number}")
             return
         self.work = replace(self.work, ended=datetime.now(UTC).isoformat(timespec="seconds"))

@@ -26,7 +26,6 @@ def files(s3, s3_server, monkeypatch) -> Files:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(faults, "FIRST_PAUSE", 0.02)
     made = Files(s3)
-    made.fs.retries = 1
     made.put("warm", b"")  # connects
     s3_server.requests.clear()
     return made
