@@ -31,9 +31,14 @@ AT_ONCE = 64
 """Requests under way at the same time."""
 CHUNK = 1024
 """Files read into memory at the same time."""
-OPTIONS = {"s3": {"max_concurrency": 1, "use_listings_cache": False}}
-"""Of file systems, by the beginning of the address. With the first s3fs reads a file without asking for its size
-before; what it remembers of listings would hide what other processes write."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "max_concurrency": 1,  # a file is read without asking for its size before
+        "use_listings_cache": False,  # it would hide what other processes write
+        "config_kwargs": {"retries": {"total_max_attempts": 1}},  # see ``retrying``: together they never give up
+    }
+}
+"""Of file systems, by the beginning of the address."""
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What file systems call the time at which a file was written."""
 MIRRORED_BYTES = 2**20
@@ -75,7 +80,7 @@ class Files:
                 f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
             ) from error
         if isinstance(getattr(self.fs, "retries", None), int):
-            self.fs.retries = 1  # by s3fs, on top of its client's own: both together would take minutes to give up
+            self.fs.retries = 1  # the same in s3fs, beside that in its client
         self.address = address
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)

@@ -22,8 +22,6 @@ PROVENANCE = Provenance(
 
 @pytest.fixture
 def files(s3, s3_server, monkeypatch) -> Files:
-    """Files on a server, whose client itself tries nothing again."""
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(faults, "FIRST_PAUSE", 0.02)
     made = Files(s3)
     made.put("warm", b"")  # connects
