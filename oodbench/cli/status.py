@@ -117,16 +117,15 @@ def _row(state: RunState) -> dict[str, str]:
     from oodbench.cli.progress import duration
     from oodbench.text import shorten
 
-    row = {"state": state.state, "run": shorten(state.title, 70), "where": "", "for": "", "progress": "", "left": ""}
+    row = {"state": state.state, "run": shorten(state.title, 70)}
+    row |= dict.fromkeys(("where", "for", "progress", "time left"), "") | {"note": shorten(state.error, 100)}
     work = state.work
     if work and state.state in ("running", "stopped"):
         row |= {"where": work.where, "for": duration(_seconds_since(work)), "progress": _progress(work)}
         if state.state == "stopped":
-            row["left"] = f"no sign of life for {duration(state.silent)}"
+            row["note"] = f"no sign of life for {duration(state.silent)}"
         elif work.seconds_left is not None:
-            row["left"] = duration(work.seconds_left)
-    if state.error:
-        row["left"] = shorten(state.error, 100)
+            row["time left"] = duration(work.seconds_left)
     return row
 
 

@@ -96,7 +96,8 @@ def execute(
     requested, tasks = {task.run for task in tasks}, with_bases(tasks)
     device, store = find_device(options.device), Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
-    checkpoint_seconds(0.0), lease_seconds()  # refuse a bad value before anything is run
+    checkpoint_seconds(0.0)  # refuses a bad value before anything is run
+    lease_seconds()  # so does this
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
     outcomes = [*_work_off(runner, titles, options).values()]
     out_datasets_by_run = {
