@@ -1,8 +1,8 @@
 """The data sets of the OpenOOD 1.5 benchmarks, picture by picture as its image lists name them.
 
 They are read where OpenOOD's own download puts them: ``benchmark_imglist/``, ``images_classic/`` and
-``images_largescale/`` in the data folder. What is in a benchmark depends on its in-data (overlapping classes are left out
-of Tiny ImageNet, for one), so that each name says which benchmark it belongs to: ``openood-cifar10-tin``.
+``images_largescale/`` in the data folder. What is in a benchmark depends on its in-data: overlapping classes are left
+out of Tiny ImageNet, for one. So each name says which benchmark it belongs to: ``openood-cifar10-tin``.
 
 Pictures are brought to size as OpenOOD does: colour, the shorter side to the first size (bilinear, Pillow's), then the
 middle of the second. Source: Zhang et al., OpenOOD v1.5 (2023), arXiv:2306.09301, and its code's
