@@ -28,7 +28,7 @@ from oodbench.runs.states import store_states
 from oodbench.store.store import Store
 from oodbench.store.tables import results_and_failures
 
-SIZES = (200, 600)
+SIZES = (100, 300)
 PAGE = 1000
 """Files that a server lists at once."""
 LARGE = 10_000
@@ -180,7 +180,8 @@ def _filled(address: str, size: int, metrics: list[str]) -> Store:
         fill(Store(folder), size, metrics)
         files = [path for path in Path(folder).rglob("*") if path.is_file()]
         names = {path: path.relative_to(folder).as_posix() for path in files}
-        store.files.fs.pipe({store.files.where(name): path.read_bytes() for path, name in names.items()})
+        contents = {store.files.where(name): path.read_bytes() for path, name in names.items()}
+        store.files.fs.pipe(contents, batch_size=8)
     return store
 
 
