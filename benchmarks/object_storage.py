@@ -35,7 +35,7 @@ LARGE = 10_000
 ROUND_SECONDS = 0.05
 """What a request to a bucket in the same region commonly takes."""
 DELAY = 2.0
-"""Seconds before a file of a store is sent: much longer than this server takes, so that what is asked at once is seen."""
+"""Seconds before a file of a store is sent: long beside what this server takes, so that requests at once are seen."""
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 ENVIRONMENT |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 REQUEST = RunRequest(
