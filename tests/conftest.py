@@ -96,6 +96,7 @@ class S3Server:
         requests: method, path and query of each request.
         faults: HTTP statuses to answer the next requests with.
         delay: seconds before each answer.
+        most_at_once: the most requests that were under way at one moment.
     """
 
     def __init__(self) -> None:
@@ -106,6 +107,8 @@ class S3Server:
         self.requests: list[tuple[str, str, str]] = []
         self.faults: list[int] = []
         self.delay = 0.0
+        self.most_at_once = self.under_way = 0
+        self.counting = threading.Lock()
         self.application = DomainDispatcherApplication(create_backend_app)
         self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -113,7 +116,12 @@ class S3Server:
 
     def answer(self, environ, start_response):
         self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", "")))
+        with self.counting:
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
         time.sleep(self.delay)
+        with self.counting:
+            self.under_way -= 1
         if self.faults:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             status = self.faults.pop(0)

@@ -15,12 +15,12 @@ RETRY_SECONDS = 30.0
 """No new attempt begins later after the first; clients of servers try several times within each."""
 FIRST_PAUSE = 0.5
 TRANSIENT_NUMBERS = (errno.EBUSY, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, getattr(errno, "EREMOTEIO", -1))
-TRANSIENT_NAMES = (
-    "EndpointConnectionError", "HTTPClientError", "ConnectionClosedError", "ClientConnectionError",
-    "ClientPayloadError", "ServerDisconnectedError", "IncompleteRead", "FSTimeoutError", "ServiceRequestError",
-    "ServiceResponseError",
-)  # fmt: skip
-"""Classes of botocore, aiohttp, http.client, fsspec and azure.core, none of which need be installed."""
+TRANSIENT_NAMES = {
+    "ConnectionError", "TimeoutError", "ConnectTimeoutError", "HTTPClientError", "ClientConnectionError",
+    "ClientPayloadError", "IncompleteRead", "ServiceRequestError", "ServiceResponseError",
+}  # fmt: skip
+"""Classes of Python, botocore, aiohttp, http.client and azure.core, which need not be installed; what derives from them
+counts, too."""
 TRANSIENT_CODES = (
     "429",
     "500",
@@ -73,7 +73,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError | FileExistsError | PermissionError | NotADirectoryError):
         return False
     for each in _chain(error):
-        if isinstance(each, TimeoutError | ConnectionError) or type(each).__name__ in TRANSIENT_NAMES:
+        if TRANSIENT_NAMES & {cls.__name__ for cls in type(each).__mro__}:
             return True
         if isinstance(each, OSError) and each.errno in TRANSIENT_NUMBERS:
             return True

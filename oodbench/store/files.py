@@ -35,7 +35,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
         "max_concurrency": 1,  # a file is read without asking for its size before
         "use_listings_cache": False,  # it would hide what other processes write
-        "config_kwargs": {"retries": {"total_max_attempts": 1}},  # see ``retrying``: together they never give up
+        "config_kwargs": {
+            "max_pool_connections": AT_ONCE,
+            "retries": {"total_max_attempts": 1},  # see ``retrying``: both together take minutes to give up
+        },
     }
 }
 """Of file systems, by the beginning of the address."""
