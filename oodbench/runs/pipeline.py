@@ -11,21 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from oodbench.api import SPLITS, Metric, Progress
+from oodbench.api import SPLITS, Executor, Job, Metric, Progress
 from oodbench.data.loading import Loader, open_loader
-from oodbench.errors import StoreError, reason
+from oodbench.errors import OODBenchError, StoreError, WorkerDied, reason
+from oodbench.plan.executors import LOCAL, new_executor
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
-from oodbench.runs.devices import assign_devices, find_device
+from oodbench.runs.devices import assign_devices, find_device, parse_device
 from oodbench.runs.evaluation import update_results
-from oodbench.runs.executors import local
 from oodbench.runs.fitting import checkpoint_seconds
+from oodbench.runs.same_code import check_code, code_of
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
 from oodbench.store.store import Store
 
@@ -41,16 +42,20 @@ class ExecutionOptions:
         store: folder or fsspec address of the store.
         data_dir: folder of the data sets' files; None for the user's data folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        jobs: number of runs at once, each in a process of its own with its share of the cores; the runs take turns on
-            the GPUs.
+        jobs: number of runs at once; None for one on this machine, and elsewhere for as many as there is room for. On
+            this machine each has a process of its own with its share of the cores, and the runs take turns on the GPUs.
         force: do everything again, even what is finished.
+        executor: name of the executor that works on the runs; ``local`` is this machine.
+        executor_settings: its settings, dotted name → value.
     """
 
     store: str = "results"
     data_dir: Path | None = None
     device: str = "auto"
-    jobs: int = 1
+    jobs: int | None = None
     force: bool = False
+    executor: str = LOCAL
+    executor_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,15 +94,19 @@ def execute(
     Only tasks of the split ``test`` have results.
     """
     requested, tasks = {task.run for task in tasks}, with_bases(tasks)
-    device, store = find_device(options.device), Store(options.store)
+    executor = new_executor(options.executor, options.executor_settings, registry)
+    here = executor.name == LOCAL
+    parse_device(options.device)
+    device, store = find_device(options.device if here else "cpu"), Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
     checkpoint_seconds(0.0)  # refuses a bad value before anything is run
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
-    jobs = min(options.jobs, len(tasks))
-    if jobs > 1:
-        outcomes = _execute_in_parallel(runner, titles, assign_devices(options.device, jobs))
-    else:
+    jobs = min(options.jobs or 1, len(tasks))
+    if here and jobs <= 1:
         outcomes = [runner.execute(task, title) for title, task in titles.items()]
+    else:
+        devices = assign_devices(options.device, jobs) if here else [options.device]
+        outcomes = _hand_out(runner, titles, executor, jobs if here else options.jobs, devices)
     out_datasets_by_run = {
         outcome.key: outcome.out_datasets
         for task, outcome in zip(tasks, outcomes, strict=True)
@@ -107,32 +116,49 @@ def execute(
     return Outcome([*out_datasets_by_run], _requested_results(store, out_datasets_by_run), failures)
 
 
-def _execute_in_parallel(runner: TaskRunner, tasks: Mapping[str, Task], devices: Sequence[str]) -> list[TaskOutcome]:
-    """Work on several tasks at once, in one process per device. Returns the outcomes in the order planned."""
+def _hand_out(
+    runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, slots: int | None, devices: Sequence[str]
+) -> list[TaskOutcome]:
+    """Let an executor work on what is not finished yet. Returns the outcomes in the order planned."""
+    store, root = _seen_by(executor, runner.store), runner.loader.root.absolute()
     _decode(tasks.values(), runner.loader)
-    store, root = runner.store.address, runner.loader.root
-    openers = [partial(_open_runner, store, root, device, runner.force) for device in devices]
-    threads = local.threads_each(len(devices))
-    outcomes: dict[str, TaskOutcome] = {}
-    arguments = {title: (task,) for title, task in tasks.items()}
-    title_by_run = {task.run: title for title, task in tasks.items()}
-    after = {title: title_by_run[task.run.base] for title, task in tasks.items() if task.run.base}
-    with closing(local.work(arguments, openers, threads, runner.progress, after)) as finished:
-        for title, outcome in finished:
-            if isinstance(outcome, local.WorkerDied):
+    outcomes = {title: done for title, task in tasks.items() if (done := runner.finished(task, title))}
+    left = {title: task for title, task in tasks.items() if title not in outcomes}
+    if left:
+        runner.check_writable()
+    title_by_run = {task.run: title for title, task in left.items()}
+    jobs = {title: Job((task,), title_by_run.get(task.run.base)) for title, task in left.items()}  # type: ignore[arg-type]
+    code = code_of(title_by_run, runner.registry)
+    open_ = partial(_open_runner, store, root, tuple(devices), runner.force, code)
+    with closing(executor.work(jobs, open_, slots, runner.progress)) as ended:
+        for title, outcome in ended:
+            if isinstance(outcome, WorkerDied):
                 failure = runner.record_failure(tasks[title].run, None, outcome)
                 outcome = TaskOutcome(failures=[failure])
             outcomes[title] = outcome
     return [outcomes[title] for title in tasks]
 
 
+def _seen_by(executor: Executor, store: Store) -> str:
+    """Return the address at which the executor's workers find the store. Raises OODBenchError if there is none."""
+    if not store.files.local:
+        return store.address
+    if not executor.shares_files:
+        raise OODBenchError(
+            f"the workers of executor {executor.name} may be on machines that do not see the folder {store.address}: "
+            "name a store at an address, as s3://bucket/name, or say --executor-set shares_files=true where they do"
+        )
+    return str(Path(store.files.root).absolute())
+
+
 def _open_runner(
-    store: str, root: Path, device: str, force: bool, progress: Progress
+    store: str, root: Path, devices: Sequence[str], force: bool, code: Mapping[str, str], progress: Progress, slot: int
 ) -> Callable[[str, Task], TaskOutcome]:
     """Return a function that executes a task, in another process than the one that planned it."""
     registry = load_registry()
-    loader = open_loader(registry, root, progress)
-    runner = TaskRunner(registry, loader, Store(store), find_device(device), progress, force)
+    check_code(code, registry)
+    loader, device = open_loader(registry, root, progress), find_device(devices[slot % len(devices)])
+    runner = TaskRunner(registry, loader, Store(store), device, progress, force)
     return lambda title, task: runner.execute(task, title)
 
 

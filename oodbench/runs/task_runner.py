@@ -67,9 +67,7 @@ class TaskRunner:
             splits = {split: self.loader.load(run.in_dataset, split) for split in SPLITS}
             key = run_key(run, splits)
             if not self.force and self._is_finished(key, task, splits):
-                self.progress.message(f"{title}: finished already")
-                outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
-                return outcome
+                return self._finished(key, task, title)
             self.check_writable()
             with self.store.claim(key, on_wait=self.progress.message):
                 if self.force:
@@ -80,6 +78,21 @@ class TaskRunner:
                     self._score_and_evaluate(FittedRun(self, run, key, splits, base, detector), task, outcome)
             outcome.key = key
         return outcome
+
+    def finished(self, task: Task, title: str) -> TaskOutcome | None:
+        """Return the outcome of a task of which nothing is left to be done; None for any other."""
+        try:
+            splits = {split: self.loader.load(task.run.in_dataset, split) for split in SPLITS}
+        except Exception:
+            return None  # who works on the task will report the error
+        key = run_key(task.run, splits)
+        if self.force or not self._is_finished(key, task, splits):
+            return None
+        return self._finished(key, task, title)
+
+    def _finished(self, key: str, task: Task, title: str) -> TaskOutcome:
+        self.progress.message(f"{title}: finished already")
+        return TaskOutcome(key, list(task.out_datasets) if task.split == "test" else [])
 
     def check_writable(self) -> None:
         """Raise StoreError, and end the command, where nothing can be written: then no failure can be recorded either.
