@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 _HOME = {
     "oodbench.api": (
         "SCORE_CONVENTION Base Checkpoints Context Dataset Detector Executor FittedBase ImageSet Job Metric Open "
-        "Params Perform PostHocDetector Progress ProgressSender Provenance Result Run Scores Shape Stream deliver param "
-        "shape_text"
+        "Params Perform PostHocDetector Progress ProgressSender Provenance Result Run Scores Shape Stream deliver "
+        "param shape_text"
     ),
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName WorkerDied",
     "oodbench.plugin.hookspecs": "hookimpl",

@@ -13,8 +13,8 @@ PROMISED = {
     "SCORE_CONVENTION", "Base", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "Executor", "FitError",
     "FittedBase", "ImageSet", "Job", "Metric", "OODBenchError", "Open", "Params", "Perform", "PostHocDetector",
     "Progress", "ProgressSender", "Provenance", "Result", "Run", "ScoreError", "Scores", "Shape", "StoreError",
-    "Stream", "UnknownName", "WorkerDied", "__version__", "deliver", "find_detector", "find_metric", "hookimpl", "param",
-    "resolve", "shape_text",
+    "Stream", "UnknownName", "WorkerDied", "__version__", "deliver", "find_detector", "find_metric", "hookimpl",
+    "param", "resolve", "shape_text",
 }  # fmt: skip
 
 

@@ -34,8 +34,9 @@ def check_code(expected: Mapping[str, str], registry: Registry) -> None:
     for name, version in expected.items():
         if here.get(name) != version:
             raise OODBenchError(
-                f"a worker ({platform.node() or 'host unknown'}) has other code: {name} is {here.get(name) or 'missing'} "
-                f"there, and {version} where the runs were planned; install the same, and run the command again"
+                f"a worker on {platform.node() or 'another host'} has other code: {name} is "
+                f"{here.get(name) or 'missing'} there, and {version} where the runs were planned; install the same, and "
+                "run the command again"
             )
 
 

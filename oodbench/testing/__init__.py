@@ -1,4 +1,4 @@
-"""Contract checks for detectors, data sets and metrics, which a plugin's author can run on the plugin.
+"""Contract checks for detectors, data sets, metrics and executors, which a plugin's author can run on the plugin.
 
 In a plugin's tests, with pytest::
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
 from oodbench.testing.detectors import DETECTOR_CHECKS
+from oodbench.testing.executors import EXECUTOR_CHECKS, ExecutorCase
 from oodbench.testing.images import easy_images
 from oodbench.testing.interruption import InMemoryCheckpoints, Killed, kill_and_resume, same_state
 from oodbench.testing.metrics import METRIC_CHECKS, MetricCase
@@ -30,10 +31,12 @@ from oodbench.testing.results import CheckResult, Skip, run_checks
 __all__ = [
     "DATASET_CHECKS",
     "DETECTOR_CHECKS",
+    "EXECUTOR_CHECKS",
     "METRIC_CHECKS",
     "CheckResult",
     "DatasetCase",
     "DetectorCase",
+    "ExecutorCase",
     "InMemoryCheckpoints",
     "Killed",
     "MetricCase",

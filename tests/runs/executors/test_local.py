@@ -17,6 +17,7 @@ from oodbench.api import Job, Progress
 from oodbench.errors import OODBenchError, WorkerDied
 from oodbench.runs.executors import local
 from oodbench.runs.executors.local import Local
+from oodbench.testing import EXECUTOR_CHECKS, ExecutorCase
 
 
 def do(progress: Progress, slot: int) -> Callable[..., object]:
@@ -147,6 +148,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever these tests
 from contextlib import closing
 from oodbench.api import Job, Progress
 from oodbench.runs.executors.local import Local
+from oodbench.testing import EXECUTOR_CHECKS, ExecutorCase
 from test_local import do
 jobs = {name: Job(("wait", f"{sys.argv[1]}/{name}")) for name in "ab"}
 with closing(Local(Local.Params(threads=1)).work(jobs, do, 2, Progress())) as outcomes:
@@ -165,3 +167,8 @@ def test_no_process_outlives_the_one_that_started_it(end, tmp_path):
     parent.send_signal(end)
     assert parent.wait(120) != 0
     assert soon(lambda: not any(map(is_alive, processes)))
+
+
+@pytest.mark.parametrize("check", EXECUTOR_CHECKS)
+def test_contract(check, tmp_path):
+    check(ExecutorCase(lambda: Local(Local.Params(threads=1)), tmp_path))
