@@ -35,8 +35,8 @@ def check_code(expected: Mapping[str, str], registry: Registry) -> None:
         if here.get(name) != version:
             raise OODBenchError(
                 f"a worker on {platform.node() or 'another host'} has other code: {name} is "
-                f"{here.get(name) or 'missing'} there, and {version} where the runs were planned; install the same, and "
-                "run the command again"
+                f"{here.get(name) or 'missing'} there, and {version} where the runs were planned; install the same on "
+                "both, and run the command again"
             )
 
 
