@@ -39,7 +39,16 @@ if TYPE_CHECKING:
         param,
         shape_text,
     )
-    from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName, WorkerDied
+    from oodbench.errors import (
+        DataError,
+        FitError,
+        OODBenchError,
+        ScoreError,
+        StoreError,
+        UnknownName,
+        WorkerDied,
+        reason,
+    )
     from oodbench.plan.settings import resolve
     from oodbench.plugin.hookspecs import hookimpl
     from oodbench.plugin.registry import find_detector, find_metric
@@ -50,7 +59,7 @@ _HOME = {
         "Params Perform PostHocDetector Progress ProgressSender Provenance Result Run Scores Shape Stream deliver "
         "param shape_text"
     ),
-    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName WorkerDied",
+    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName WorkerDied reason",
     "oodbench.plugin.hookspecs": "hookimpl",
     "oodbench.plugin.registry": "find_detector find_metric",
     "oodbench.plan.settings": "resolve",
@@ -94,6 +103,7 @@ __all__ = [
     "find_metric",
     "hookimpl",
     "param",
+    "reason",
     "resolve",
     "shape_text",
 ]

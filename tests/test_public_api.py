@@ -14,7 +14,7 @@ PROMISED = {
     "FittedBase", "ImageSet", "Job", "Metric", "OODBenchError", "Open", "Params", "Perform", "PostHocDetector",
     "Progress", "ProgressSender", "Provenance", "Result", "Run", "ScoreError", "Scores", "Shape", "StoreError",
     "Stream", "UnknownName", "WorkerDied", "__version__", "deliver", "find_detector", "find_metric", "hookimpl",
-    "param", "resolve", "shape_text",
+    "param", "reason", "resolve", "shape_text",
 }  # fmt: skip
 
 

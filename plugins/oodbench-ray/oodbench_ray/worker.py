@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from oodbench import OODBenchError, Perform, ProgressSender
+from oodbench import Perform, ProgressSender, reason
 
 ADVANCE_SECONDS = 0.2
 
@@ -70,7 +70,7 @@ def work_on(call: Call, title: str, arguments: bytes) -> tuple[str, Any]:
         opened.title[0] = title
         outcome = ("done", opened.perform(title, *pickle.loads(arguments)))
     except Exception as error:
-        outcome = ("raised", _line(error))
+        outcome = ("raised", reason(error))
     if opened is not None and opened.last:
         ray.get(opened.last)  # what it said has arrived before its outcome does
     return outcome
@@ -89,8 +89,3 @@ def _open(call: Call, title: str) -> _Opened:
     _opened.clear()
     _opened[call.key] = _Opened(perform, titles, last)
     return _opened[call.key]
-
-
-def _line(error: Exception) -> str:
-    text = str(error) if isinstance(error, OODBenchError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
