@@ -1,4 +1,4 @@
-"""The executor ``slurm``: tasks are elements of a job array, which Slurm queues again where time or a machine is lost."""
+"""The executor ``slurm``: each task is a job of an array, queued again where its time is up or its machine lost."""
 
 from __future__ import annotations
 
@@ -30,16 +30,14 @@ class SlurmParams(Params):
     qos: str = param("", "quality of service; empty for the default")
     cpus: int = param(1, "CPUs of each task; it computes with as many threads", ge=1)
     gpus: int = param(
-        0, "GPUs of each task, whole ones; a share where the cluster has shards: options=gres=shard:1", ge=0
+        0, "whole GPUs of each task; for a share, where the cluster has shards: options=gres=shard:1", ge=0
     )
     memory: float = param(0.0, "memory of each task; 0 for the cluster's default", unit="GiB", ge=0)
     minutes: int = param(240, "time limit of a job; a task that reaches it is queued again", unit="minutes", ge=1)
     requeues: int = param(20, "how often a task that reaches its time limit is queued again", ge=0)
     warning: int = param(90, "seconds before the time limit at which a task is ended and queued again", unit="s", ge=1)
     options: str = param("", "further options of sbatch, as in constraint=a100,nice=100")
-    folder: str = param(
-        "", "folder for scripts, logs and results, seen by all nodes; empty for the user's cache folder"
-    )
+    folder: str = param("", "folder for scripts and logs, seen by all nodes; empty for one in the user's cache folder")
     poll: float = param(
         2.0, "seconds between two looks at the files; the queue is asked at every fifth", unit="s", gt=0
     )
@@ -60,8 +58,8 @@ class SlurmExecutor(Executor):
     ) -> Generator[tuple[str, Any], None, None]:
         """Work on the tasks as jobs (see Executor).
 
-        Tasks that must wait for others are submitted when those have ended. Where this process is killed the jobs go on,
-        and what they make is in the store.
+        Tasks that must wait for others are submitted when those have ended. Where this process is killed the jobs go
+        on, and what they make is in the store.
         """
         array = _Array(self, open_, progress)
         waiting, ended = dict(tasks), set[str]()

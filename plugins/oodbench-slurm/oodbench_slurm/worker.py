@@ -1,4 +1,4 @@
-"""What runs in a job: one task, which is done again, from its last checkpoint, each time that its job is queued again."""
+"""What runs in a job: one task, which goes on from its last checkpoint when its job was queued again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of executors on a real Slurm of two nodes, without accounting; and what submitit would wait for for ever."""
+"""The contract of executors on a real Slurm of two nodes, without accounting; and what is asked of Slurm."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 
 pytest.importorskip("submitit", reason="submitit is not installed")
 
-from oodbench import Job, OODBenchError, Progress, WorkerDied
-from oodbench.testing import EXECUTOR_CHECKS, ExecutorCase, do_as_told
 from oodbench_slurm import queue
 from oodbench_slurm.executor import SlurmExecutor
+
+from oodbench import Job, OODBenchError, Progress, WorkerDied
+from oodbench.testing import EXECUTOR_CHECKS, ExecutorCase, do_as_told
 
 SCRIPT = Path(__file__).parents[3] / ".ci" / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
@@ -136,7 +137,7 @@ def test_a_task_that_reaches_its_time_limit_too_often_is_given_up(cluster, folde
 
 @needs_slurm
 def test_more_tasks_than_slots_run_one_after_the_other(cluster, folder, tmp_path):
-    """With one slot the task that waits for the one behind it in the array would wait for ever; in front it does not."""
+    """The second waits for what the first makes, which it does not have to do long."""
     jobs = {"first": Job(("make", str(tmp_path / "made"))), "second": Job(("wait for", str(tmp_path / "made")))}
     with closing(executor(folder).work(jobs, do_as_told, 1, Progress())) as ended:
         assert [*dict(ended)] == ["first", "second"]
