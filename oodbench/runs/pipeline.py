@@ -9,7 +9,7 @@ outcome = run(request)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -95,48 +95,62 @@ def execute(
     """
     requested, tasks = {task.run for task in tasks}, with_bases(tasks)
     executor = new_executor(options.executor, options.executor_settings, registry)
-    here = executor.name == LOCAL
-    parse_device(options.device)
-    device, store = find_device(options.device if here else "cpu"), Store(options.store)
+    parse_device(options.device)  # whether it is there, is for who computes to say
+    device = find_device(options.device if executor.name == LOCAL else "cpu")
+    store = Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
     checkpoint_seconds(0.0)  # refuses a bad value before anything is run
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
-    jobs = min(options.jobs or 1, len(tasks))
-    if here and jobs <= 1:
-        outcomes = [runner.execute(task, title) for title, task in titles.items()]
-    else:
-        devices = assign_devices(options.device, jobs) if here else [options.device]
-        outcomes = _hand_out(runner, titles, executor, jobs if here else options.jobs, devices)
+    outcomes = dict(_work_on(runner, titles, executor, options))
     out_datasets_by_run = {
         outcome.key: outcome.out_datasets
-        for task, outcome in zip(tasks, outcomes, strict=True)
+        for task, outcome in ((task, outcomes[title]) for title, task in titles.items())
         if outcome.key is not None and task.run in requested
     }
-    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    failures = [failure for title in titles for failure in outcomes[title].failures]
     return Outcome([*out_datasets_by_run], _requested_results(store, out_datasets_by_run), failures)
+
+
+def _work_on(
+    runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, options: ExecutionOptions
+) -> Iterator[tuple[str, TaskOutcome]]:
+    """Work on each task, one after the other in this process, or handed out. Yields title and outcome as they come."""
+    slots, devices = options.jobs, [options.device]
+    if executor.name == LOCAL:
+        slots = min(options.jobs or 1, len(tasks))
+        devices = assign_devices(options.device, slots)
+        if slots <= 1:
+            yield from ((title, runner.execute(task, title)) for title, task in tasks.items())
+            return
+    yield from _hand_out(runner, tasks, executor, slots, devices)
 
 
 def _hand_out(
     runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, slots: int | None, devices: Sequence[str]
-) -> list[TaskOutcome]:
-    """Let an executor work on what is not finished yet. Returns the outcomes in the order planned."""
+) -> Iterator[tuple[str, TaskOutcome]]:
+    """Let an executor work on what is not finished yet."""
     store, root = _seen_by(executor, runner.store), runner.loader.root.absolute()
     _decode(tasks.values(), runner.loader)
-    outcomes = {title: done for title, task in tasks.items() if (done := runner.finished(task, title))}
-    left = {title: task for title, task in tasks.items() if title not in outcomes}
-    if left:
-        runner.check_writable()
+    left = dict(tasks)
+    for title, task in tasks.items():
+        if done := runner.finished(task, title):
+            del left[title]
+            yield title, done
+    if not left:
+        return
+    runner.check_writable()
     title_by_run = {task.run: title for title, task in left.items()}
-    jobs = {title: Job((task,), title_by_run.get(task.run.base)) for title, task in left.items()}  # type: ignore[arg-type]
+    jobs = {
+        title: Job((task,), title_by_run.get(task.run.base) if task.run.base else None) for title, task in left.items()
+    }
     code = code_of(title_by_run, runner.registry)
     open_ = partial(_open_runner, store, root, tuple(devices), runner.force, code)
     with closing(executor.work(jobs, open_, slots, runner.progress)) as ended:
         for title, outcome in ended:
             if isinstance(outcome, WorkerDied):
-                failure = runner.record_failure(tasks[title].run, None, outcome)
+                failure = runner.record_failure(left[title].run, None, outcome)
                 outcome = TaskOutcome(failures=[failure])
-            outcomes[title] = outcome
-    return [outcomes[title] for title in tasks]
+            yield title, outcome
 
 
 def _seen_by(executor: Executor, store: Store) -> str:
