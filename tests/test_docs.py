@@ -1,4 +1,4 @@
-"""Every command and every Python block of the README, and every command of ``docs/columns.md``, is run, in order, in
+"""Every command and every Python block of the README, and every command of the pages below, is run, in order, in
 one folder; some only made shorter.
 """
 
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (ROOT / "docs" / "columns.md",)
+PAGES = (ROOT / "docs" / "columns.md", ROOT / "docs" / "executors.md")
 """Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 

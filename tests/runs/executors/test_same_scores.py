@@ -31,6 +31,8 @@ poll = 0.2
 minutes = 10
 """
 SCRIPT = Path(__file__).parents[3] / ".ci" / "slurm"
+MADE = ["fit_seconds", "created", "commit", "plugin_commit"]
+"""Columns that say when and from which checkout a run was made: that may change meanwhile."""
 SLURM = ("slurmctld", "slurmd", "sbatch", "munged")
 
 
@@ -83,7 +85,7 @@ def check_the_same(suite: Path, tmp_path: Path, done, *words: str) -> None:
         for out in (None, "bars:1", "white") if not key.startswith("centre") else ():
             first, second = (store.read_scores(key, out).values for store in stores)
             np.testing.assert_array_equal(first, second)
-    results = [store.read_results(keys).drop(columns=["fit_seconds", "created"]) for store in stores]
+    results = [store.read_results(keys).drop(columns=MADE) for store in stores]
     pd.testing.assert_frame_equal(*results)
     again = run(suite, there, *words)
     assert again.count("finished already") == 6 and done() == []
