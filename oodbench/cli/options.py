@@ -143,7 +143,9 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
         from oodbench.plan.executors import ExecutorChoice, choose_executor
         from oodbench.plan.suite_files import read_suite_executor
         from oodbench.runs.pipeline import ExecutionOptions
+        from oodbench.runs.waiting import wait_asleep_if_busy
 
+        wait_asleep_if_busy()
         suite = read_suite_executor(given["suite"]) if given.get("suite") else ExecutorChoice()
         executor, settings = choose_executor(given.pop("executor"), given.pop("executor_sets"), suite)
         names = ("store", "data_dir", "device", "jobs", "force")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from oodbench import Executor, Job, OODBenchError, Open, Params, Progress, WorkerDied, deliver, param
+from oodbench import Executor, Job, OODBenchError, Open, Params, Progress, WorkerDied, deliver, param, reason
 
 POLL_SECONDS = 0.2
 CLOSE_SECONDS = 30.0
@@ -89,11 +89,9 @@ class RayExecutor(Executor):
         own: dict[str, Any] = {} if self.address else {"include_dashboard": False}
         try:
             ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            why = str(error).splitlines()[0]
-            raise OODBenchError(
-                f"no Ray cluster at {self.address or 'this machine'}: {why}; `ray status` shows it"
-            ) from None
+        except Exception as error:  # Ray raises plain ones too, as where it took more than 30 s to start
+            where, why = self.address or "this machine", reason(error)
+            raise OODBenchError(f"no Ray cluster at {where}: {why}; `ray status` shows what there is") from None
         try:
             yield
         finally:
