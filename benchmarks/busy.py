@@ -75,15 +75,15 @@ def _section(
     first = next(iter(WAYS))
     base = median(seconds[first, False])
     lines = [
-        "| | alone, s | against the first | beside others, s | times as slow as the first alone |",
+        "| | alone, s | against the first | beside others, s | times the first alone |",
         "|---" * 5 + "|",
     ]
     for way in WAYS:
         alone, beside = median(seconds[way, False]), median(seconds[way, True])
         lines.append(f"| {way} | {alone:.2f} | {alone / base - 1:+.1%} | {beside:.2f} | {beside / base:.1f} |")
     caution = (
-        f" **The machine did other work** (load {load:.1f} on {cores} cores before the first turn): what is called alone "
-        "was not."
+        f" **The machine did other work** (load {load:.1f} on {cores} cores before the first turn): what is called "
+        "alone was not."
     )
     beside = f"beside others: {cores} processes that never stop, on {cores} cores."
     return (

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,9 @@ def _seconds(name: str, count: int) -> tuple[float, list[float]]:
     jobs = {f"task {number}": Job() for number in range(count)}
     ends = [time.perf_counter()]
     with closing(executor.work(jobs, ready_for_runs, 1, Progress())) as ended:
-        for _ in ended:
-            ends.append(time.perf_counter())
-    seconds = [after - before for before, after in zip(ends, ends[1:], strict=False)]
-    return seconds[0], seconds[1:]
+        ends.extend(time.perf_counter() for _ in ended)
+    first, *further = [after - before for before, after in pairwise(ends)]
+    return first, further
 
 
 @contextmanager
@@ -85,4 +85,6 @@ def _cluster(name: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(describe(), measure(), sep="\n\n")
+    from benchmarks import executors  # the workers find the tasks there, and not in __main__
+
+    print(describe(), executors.measure(), sep="\n\n")
