@@ -20,14 +20,17 @@ from oodbench.plugin.source import Source, source_of
 GROUP = "oodbench"
 BUILTIN = {
     name: f"oodbench.builtin.{name}"
-    for name in ("metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own")
-} | {"local": "oodbench.runs.executors.local"}
+    for name in (
+        "metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own",
+        "image_lists", "openood",
+    )
+} | {"local": "oodbench.runs.executors.local"}  # fmt: skip
 """Name → module."""
 FIRST_PARTY = tuple(
     f"oodbench-{name}"
     for name in (
-        "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pytorch-ood",
-        "ray", "slurm", "vae", "wae",
+        "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pyod",
+        "pytorch-ood", "ray", "slurm", "vae", "wae",
     )
 )  # fmt: skip
 """Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""
