@@ -47,9 +47,9 @@ def measure(tasks: Mapping[str, int] = TASKS) -> str:
         except Exception as error:
             missing.append(f"Not measured: {name}: {reason(error)}.")
         else:
-            lines.append(f"| {name} | {count} | {first:.2f} | {median(further):.3f} | {max(further):.3f} |")
+            lines.append(f"| {name} | {count} | {first:.2f} | {median(further):.4f} | {max(further):.4f} |")
     cores = os.cpu_count() or 1
-    caution = f"**The machine did other work** (load {load:.1f} on {cores} cores): less is more than enough elsewhere."
+    caution = f"**The machine did other work** (load {load:.1f} on {cores} cores): read these seconds as upper bounds."
     head = ["| executor | tasks | until the first ends, s | each further one, median s | most, s |", "|---" * 5 + "|"]
     parts = ["### Executors", f"{__doc__.rstrip().rpartition(chr(10))[2]} {caution if load > 0.5 else ''}".rstrip()]
     return "\n\n".join([*parts, "\n".join([*head, *lines]), *missing])
