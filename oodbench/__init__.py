@@ -18,32 +18,48 @@ if TYPE_CHECKING:
         Context,
         Dataset,
         Detector,
+        Executor,
         FittedBase,
         ImageSet,
+        Job,
         Metric,
+        Open,
         Params,
+        Perform,
         PostHocDetector,
         Progress,
+        ProgressSender,
         Provenance,
         Result,
         Run,
         Scores,
         Shape,
         Stream,
+        deliver,
         param,
         shape_text,
     )
-    from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
+    from oodbench.errors import (
+        DataError,
+        FitError,
+        OODBenchError,
+        ScoreError,
+        StoreError,
+        UnknownName,
+        WorkerDied,
+        reason,
+    )
     from oodbench.plan.settings import resolve
     from oodbench.plugin.hookspecs import hookimpl
     from oodbench.plugin.registry import find_detector, find_metric
 
 _HOME = {
     "oodbench.api": (
-        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector FittedBase ImageSet Metric Params PostHocDetector "
-        "Progress Provenance Result Run Scores Shape Stream param shape_text"
+        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector Executor FittedBase ImageSet Job Metric Open "
+        "Params Perform PostHocDetector Progress ProgressSender Provenance Result Run Scores Shape Stream deliver "
+        "param shape_text"
     ),
-    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
+    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName WorkerDied reason",
     "oodbench.plugin.hookspecs": "hookimpl",
     "oodbench.plugin.registry": "find_detector find_metric",
     "oodbench.plan.settings": "resolve",
@@ -58,14 +74,19 @@ __all__ = [
     "DataError",
     "Dataset",
     "Detector",
+    "Executor",
     "FitError",
     "FittedBase",
     "ImageSet",
+    "Job",
     "Metric",
     "OODBenchError",
+    "Open",
     "Params",
+    "Perform",
     "PostHocDetector",
     "Progress",
+    "ProgressSender",
     "Provenance",
     "Result",
     "Run",
@@ -75,11 +96,14 @@ __all__ = [
     "StoreError",
     "Stream",
     "UnknownName",
+    "WorkerDied",
     "__version__",
+    "deliver",
     "find_detector",
     "find_metric",
     "hookimpl",
     "param",
+    "reason",
     "resolve",
     "shape_text",
 ]

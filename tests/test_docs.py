@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (ROOT / "docs" / "columns.md", ROOT / "docs" / "many-machines.md")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("columns", "many-machines", "executors"))
 """Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 

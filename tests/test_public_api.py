@@ -10,10 +10,11 @@ import pytest
 import oodbench
 
 PROMISED = {
-    "SCORE_CONVENTION", "Base", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "FitError", "FittedBase",
-    "ImageSet", "Metric", "OODBenchError", "Params", "PostHocDetector", "Progress", "Provenance", "Result", "Run",
-    "ScoreError", "Scores", "Shape", "StoreError", "Stream", "UnknownName", "__version__", "find_detector",
-    "find_metric", "hookimpl", "param", "resolve", "shape_text",
+    "SCORE_CONVENTION", "Base", "Checkpoints", "Context", "DataError", "Dataset", "Detector", "Executor", "FitError",
+    "FittedBase", "ImageSet", "Job", "Metric", "OODBenchError", "Open", "Params", "Perform", "PostHocDetector",
+    "Progress", "ProgressSender", "Provenance", "Result", "Run", "ScoreError", "Scores", "Shape", "StoreError",
+    "Stream", "UnknownName", "WorkerDied", "__version__", "deliver", "find_detector", "find_metric", "hookimpl",
+    "param", "reason", "resolve", "shape_text",
 }  # fmt: skip
 
 

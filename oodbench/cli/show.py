@@ -1,4 +1,4 @@
-"""``oodbench show NAME``: all about one detector, data set or metric."""
+"""``oodbench show NAME``: all about one detector, data set, metric or executor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ WIDTH = 100
 @data_option
 @json_option
 def command(name: str, data_dir: Path | None, as_json: bool) -> None:
-    """Show all about one detector, data set or metric.
+    """Show all about one detector, data set, metric or executor.
 
-    For a detector: each parameter with its default, the presets' values, its bounds, meaning and source.
+    For a detector or an executor: each parameter with its default, the presets' values, its bounds, meaning and source.
     """
     from oodbench.plugin.description import describe_name
 

@@ -1,4 +1,4 @@
-"""All that is known of one detector, data set or metric, ready to be printed or written as JSON."""
+"""All that is known of one detector, data set, metric or executor, ready to be printed or written as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from oodbench.api import Detector, Shape
+from oodbench.api import Detector, Executor, Params, Shape
 from oodbench.api.parameters import fields_by_path, get_path
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.folders import data_folder
@@ -19,7 +19,7 @@ BOUND_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return what is known of the detector, data set or metric of this name.
+    """Return what is known of the detector, data set, metric or executor of this name.
 
     Args:
         data_dir: folder of the data sets' files; None for the user's data folder.
@@ -34,14 +34,15 @@ def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -
         metric = registry.metrics[name]
         better = "higher" if metric.higher_is_better else "lower"
         return _identity("metric", name, registry) | {"better": better, "summary": metric.summary}
-    known = [*registry.detectors, *registry.datasets, *registry.metrics]
-    raise UnknownName("detector, data set or metric", name, known)
+    if name in registry.executors:
+        return _identity("executor", name, registry) | describe_executor(registry.executors[name])
+    known = [*registry.detectors, *registry.datasets, *registry.metrics, *registry.executors]
+    raise UnknownName("detector, data set, metric or executor", name, known)
 
 
 def describe_detector(detector: type[Detector]) -> dict[str, Any]:
     """Return a detector's summary, paper, shapes and presets, and each parameter with its values and bounds."""
     shapes = detector.shapes or ((1, 28, 28),)
-    fields = fields_by_path(detector.Params)
     return {
         "summary": detector.summary,
         "paper": detector.paper,
@@ -49,8 +50,16 @@ def describe_detector(detector: type[Detector]) -> dict[str, Any]:
         "known findings": [f"{check}: {why}" for check, why in detector.known_findings.items()],
         "shapes": shapes_text(detector.shapes),
         "presets": list(detector.presets),
-        "parameters": [_describe_parameter(path, info, detector, shapes) for path, info in fields.items()],
+        "parameters": [
+            described | {"presets": _preset_values(path, described["default"], detector, shapes)}
+            for path, described in _describe_parameters(detector.Params).items()
+        ],
     }
+
+
+def describe_executor(executor: type[Executor]) -> dict[str, Any]:
+    """Return an executor's summary, and each parameter with its default and bounds."""
+    return {"summary": executor.summary, "parameters": [*_describe_parameters(executor.Params).values()]}
 
 
 def _identity(kind: str, name: str, registry: Registry) -> dict[str, Any]:
@@ -70,21 +79,22 @@ def _describe_dataset(name: str, registry: Registry, root: Path) -> dict[str, An
     }
 
 
-def _describe_parameter(
-    path: str, info: FieldInfo, detector: type[Detector], shapes: tuple[Shape, ...]
-) -> dict[str, Any]:
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+def _describe_parameters(params: type[Params]) -> dict[str, dict[str, Any]]:
+    """Return each parameter, by its dotted name, with its default, bounds, unit, meaning and source; no presets."""
     # of the whole: a group's default may differ from the defaults of its fields
-    default = get_path(detector.Params().model_dump(mode="json"), path)
-    return {
-        "name": path,
-        "default": default,
-        "presets": _preset_values(path, default, detector, shapes),
-        "bounds": _bounds(info),
-        "unit": extra.get("unit", ""),
-        "meaning": info.description or "",
-        "source": extra.get("source", ""),
-    }
+    defaults, described = params().model_dump(mode="json"), {}
+    for path, info in fields_by_path(params).items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        described[path] = {
+            "name": path,
+            "default": get_path(defaults, path),
+            "presets": {},
+            "bounds": _bounds(info),
+            "unit": extra.get("unit", ""),
+            "meaning": info.description or "",
+            "source": extra.get("source", ""),
+        }
+    return described
 
 
 def _preset_values(path: str, default: Any, detector: type[Detector], shapes: tuple[Shape, ...]) -> dict[str, Any]:

@@ -215,3 +215,10 @@ def register_datasets():
     result = oodbench(*RUN, "--out", "hollow:1", "-q", code=1)
     assert "hollow:1 has no image in its test split" in result.stderr
     assert "bars:1" in result.stdout
+
+
+def test_an_executor_and_its_settings_are_checked_before_anything_runs(oodbench, here):
+    assert "unknown executor 'lokal'; did you mean local?" in oodbench(*RUN, "--executor", "lokal", code=1).output
+    refused = oodbench(*RUN, "--executor-set", "thread=2", code=1).output
+    assert "unknown setting of executor local 'thread'; did you mean threads?" in refused
+    assert not (here / "results").exists()
