@@ -16,7 +16,7 @@ from oodbench_ae.detector import AE
 
 from benchmarks.machine import describe, median, table
 from oodbench import Context, ImageSet
-from oodbench.cli.progress import RichProgress
+from oodbench.progress import RichProgress
 from oodbench.data.loading import open_loader
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.settings import resolve

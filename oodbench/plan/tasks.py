@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run
+from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run, Shape
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.bases import Configurator, bases_of
 from oodbench.plan.requests import RunRequest
@@ -149,15 +149,13 @@ def load_detector(
     below, base = run.base, None
     if below:
         base = FittedBase(lambda: load_detector(below, splits, registry, read_state, context), context)
-    detector = new_detector(run, splits, registry, base)
+    detector = new_detector(run, splits["train"].shape, registry, base)
     detector.load_state(read_state(run_key(run, splits)))
     return detector
 
 
-def new_detector(
-    run: Run, splits: Mapping[str, ImageSet], registry: Registry, base: FittedBase | None = None
-) -> Detector:
-    """Return the run's detector, not yet fitted, on its base.
+def new_detector(run: Run, shape: Shape, registry: Registry, base: FittedBase | None = None) -> Detector:
+    """Return the run's detector for images of this shape, not yet fitted, on its base.
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
@@ -167,7 +165,7 @@ def new_detector(
             f"{run.detector} is {source.distribution} {source.code_version} here, and the run is of "
             f"{run.distribution} {run.version}: scores of one run come from one code; run it again with this code"
         )
-    made = detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+    made = detector(detector.Params.model_validate_json(run.params), shape)
     if base is not None:
         made.fitted_base = base
     return made

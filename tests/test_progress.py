@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from oodbench.cli import progress as module
-from oodbench.cli.progress import Estimate, RichProgress, duration
+from oodbench import progress as module
+from oodbench.progress import Estimate, RichProgress, duration
 
 
 def test_the_estimate_weighs_phases_by_their_cost():
