@@ -8,7 +8,17 @@ better: an AUROC below 0.5 is a finding.
 from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Checkpoints, Context, Progress
 from oodbench.api.detector import Detector
-from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
+from oodbench.api.images import (
+    SPLITS,
+    Dataset,
+    ImageSet,
+    Location,
+    Shape,
+    Stream,
+    chunk_rows,
+    fingerprint,
+    shape_text,
+)
 from oodbench.api.parameters import Params, param
 from oodbench.api.post_hoc import PostHocDetector
 from oodbench.api.record import (
@@ -31,6 +41,7 @@ __all__ = [
     "Detector",
     "FittedBase",
     "ImageSet",
+    "Location",
     "Metric",
     "Params",
     "PostHocDetector",

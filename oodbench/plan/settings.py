@@ -32,7 +32,7 @@ def values_by_detector(
         if not equals:
             raise OODBenchError(f"--set {text}: write it as name=value")
         for name, parameter in _targets(path.strip(), detectors, registry):
-            values.setdefault(name, {})[parameter] = _value(value.strip())
+            values.setdefault(name, {})[parameter] = value_of(value.strip())
     return values
 
 
@@ -69,7 +69,7 @@ def check_used(
                 raise OODBenchError(f"--set {name}.{path}: what stands on {name} gives its {path}; set it there")
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """Return the JSON value, else the text itself, also where it is JSON too long or too deep for Python to read."""
     try:
         return json.loads(text)
