@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from oodbench.data.loading import Loader
 
 
+PART = 512
+"""The most pictures that are read at once: large ones take seconds, and progress is seen after each part."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Some of the images, in order.
@@ -56,7 +60,7 @@ class PictureFiles:
 
     def parts(self, shape: Shape) -> Iterator[Part]:
         """Yield the pictures that can be read, in the shape. A part may have none."""
-        rows = chunk_rows(shape)
+        rows = min(PART, chunk_rows(shape))
         for start in range(0, len(self), rows):
             images, places = np.empty((rows, *shape), np.uint8), list[int]()
             for place in range(start, min(start + rows, len(self))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,12 +73,19 @@ def find_run(store: Store, words: str | RunWords) -> str:
         raise StoreError(f"there is no finished run in {shorten(store.address)}; `oodbench run` makes one")
     if isinstance(words, str):
         return matching_key(words, keys)
-    found = [key for key in keys if words.fits(store.read_run(key)[0])]
+    found = [key for key in keys if _is_meant(store, key, words)]
     if not found:
         raise OODBenchError(f"no run of {shorten(store.address)} is of these words; there are: {_listed(keys)}")
     if len(found) > 1:
         raise OODBenchError(f"several runs are of these words: {_listed(found)}; give more of them, or a key")
     return found[0]
+
+
+def _is_meant(store: Store, key: str, words: RunWords) -> bool:
+    """Whether the words are those of the run. A run that cannot be read is none: it must not hide the others."""
+    with suppress(StoreError):
+        return words.fits(store.read_run(key)[0])
+    return False
 
 
 def _listed(keys: Sequence[str]) -> str:
