@@ -11,7 +11,7 @@ import pydantic
 
 from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Context
-from oodbench.api.images import ImageSet, Shape, shape_text
+from oodbench.api.images import ImageSet, Shape, is_shape, shape_text
 from oodbench.api.parameters import Params, group_defaults, is_smaller, merge
 from oodbench.errors import OODBenchError, UnknownName
 
@@ -55,7 +55,7 @@ class Detector(ABC):
                 f"{self.name}: its parameters are a {self.Params.__name__}, not {type(params).__name__}; "
                 f"oodbench.resolve makes them, and oodbench.detector({self.name!r}) all of it"
             )
-        if len(sizes := list[object](shape)) != 3 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        if not is_shape(shape):
             raise OODBenchError(f"{self.name}: a shape is (channels, height, width), not {shape}")
         self.params: Any = params
         self.shape = shape

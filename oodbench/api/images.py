@@ -24,6 +24,11 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 
+def is_shape(value: object) -> bool:
+    """Whether a value is a Shape: three whole numbers above 0."""
+    return isinstance(value, tuple) and len(value) == 3 and all(type(size) is int and size > 0 for size in value)
+
+
 def shape_text(shape: Shape) -> str:
     """``(1, 28, 28)`` → ``1×28×28``."""
     return "×".join(map(str, shape))

@@ -112,10 +112,8 @@ class StoreReader:
 
         Raises DataError where the rows are not such, StoreError where the images are no longer those that were scored.
         """
-        import pandas
-
-        table = rows.to_frame().T if isinstance(rows, pandas.Series) else rows
-        key, dataset, split = (self._one_value(table, name) for name in ("run", "dataset", "split"))
+        table = _as_table(rows)
+        key, dataset, split = (_one_value(table, name) for name in ("run", "dataset", "split"))
         run, _ = self._store.read_run(key)
         registry, loader = load_registry(), self._loader()
         is_in = dataset == run.in_dataset
@@ -126,6 +124,20 @@ class StoreReader:
             raise StoreError(f"the images of {dataset} are no longer those that were scored: run {key} on them again")
         chosen: np.ndarray = found.images[_places(found.indices, table["index"].to_numpy(np.int64))]
         return chosen
+
+    def files(self, rows: pd.DataFrame | pd.Series) -> list[Path]:
+        """Return the picture files of rows that ``scores`` gave of a data set such as ``folder:PATH``, in their order.
+
+        Raises DataError where its images are no files, StoreError where the files are no longer those that were scored.
+        """
+        table = _as_table(rows)
+        self.images(table)  # refuses what has changed
+        dataset, split = (_one_value(table, name) for name in ("dataset", "split"))
+        location = self._loader().find(dataset)[0].location
+        if location is None or location.files is None:
+            raise DataError(f"the images of {dataset} are no picture files; images(rows) gives them")
+        files = location.files(split)
+        return [files[index] for index in table["index"]]
 
     def history(self, run: str) -> pd.DataFrame:
         """Return the training curve of a run: one row per epoch, with what its detector recorded."""
@@ -157,16 +169,23 @@ class StoreReader:
     def _loader(self) -> Loader:
         return open_loader(load_registry(), self._data_dir)
 
-    def _one_value(self, table: pd.DataFrame, column: str) -> str:
-        if not {column, "index"} <= set(table.columns):
-            raise DataError(f"the rows have no column {column!r} or 'index': give rows of what scores() returned")
-        values = table[column].unique()
-        if len(values) != 1:
-            raise DataError(f"the rows have {len(values)} values of {column!r}: give those of one run and data set")
-        return str(values[0])
-
     def __repr__(self) -> str:
         return f"<store {self.address}, {len(self.runs())} runs>"
+
+
+def _as_table(rows: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    import pandas
+
+    return rows.to_frame().T if isinstance(rows, pandas.Series) else rows
+
+
+def _one_value(table: pd.DataFrame, column: str) -> str:
+    if not {column, "index"} <= set(table.columns):
+        raise DataError(f"the rows have no column {column!r} or 'index': give rows of what scores() returned")
+    values = table[column].unique()
+    if len(values) != 1:
+        raise DataError(f"the rows have {len(values)} values of {column!r}: give those of one run and data set")
+    return str(values[0])
 
 
 def _places(indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import oodbench
 from oodbench import DataError, OODBenchError, StoreError, UnknownName
@@ -115,6 +116,24 @@ def test_images_that_have_changed_are_not_shown_for_those_that_were_scored(runs,
     path.write_bytes(parquet.to_bytes(parquet.scores_table(changed)))
     with pytest.raises(StoreError, match="the images of white are no longer those that were scored"):
         store.images(rows)
+
+
+def test_rows_of_a_folder_lead_to_its_files(tmp_path, toys):
+    for name, level in (("a", 10), ("b", 200)):
+        (tmp_path / "mine" / "test" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.full((8, 8), level + number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / "test" / name / f"{number}.png")
+    dataset = f"folder:{tmp_path}/mine:b"
+    runs = oodbench.run("mean-distance", "bars:0", [dataset, "white"], store=tmp_path / "store", quiet=True)
+    scores = runs.store.scores(runs[0], dataset).sort_values("score", ascending=False)
+    files = runs.store.files(scores)
+    names = [path.relative_to(tmp_path / "mine").as_posix() for path in files]
+    assert names == ["test/b/2.png", "test/b/1.png", "test/b/0.png"]
+    for path, image in zip(files, runs.store.images(scores), strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), image[0])
+    with pytest.raises(DataError, match="the images of white are no picture files"):
+        runs.store.files(runs.store.scores(runs[0], "white"))
 
 
 def test_a_detector_needs_no_in_data(runs, monkeypatch, toys):
