@@ -153,7 +153,7 @@ class Provenance:
     base_fit: str = ""
     """The fit of that run that was used."""
     facts: Mapping[str, float] = field(default_factory=dict)
-    """Facts of the fitted detector on the in-data's test split, such as a classifier's accuracy."""
+    """Facts of the fitted detector, and of its base, on the in-data's test split, such as a classifier's accuracy."""
     reduced: bool | None = None
     """Whether the run is smaller than published (see ``Detector.is_reduced``); None in records made before 0.2.0."""
     shape: Sequence[int] = ()

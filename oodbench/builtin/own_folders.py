@@ -49,11 +49,11 @@ def folder_at(path: str) -> Dataset:
         if not paths[split]:
             raise DataError(f"{name}: there is no picture in {where}")
     every = [path for listed in paths.values() for path in listed]
-    shape = _shape(given, every, is_fitted="train" in paths)
+    shape = shape_of(given, every, is_fitted="train" in paths)
     labels, class_names = _labels_of_folders(name, folders, paths)
     classes = [*range(len(class_names))]
     chosen = choose_classes(name, given.classes, classes, class_names)
-    read = partial(_read_files, paths)
+    read = partial(read_files, paths)
     return UserDataset(
         name, labels, classes, shape, read, every, folder, chosen, class_names, paths, FOLDER_RULES
     ).dataset()
@@ -88,7 +88,7 @@ def _class_name(path: Path, folder: Path) -> str:
     return first if rest else ""
 
 
-def _shape(given: OwnName, paths: list[Path], is_fitted: bool) -> Shape | None:
+def shape_of(given: OwnName, paths: list[Path], is_fitted: bool) -> Shape | None:
     """The shape that the pictures are brought to, or that all have; None where they differ.
 
     None too, and no picture is looked at, where nothing says a shape and nothing is fitted to them.
@@ -107,5 +107,5 @@ def _one_shape(paths: list[Path]) -> Shape | None:
     return max(shapes)
 
 
-def _read_files(paths: Mapping[str, list[Path]], split: str, places: np.ndarray, shape: Shape) -> Iterator[np.ndarray]:
+def read_files(paths: Mapping[str, list[Path]], split: str, places: np.ndarray, shape: Shape) -> Iterator[np.ndarray]:
     return read_pictures((paths[split][place] for place in places), shape)

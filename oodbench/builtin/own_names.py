@@ -37,6 +37,11 @@ NPZ_RULES = (
     "(n, C, H, W), (n, H, W, C) or (n, H, W). Classes are in train_labels and so on, whole numbers, and chosen as in "
     "npz:PATH:0-2. Images are in the order of their array"
 )
+LIST_RULES = (
+    f"{SPLIT_RULES.format('lists')}. In a folder they are train.txt, validation.txt and test.txt. Classes are the "
+    "numbers behind the paths, and chosen as in imglist:LIST:0-2. Images are in the order of their list, and brought to "
+    "a shape as in imglist:LIST@32x32x3"
+)
 """What becomes which split, and in which order, as ``oodbench show`` says it."""
 
 

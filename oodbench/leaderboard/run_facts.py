@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from typing import TYPE_CHECKING, Any
 
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
@@ -39,6 +40,27 @@ def _fact(runs: pd.DataFrame, failed_seeds: set[int]) -> dict[str, str]:
         "parameters": _counts(runs["parameters"]),
         "fit seconds": f"{runs['fit_seconds'].mean():,.1f}",
         "device": _each(runs["device"]),
+    }
+
+
+def fit_facts(results: pd.DataFrame) -> dict[str, dict[str, tuple[float, float | None]]]:
+    """Return what the fitted detectors of one in-data set, or their bases, do on its test split, per label and name.
+
+    As ``{"po-msp": {"accuracy": (0.97, 0.01)}}``: the mean over seeds and its sample standard deviation, None for one.
+    """
+    if "facts" not in results:
+        return {}
+    found: dict[str, dict[str, list[float]]] = {}
+    runs = results[(results["facts"] != "") & ~is_failure(results)].drop_duplicates("run")
+    for label, text in zip(runs["label"], runs["facts"], strict=True):
+        for name, value in json.loads(text).items():
+            found.setdefault(label, {}).setdefault(name, []).append(value)
+    return {
+        label: {
+            name: (statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+            for name, values in by_name.items()
+        }
+        for label, by_name in found.items()
     }
 
 

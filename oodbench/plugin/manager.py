@@ -18,7 +18,19 @@ from oodbench.plugin import hookspecs
 from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
-BUILTIN = ("metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own")
+BUILTIN = (
+    "metrics",
+    "synthetic",
+    "samples",
+    "vision",
+    "characters",
+    "derived",
+    "celeba",
+    "imagenet32",
+    "own",
+    "image_lists",
+    "openood",
+)
 FIRST_PARTY = tuple(
     f"oodbench-{name}"
     for name in (

@@ -97,7 +97,7 @@ def fit(
         in_images=images_hash(splits),
         shape=splits["train"].shape,
         reduced=reduced,
-        facts=facts,
+        facts={**(base.provenance.facts if base else {}), **facts},
         notes=[*notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
         base_run=base.key if base else "",
         base_fit=base.fit_id if base else "",

@@ -148,7 +148,9 @@ def _files_of(
     files = [every[index] for index in indices]
     if not files:
         raise DataError(f"{dataset.name} has no image of these classes in its {split} split")
-    return PictureFiles(files, [_text(path.relative_to(location.path)) for path in files], indices)
+    top = location.path if location.path.is_dir() else location.path.parent
+    paths = [path.relative_to(top) if path.is_relative_to(top) else path for path in files]
+    return PictureFiles(files, list(map(_text, paths)), indices)
 
 
 def _text(path: Path) -> str:

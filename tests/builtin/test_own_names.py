@@ -176,3 +176,14 @@ def test_show_says_why_a_folder_is_none(tmp_path, no_traces):
     assert f"there is no folder {tmp_path}/none" in shown.stderr
     rules = CliRunner().invoke(main, ["show", "folder"]).stdout
     assert "folder:PATH:cat@28x28x1" in " ".join(rules.split())
+
+
+def test_image_lists_have_classes_and_a_shape_too(pets, loader):
+    for split in ("train", "test"):
+        lines = [f"{split}/{name}/00.png {number}" for number, name in enumerate(("ant", "cat"))]
+        (pets / f"{split}.txt").write_text("\n".join(lines))
+    name = f"imglist:{pets}:1@8x8x1"
+    assert loader.shape(name) == (1, 8, 8)
+    found = loader.load(name, "test")
+    assert found.labels.tolist() == [1] and found.indices.tolist() == [1]
+    assert not loader.share_classes(name, f"imglist:{pets}:0")

@@ -43,6 +43,7 @@ PROVENANCE = Provenance(
     created="2030-01-01T00:00:00+00:00",
     notes=("restarted once", "700 of 54,000 images"),
     in_images="c" * 16,
+    facts={"accuracy": 0.75},
 )
 WEIGHTS = {
     "w": torch.arange(6.0).reshape(2, 3).T,
@@ -221,6 +222,7 @@ def test_a_result_is_read_with_the_facts_of_its_run(store):
         "distribution": "",
         "reduced": "",
         "base": "",
+        "facts": '{"accuracy": 0.75}',
         "error": "",
         "plugin_commit": "",
         "oodbench": "0.1.0",
