@@ -39,8 +39,8 @@ NPZ_RULES = (
 )
 LIST_RULES = (
     f"{SPLIT_RULES.format('lists')}. In a folder they are train.txt, validation.txt and test.txt. Classes are the "
-    "numbers behind the paths, and chosen as in imglist:LIST:0-2. Images are in the order of their list, and brought to "
-    "a shape as in imglist:LIST@32x32x3"
+    "numbers behind the paths, and chosen as in imglist:LIST:0-2. Images are in the order of their list, and brought "
+    "to a shape as in imglist:LIST@32x32x3"
 )
 """What becomes which split, and in which order, as ``oodbench show`` says it."""
 
