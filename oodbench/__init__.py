@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Detector,
         FittedBase,
         ImageSet,
+        Location,
         Metric,
         Params,
         PostHocDetector,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "oodbench.api": (
-        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector FittedBase ImageSet Metric Params PostHocDetector "
-        "Progress Provenance Result Run Scores Shape Stream param shape_text"
+        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector FittedBase ImageSet Location Metric Params "
+        "PostHocDetector Progress Provenance Result Run Scores Shape Stream param shape_text"
     ),
     "oodbench.notebook.detectors": "ArrayDetector ArrayScorer detector",
     "oodbench.notebook.running": "Runs run",
@@ -71,6 +72,7 @@ __all__ = [
     "FitError",
     "FittedBase",
     "ImageSet",
+    "Location",
     "Metric",
     "OODBenchError",
     "Params",

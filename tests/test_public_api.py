@@ -11,11 +11,12 @@ import pytest
 import oodbench
 
 PROMISED = {
-    "SCORE_CONVENTION", "ArrayDetector", "ArrayScorer", "Base", "Checkpoints", "Context", "DataError", "Dataset",
-    "Detector", "FitError", "FittedBase", "ImageSet", "Metric", "OODBenchError", "Params", "PostHocDetector",
-    "Progress", "Provenance", "Result", "Run", "Runs", "ScoreError", "Scores", "Shape", "StoreError", "StoreReader",
-    "Stream", "UnknownName", "__version__", "detector", "find_detector", "find_metric", "hookimpl", "load_dataset",
-    "metrics", "nn", "open_store", "param", "resolve", "run", "shape_text",
+    "ArrayDetector", "ArrayScorer", "Base", "Checkpoints", "Context", "DataError", "Dataset", "Detector",
+    "FitError", "FittedBase", "ImageSet", "Location", "Metric", "OODBenchError", "Params", "PostHocDetector",
+    "Progress", "Provenance", "Result", "Run", "Runs", "SCORE_CONVENTION", "ScoreError", "Scores", "Shape",
+    "StoreError", "StoreReader", "Stream", "UnknownName", "__version__", "detector", "find_detector",
+    "find_metric", "hookimpl", "load_dataset", "metrics", "nn", "open_store", "param", "resolve", "run",
+    "shape_text",
 }  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def _picture_files(words: Iterable[str]) -> PictureFiles:
     for word in words:
         place = Path(word).expanduser()
         found = [*pictures_below(place, on_fault=damaged.append)] if place.is_dir() else [place]
-        if not found:
+        if not found and not damaged:
             raise DataError(f"there is no picture in {shorten(word)}")
         files += found
         paths += [_text(path) for path in found]

@@ -39,6 +39,7 @@ COLUMNS = ("path", "index", "score", "p_value", "flagged")
 ENDINGS = (".csv", ".parquet")
 SHEET_ENDINGS = (".png", ".svg", ".pdf")
 METADATA = b"oodbench"
+LEAST_RATE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def p_values(scores: np.ndarray, in_scores: np.ndarray) -> np.ndarray:
 
 def check_rate(fpr: float, in_count: int) -> None:
     """Raise OODBenchError where so many in-scores cannot tell whether a share ``fpr`` of in-images is flagged."""
-    if not 0 < fpr < 1:
+    if not LEAST_RATE <= fpr < 1:
         raise OODBenchError(f"--fpr {fpr:g}: a false-positive rate is between 0 and 1, as 0.05")
     if fpr < 1 / (1 + in_count):
         needed = math.ceil(1 / fpr) - 1

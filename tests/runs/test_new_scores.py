@@ -28,6 +28,12 @@ def test_a_rate_needs_in_scores_enough():
         check_rate(0.01, 98)
 
 
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan"), 1e-320])
+def test_what_is_no_rate_is_refused(rate):
+    with pytest.raises(OODBenchError, match="a false-positive rate is between 0 and 1"):
+        check_rate(rate, 99)
+
+
 def test_the_highest_are_kept_over_all_parts():
     random = np.random.default_rng(0)
     scores = random.integers(0, 9, 40).astype(float)
