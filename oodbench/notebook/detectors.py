@@ -94,16 +94,20 @@ def _json(path: str, value: Any) -> str:
 
 
 class ArrayScorer:
-    """A detector that scores arrays."""
+    """A detector that scores arrays. ``StoreReader.detector`` gives that of a run."""
 
-    def __init__(self, name: str, device: torch.device, seed: int, precision: str, quiet: bool):
+    def __init__(
+        self,
+        name: str,
+        device: torch.device,
+        seed: int,
+        precision: str,
+        quiet: bool,
+        fitted: Detector | None = None,
+    ):
         self.name = name
         self.seed, self.precision = seed, precision
         self.device, self.quiet = device, quiet
-        self._fitted: Detector | None = None
-
-    def use(self, fitted: Detector) -> None:
-        """Score with this detector, which was fitted before."""
         self._fitted = fitted
 
     @property

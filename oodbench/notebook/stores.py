@@ -11,7 +11,7 @@ import numpy as np
 from oodbench.api import Context, ImageSet, Shape
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import DataError, StoreError, UnknownName
-from oodbench.notebook.detectors import ArrayScorer, progress_display
+from oodbench.notebook.detectors import ArrayScorer
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.stored import image_shape, open_detector
@@ -150,11 +150,9 @@ class StoreReader:
         """
         key = find_run(self._store, run)
         words, _ = self._store.read_run(key)
-        found = ArrayScorer(words.detector, find_device(device), words.seed, words.precision, quiet)
-        with progress_display(quiet) as progress:
-            context = Context(found.device, words.seed, words.precision, progress)
-            found.use(open_detector(key, self._store, load_registry(), self._loader(), context))
-        return found
+        context = Context(find_device(device), words.seed, words.precision)
+        fitted = open_detector(key, self._store, load_registry(), self._loader(), context)
+        return ArrayScorer(words.detector, context.device, words.seed, words.precision, quiet, fitted)
 
     def _out_dataset(self, key: str, dataset: str | None, split: str) -> str | None:
         """The name that scores are stored under, None for the in-data."""
