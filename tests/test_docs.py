@@ -1,5 +1,5 @@
-"""Every command and every Python block of the README, and every command of ``docs/columns.md``, is run, in order, in
-one folder; some only made shorter.
+"""Every command and every Python block of the README, and every command of the pages below ``docs``, is run, in order,
+in one folder; some only made shorter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (ROOT / "docs" / "columns.md",)
+PAGES = (ROOT / "docs" / "columns.md", ROOT / "docs" / "many-machines.md")
 """Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 
@@ -65,7 +65,7 @@ def test_the_readme_has_commands():
     named = {shlex.split(line)[1] for line in COMMANDS}
     assert named == {
         *("run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare", "plot", "query"),
-        *("forget", "publish", "verify", "bundle", "score"),
+        *("forget", "publish", "verify", "bundle", "score", "status"),
     }
 
 

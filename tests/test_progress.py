@@ -7,7 +7,8 @@ import io
 import pytest
 
 from oodbench import progress as module
-from oodbench.progress import Estimate, RichProgress, duration
+from oodbench.progress import RichProgress, duration
+from oodbench.runs.estimate import Estimate
 
 
 def test_the_estimate_weighs_phases_by_their_cost():

@@ -68,7 +68,8 @@ class Run:
         return f"{self.detector}-{file_name(self.in_dataset)}-s{self.seed}-{digest}"
 
     def _identity(self, fingerprint: str) -> list[Any]:
-        facts = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
+        params = without_paths(self.params)
+        facts = [self.detector, self.version, params, self.in_dataset, self.seed, self.precision, fingerprint]
         of_base = [self.base._identity(fingerprint)] if self.base else []
         return [*facts, *([self.distribution] if self.distribution else []), *of_base]
 
@@ -90,6 +91,18 @@ class Run:
             raise ValueError(f"its base is none: {str(facts)[:60]}")
         base = replace(self, **{name: facts[name] for name in BASE_FIELDS}, preset="", base=None)
         return replace(base, base=base._described(facts["base"])) if "base" in facts else base
+
+
+def without_paths(params: str) -> str:
+    """Return the canonical JSON of parameters without the paths of files that are identified by their content.
+
+    Such a path is the parameter ``x`` where there is also an ``x_sha256`` that is not empty.
+    """
+    if "_sha256" not in params:
+        return params
+    values = json.loads(params)
+    kept = {name: value for name, value in values.items() if not values.get(f"{name}_sha256")}
+    return json.dumps(kept, sort_keys=True)
 
 
 def file_name(dataset: str) -> str:

@@ -95,7 +95,7 @@ class Board:
     ):
         self.metrics, self.order, self.groups = list(metrics), order, groups
         self._sections: dict[str | None, list[Section]] = {}
-        self.results = add_row_labels(results)
+        self.results = add_row_labels(with_plain_texts(results))
         if len(results) or reported is None:
             self.results = chosen_results(self.results, self.metrics)
         names = {metric.name for metric in metrics}
@@ -131,13 +131,14 @@ class Board:
     def sections(self, in_dataset: str | None) -> list[Section]:
         """Return one section for each metric that has something to show."""
         if in_dataset not in self._sections:
-            made = [self._section(in_dataset, metric) for metric in self.metrics]
+            results = self.results
+            results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+            made = [self._section(in_dataset, metric, results) for metric in self.metrics]
             self._sections[in_dataset] = [section for section in made if section.table.rows or section.reported]
         return self._sections[in_dataset]
 
-    def _section(self, in_dataset: str | None, metric: Metric) -> Section:
-        results = self.results[self.results["metric"].isin([metric.name, ""])]
-        results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+    def _section(self, in_dataset: str | None, metric: Metric, results: pd.DataFrame) -> Section:
+        results = results[results["metric"].isin([metric.name, ""])]
         is_measured = bool((results["metric"] != "").any())
         table = RankedTable(metric, [], [], {})
         if is_measured:
@@ -164,3 +165,11 @@ class Board:
                 if (in_dataset, name) in row.cells:
                     found[in_dataset, name] = members
         return found
+
+
+def with_plain_texts(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results with texts as Python's own: pandas's are several times slower to select and to walk over."""
+    import pandas as pd
+
+    texts = [name for name, dtype in results.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+    return results.astype(dict.fromkeys(texts, object))

@@ -34,8 +34,8 @@ BUILTIN = (
 FIRST_PARTY = tuple(
     f"oodbench-{name}"
     for name in (
-        "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pytorch-ood",
-        "vae", "wae",
+        "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pyod",
+        "pytorch-ood", "vae", "wae",
     )
 )  # fmt: skip
 """Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""

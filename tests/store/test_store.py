@@ -23,6 +23,7 @@ from safetensors.torch import save
 import oodbench
 from oodbench.api import Provenance, Result, Run, Scores
 from oodbench.errors import StoreError
+from oodbench.store.processes import host
 from oodbench.store.schema import RUN_COLUMNS
 from oodbench.store.store import Store
 
@@ -566,7 +567,8 @@ def test_a_second_process_waits_and_then_finds_what_the_first_made(local, holder
 
     with local.claim(KEY, on_wait):
         assert [row.value for row in local._results(KEY)] == [0.75]
-    assert said == [f"waiting for another process that works on {KEY}"]
+    who = f"{host()}, process {holder.pid}"
+    assert said == [f"waiting for another process that works on {KEY} ({who})"]
 
 
 def test_another_run_need_not_wait(local, holder):
