@@ -9,7 +9,17 @@ from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Checkpoints, Context, Progress
 from oodbench.api.detector import Detector
 from oodbench.api.executor import Executor, Job, Open, Perform, ProgressSender, deliver
-from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
+from oodbench.api.images import (
+    SPLITS,
+    Dataset,
+    ImageSet,
+    Location,
+    Shape,
+    Stream,
+    chunk_rows,
+    fingerprint,
+    shape_text,
+)
 from oodbench.api.parameters import Params, param
 from oodbench.api.post_hoc import PostHocDetector
 from oodbench.api.record import (
@@ -34,6 +44,7 @@ __all__ = [
     "FittedBase",
     "ImageSet",
     "Job",
+    "Location",
     "Metric",
     "Open",
     "Params",

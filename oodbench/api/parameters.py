@@ -117,9 +117,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def nest(path: str, value: Any) -> dict[str, Any]:
     """Return nested dicts that have only ``value``, at the dotted name."""
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
+    name, _, rest = path.partition(".")
+    return {name: nest(rest, value) if rest else value}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
     Args:
         shorter: options that would make a long fit shorter, for the message about it.
     """
-    from oodbench.cli.progress import RichProgress
+    from oodbench.progress import RichProgress
 
     try:
         with RichProgress(shorter, quiet) as progress:

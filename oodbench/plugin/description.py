@@ -8,12 +8,18 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from oodbench.api import Detector, Executor, Params, Shape
+from oodbench.api import Detector, Executor, Location, Params, Shape
 from oodbench.api.parameters import fields_by_path, get_path
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.folders import data_folder
 from oodbench.plugin.catalogue import shapes_text
 from oodbench.plugin.registry import Registry
+
+NO_SHAPE = {
+    True: "images of several sizes; a shape behind the name, as @28x28x1, brings them to one",
+    False: "that of the in-data",
+}
+"""What stands for a shape where a place has none: by whether it has something to fit to."""
 
 BOUND_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
@@ -30,6 +36,9 @@ def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -
         return _identity("detector", name, registry) | describe_detector(registry.detectors[name])
     if name in registry.datasets:
         return _identity("data set", name, registry) | _describe_dataset(name, registry, data_dir or data_folder())
+    kind, _, path = name.partition(":")
+    if path and kind in registry.datasets and registry.datasets[kind].from_path is not None:
+        return _identity("data set", kind, registry) | {"name": name} | _describe_place(kind, path, registry)
     if name in registry.metrics:
         metric = registry.metrics[name]
         better = "higher" if metric.higher_is_better else "lower"
@@ -74,8 +83,29 @@ def _describe_dataset(name: str, registry: Registry, root: Path) -> dict[str, An
         "sizes": dict(dataset.sizes),
         "classes": list(dataset.classes),
         "files": [str(path) for path in dataset.required_files(root)],
+        "splits": dataset.rules,
         "source": dataset.source,
         "licence": dataset.licence,
+    }
+
+
+def _describe_place(kind: str, path: str, registry: Registry) -> dict[str, Any]:
+    """Return what was found at a path, of a data set such as ``folder:PATH``. Raises DataError where it is none."""
+    dataset = registry.datasets[kind].from_path(path)  # type: ignore[misc]
+    place = dataset.location or Location(Path(path))
+    names = place.class_names or [""] * len(dataset.classes)
+    named = {number: f"{number} {name}".strip() for number, name in zip(dataset.classes, names, strict=True)}
+    is_in = "train" in dataset.sizes and dataset.shape is not None
+    return {
+        "summary": dataset.summary,
+        "shape": shapes_text((dataset.shape,)) if dataset.shape else NO_SHAPE["train" in dataset.sizes],
+        "sizes": dict(dataset.sizes),
+        "classes": [*named.values()],
+        "chosen": [named[number] for number in place.chosen or ()],
+        "images": {split: dict(counts) for split, counts in place.counts.items() if counts},
+        "named after": "--in, --out" if is_in else "--out",
+        "splits": dataset.rules,
+        "source": dataset.source,
     }
 
 

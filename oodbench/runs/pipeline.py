@@ -84,7 +84,8 @@ def run(
     """
     options, registry = options or ExecutionOptions(), registry or load_registry()
     loader = open_loader(registry, options.data_dir, progress)
-    return execute(plan(requests, registry, loader), registry, loader, options, progress)
+    told = (progress or Progress()).message
+    return execute(plan(requests, registry, loader, on_skip=told), registry, loader, options, progress)
 
 
 def execute(

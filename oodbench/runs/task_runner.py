@@ -254,7 +254,7 @@ class FittedRun:
             return self.fitted
         runner, run = self.runner, self.run
         with isolated(runner.device, title_of(run)):
-            detector = new_detector(run, self.splits, runner.registry, self.base)
+            detector = new_detector(run, self.splits["train"].shape, runner.registry, self.base)
             detector.load_state(runner.store.read_weights(self.key, runner.device))
         return detector
 
