@@ -12,6 +12,7 @@ from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_
 from oodbench.api.parameters import Params, param
 from oodbench.api.post_hoc import PostHocDetector
 from oodbench.api.record import (
+    LOCAL,
     SCORE_CONVENTION,
     Metric,
     Provenance,
@@ -19,9 +20,11 @@ from oodbench.api.record import (
     Run,
     Scores,
     file_name,
+    is_local_version,
 )
 
 __all__ = [
+    "LOCAL",
     "SCORE_CONVENTION",
     "SPLITS",
     "Base",
@@ -44,6 +47,7 @@ __all__ = [
     "chunk_rows",
     "file_name",
     "fingerprint",
+    "is_local_version",
     "param",
     "shape_text",
 ]

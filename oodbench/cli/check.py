@@ -34,6 +34,7 @@ def command(
 ) -> None:
     """Check that a detector, data set or metric keeps its contract.
 
+    NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
     The exit code is 1 if a check fails. A detector is fitted with its preset quick, on 512 images and with a reduced
     budget: a parameter named epochs or steps is at most 4, a batch_size at most 16. --set overrides this.
     """

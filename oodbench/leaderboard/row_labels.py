@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from oodbench.api import is_local_version
 from oodbench.api.parameters import flatten
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precisio
 def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
     """Return the results with the column ``label``: the detector, its preset, and what else tells runs apart.
 
-    The preset ``paper`` is not named. A run that is smaller than published is labelled reduced, by whatever options it
-    was requested. Failed runs have the label of other seeds of the same run, where there are any. Results that have
-    labels keep them, as a part of a table may lack the very runs that they tell apart.
+    The preset ``paper`` is not named; a detector in a file that no package has is labelled as such. A run that is
+    smaller than published is labelled reduced, by whatever options it was requested. Failed runs have the label of
+    other seeds of the same run, where there are any. Results that have labels keep them, as a part of a table may lack
+    the very runs that they tell apart.
     """
     if "label" in results:
         return results
@@ -50,11 +52,13 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     described = [
         _preset_label(preset[row["detector"], row["params"]], row.get("reduced", "")) for row in runs.to_dict("records")
     ]
+    versions = dict(zip(runs["run"], runs["plugin_version"], strict=True))
     for (_, detector, label), alike in runs.assign(described=described).groupby(
         ["in_dataset", "detector", "described"]
     ):
         for run, difference in _differences(alike).items():
-            labels[run] = ", ".join(filter(None, [str(detector), str(label), *difference]))
+            local = "local file" if is_local_version(versions[run]) else ""
+            labels[run] = ", ".join(filter(None, [str(detector), local, str(label), *difference]))
     return labels
 
 

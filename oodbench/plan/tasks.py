@@ -75,7 +75,7 @@ def with_bases(tasks: Sequence[Task]) -> list[Task]:
 
 def _runs(request: RunRequest, registry: Registry, loader: Loader, split: str) -> list[Run]:
     _check_given(request)
-    detectors = {name: registry.detector(name) for name in request.detectors}
+    detectors = {detector.name: detector for detector in map(registry.detector, request.detectors)}
     _check_datasets(request, loader, split)
     settings = values_by_detector(request.sets, detectors, registry)
     used: dict[str, set[str]] = {}
@@ -161,6 +161,8 @@ def new_detector(
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
+    if run.detector not in registry.detectors:
+        raise OODBenchError(f"the run is of {run.detector} of {run.origin}, which is not installed or not named here")
     detector, source = registry.detector(run.detector), registry.source("detector", run.detector)
     if (source.code_version, source.distribution) != (run.version, run.distribution):
         raise OODBenchError(

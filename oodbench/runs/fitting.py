@@ -97,11 +97,15 @@ def fit(
         in_images=images_hash(splits),
         reduced=reduced,
         facts=facts,
-        notes=[*notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
+        notes=[*_local_note(run), *notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
         base_run=base.key if base else "",
         base_fit=base.fit_id if base else "",
     )
     return FitResult(detector, provenance, context.history)
+
+
+def _local_note(run: Run) -> list[str]:
+    return [f"its code is a local file, {run.distribution}, which no package has"] if run.is_local else []
 
 
 KNOWN = "known of the method"

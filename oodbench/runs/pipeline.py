@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from oodbench.api import SPLITS, Metric, Progress
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import StoreError, reason
+from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
@@ -74,7 +75,9 @@ def run(
     """
     options, registry = options or ExecutionOptions(), registry or load_registry()
     loader = open_loader(registry, options.data_dir, progress)
-    return execute(plan(requests, registry, loader), registry, loader, options, progress)
+    with naming_origins(options.store):
+        tasks = plan(requests, registry, loader)
+    return execute(tasks, registry, loader, options, progress)
 
 
 def execute(
@@ -111,7 +114,8 @@ def _execute_in_parallel(runner: TaskRunner, tasks: Mapping[str, Task], devices:
     """Work on several tasks at once, in one process per device. Returns the outcomes in the order planned."""
     _decode(tasks.values(), runner.loader)
     store, root = runner.store.address, runner.loader.root
-    openers = [partial(_open_runner, store, root, device, runner.force) for device in devices]
+    files = [*runner.registry.plugins.files]
+    openers = [partial(_open_runner, store, root, device, runner.force, files) for device in devices]
     threads = local.threads_each(len(devices))
     outcomes: dict[str, TaskOutcome] = {}
     arguments = {title: (task,) for title, task in tasks.items()}
@@ -127,10 +131,10 @@ def _execute_in_parallel(runner: TaskRunner, tasks: Mapping[str, Task], devices:
 
 
 def _open_runner(
-    store: str, root: Path, device: str, force: bool, progress: Progress
+    store: str, root: Path, device: str, force: bool, files: Sequence[str], progress: Progress
 ) -> Callable[[str, Task], TaskOutcome]:
     """Return a function that executes a task, in another process than the one that planned it."""
-    registry = load_registry()
+    registry = load_registry(files=files)
     loader = open_loader(registry, root, progress)
     runner = TaskRunner(registry, loader, Store(store), find_device(device), progress, force)
     return lambda title, task: runner.execute(task, title)

@@ -37,7 +37,7 @@ def find_checks(
     sets: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> tuple[Sequence[Check], Cases]:
-    """Return the checks for the detector, data set or metric of this name, and the cases to run them on.
+    """Return the checks for the detector (or its file), data set or metric of this name, and the cases to run them on.
 
     Args:
         shapes: shapes to check a detector with, as in ``1x28x28``; by default those it declares, else grey and colour.
@@ -46,8 +46,8 @@ def find_checks(
 
     Raises OODBenchError if the name, a shape or a parameter is invalid.
     """
-    if name in registry.detectors:
-        return DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
+    if registry.has_detector(name):
+        return DETECTOR_CHECKS, _detector_cases(registry.detector(name), registry, shapes, sets)
     if shapes or sets:
         raise SelectionError("--shape and --set are for detectors")
     if name in registry.datasets and registry.datasets[name].from_path:

@@ -215,3 +215,13 @@ def register_datasets():
     result = oodbench(*RUN, "--out", "hollow:1", "-q", code=1)
     assert "hollow:1 has no image in its test split" in result.stderr
     assert "bars:1" in result.stdout
+
+
+def test_a_detector_that_only_the_store_knows_is_said_with_its_package(oodbench, here, monkeypatch):
+    oodbench(*RUN, "-q")
+    monkeypatch.setenv("OODBENCH_PLUGINS", "")
+    for command in ("run", "figure --output a.png", "tune --val-out noise --grid power=1"):
+        words = (*command.split(), "--detector", "mean-distance", "--in", "mnist5k:0", "--out", "constant")
+        assert oodbench(*words, code=1).stderr.splitlines()[-1] == (
+            "Error: no plugin here offers mean-distance; its runs in results are of oodbench-toys 1.2: install it"
+        )
