@@ -29,6 +29,7 @@ COMMANDS = {
     "data": "Show which data sets are there, and prepare them.",
     "list": "List detectors, data sets, metrics or plugins.",
     "show": "Show all about one detector, data set or metric.",
+    "new": "Write the package of a new detector, data set or metric.",
     "check": "Check that a detector, data set or metric keeps its contract.",
     "evaluate": "Compute the metrics again from stored scores.",
     "leaderboard": "Print the results of a store, or published ones, as ranked tables.",
