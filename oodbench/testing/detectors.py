@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oodbench.testing import bases, construction, fitting, portability, scoring
+from oodbench.testing import bases, construction, fitting, generators, portability, scoring
 from oodbench.testing.case import DetectorCase
 
 DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
@@ -34,6 +34,7 @@ DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
     bases.kept_outputs_give_the_same_scores,
     portability.saved_state_scores_the_same_elsewhere,
     portability.bfloat16_stays_close,
+    generators.generators_are_used_on_their_device,
     portability.cpu_and_gpu_agree,
     construction.every_parameter_takes_effect,
 ]

@@ -60,13 +60,19 @@ def find_checks(
     raise UnknownName("detector, data set or metric", name, known)
 
 
-def choose_checks(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
-    """Return the checks of these names, in their own order; all if there are no names. Raises UnknownName."""
+def choose_checks(checks: Sequence[Check], only: Sequence[str], skip: Sequence[str] = ()) -> list[Check]:
+    """Return the checks named in ``only`` (all if none is) but for those in ``skip``, in their own order.
+
+    Raises UnknownName for a check that is not among them, and SelectionError where none is left.
+    """
     by_name = {check.__name__: check for check in checks}
-    for name in names:
+    for name in (*only, *skip):
         if name not in by_name:
             raise UnknownName("check", name, by_name)
-    return [check for name, check in by_name.items() if name in names or not names]
+    chosen = [check for name, check in by_name.items() if (name in only or not only) and name not in skip]
+    if not chosen:
+        raise SelectionError("--skip leaves no check")
+    return chosen
 
 
 def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequence[str], sets: Sequence[str]) -> Cases:

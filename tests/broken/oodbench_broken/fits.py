@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import torch
 
 from oodbench import ImageSet
 from oodbench.nn.training import train
-from oodbench_broken.working import Working
+from oodbench_broken.working import LinearAutoencoder, Working
 
 
 class NeverTrains(Working):
@@ -127,6 +128,60 @@ class ChangesTheDefaultDtype(Working):
     def fit(self, train_set, validation, context):
         super().fit(train_set, validation, context)
         torch.set_default_dtype(torch.float64)
+        return self
+
+
+class Raises(Working):
+    """In every fit, behind a call."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        return self._finish()
+
+    def _finish(self):
+        raise ValueError("nothing comes of it")  # the line that is to be named
+
+
+class Dropping(LinearAutoencoder):
+    """With batch normalisation and dropout, whose mode matters."""
+
+    def __init__(self, size, latent_dim):
+        super().__init__(size, latent_dim)
+        self.norm, self.dropout = torch.nn.BatchNorm1d(size), torch.nn.Dropout(0.1)
+
+    def forward(self, images):
+        return super().forward(self.dropout(self.norm(images.flatten(1))).view_as(images))
+
+
+class LeftInTraining(Working):
+    """Its fit switches its network, which is in a list, back to training."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        self.networks = [self.model.train()]
+        return self
+
+    def build(self):
+        return Dropping(math.prod(self.shape), self.params.latent_dim)
+
+
+class DrawsElsewhere(Working):
+    """Noise on the CPU from a generator that is on the context's device: an error on a GPU alone."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        torch.rand(3, generator=context.generator("right", device="cpu"))
+        torch.rand(3, generator=context.generator("right"), device=context.device)
+        self.noise = torch.randn(3, generator=context.generator("noise"))
+        return self
+
+
+class DrawsThere(Working):
+    """The other way round."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        torch.randperm(3, generator=context.generator("order", device="cpu"), device=context.device)
         return self
 
 
