@@ -37,9 +37,11 @@ def command(
     """Check that a detector, data set or metric keeps its contract.
 
     NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
+
     The exit code is 1 if a check fails. A detector is fitted with its preset quick, on 512 images and with a reduced
-    budget: a parameter named epochs or steps is at most 4, a batch_size at most 16. --set overrides this. The outcome
-    "known" is a failure that the detector declares in known_findings, as one by the nature of the method.
+    budget: a parameter named epochs or steps is at most 4, a batch_size at most 16. --set overrides this.
+
+    The outcome "known" is a failure that the detector declares in known_findings, as one by the nature of its method.
     """
     from oodbench.testing.selection import SelectionError, choose_checks, find_checks
 

@@ -23,6 +23,7 @@ def command(name: str, data_dir: Path | None, as_json: bool) -> None:
     """Show all about one detector, data set or metric.
 
     NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
+
     For a detector: each parameter with its default, the presets' values, its bounds, meaning and source.
     """
     from oodbench.plugin.description import describe_name

@@ -62,6 +62,14 @@ class Plugins:
         return source
 
 
+def _check_marked(module: Any) -> None:
+    """Raise TypeError where a function has the name of a hook and is not marked as one, so that nothing calls it."""
+    for hook in vars(hookspecs):
+        function = getattr(module, hook, None)
+        if hook.startswith("register_") and callable(function) and not hasattr(function, f"{GROUP}_impl"):
+            raise TypeError(f"{hook} is not marked with @hookimpl, so that nobody calls it")
+
+
 @cache
 def _source_of(module: str, distribution: metadata.Distribution | None) -> Source:
     return source_of(module, distribution)
@@ -107,6 +115,7 @@ def _load(plugins: Plugins, name: str, entry: metadata.EntryPoint) -> None:
         module = entry.load()
         plugins.manager.register(module, name=name)
         plugins.manager.check_pending()
+        _check_marked(module)
     except (Exception, SystemExit) as error:
         if plugins.manager.has_plugin(name):
             plugins.manager.unregister(name=name)

@@ -75,6 +75,12 @@ class Registry:
         """
         return self.plugins.source(self.plugin_of[kind, name])
 
+    @property
+    def idle_plugins(self) -> list[str]:
+        """The plugins that were loaded and offer nothing."""
+        offering = {*self.plugin_of.values(), *self.failures}
+        return [name for name in self.plugins.versions if name not in offering]
+
     def _add_file(self, word: str) -> type[Detector]:
         """Register the detector of a file under its own name, as if a plugin offered it."""
         file, detector = load_detector(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,11 +30,11 @@ def generators_are_used_on_their_device(case: DetectorCase) -> None:
     assert not draws.faults, "; ".join(dict.fromkeys(draws.faults))
 
 
+@dataclass
 class _WatchedContext(Context):
     """A context that remembers of each generator whether it is on the context's device, or on the CPU by name."""
 
-    def __post_init__(self) -> None:
-        self.given: dict[int, tuple[torch.Generator, bool | None]] = {}
+    given: dict[int, tuple[torch.Generator, bool | None]] = field(default_factory=dict)
 
     def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
         """Return what Context does."""

@@ -88,7 +88,7 @@ def test_files_that_are_missing_are_said(tmp_path, monkeypatch):
         (["workin"], "did you mean working?"),
         (["working", "--only", "scores_are_constant"], "did you mean scores_are_not_constant"),
         (["working", "--skip", "nonsense_is_checked"], "unknown check 'nonsense_is_checked'"),
-        (["auroc", "--only", "is_finite", "--skip", "is_finite"], "--skip leaves no check"),
+        (["auroc", "--only", "order_does_not_matter", "--skip", "order_does_not_matter"], "--skip leaves no check"),
         (["working", "--set", "latent_dims=3"], "did you mean latent_dim?"),
         (["working", "--set", "latent_dim=0", "--shape", "1x8x8"], "latent_dim must be greater than or equal to 1"),
         (["working", "--set", "latent_dim"], "write it as name=value"),
