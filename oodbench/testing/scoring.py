@@ -22,6 +22,7 @@ WINDOWS, BATCHES, BATCH_BYTES = 5, 16, 1 << 17
 
 def one_finite_score_an_image(case: DetectorCase) -> None:
     """Check that images (b, C, H, W) get finite floating-point scores (b,), for unusual images too."""
+    needs_evaluation_mode(case)
     detector = case.trained.detector
     kinds = {
         "held-out data": held_out(case.shape, 5),
@@ -83,7 +84,7 @@ def _in_training_mode(detector: Detector) -> list[str]:
     return found
 
 
-def _needs_evaluation_mode(case: DetectorCase) -> None:
+def needs_evaluation_mode(case: DetectorCase) -> None:
     """Raise Skip where a network is in training mode, whose dropout and batch statistics explain any other fault."""
     if training := _in_training_mode(case.trained.detector):
         named = " and ".join(training)
@@ -92,7 +93,7 @@ def _needs_evaluation_mode(case: DetectorCase) -> None:
 
 def scoring_is_deterministic(case: DetectorCase) -> None:
     """Check that the same images scored twice get the same scores."""
-    _needs_evaluation_mode(case)
+    needs_evaluation_mode(case)
     assert _is_deterministic(case), (
         "the same images scored twice got different scores: draw noise for scoring from a generator seeded in score, "
         "and switch dropout off"
@@ -101,7 +102,7 @@ def scoring_is_deterministic(case: DetectorCase) -> None:
 
 def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
     """Check that a score does not depend on the size or order of the batch, or on the other images in it."""
-    _needs_evaluation_mode(case)
+    needs_evaluation_mode(case)
     if not _is_deterministic(case):
         raise Skip("scores are not even deterministic: see scoring_is_deterministic")
     detector, images = case.trained.detector, held_out(case.shape, 24)

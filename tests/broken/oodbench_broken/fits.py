@@ -142,15 +142,15 @@ class Raises(Working):
         raise ValueError("nothing comes of it")  # the line that is to be named
 
 
-class Dropping(LinearAutoencoder):
-    """With batch normalisation and dropout, whose mode matters."""
+class Normalising(LinearAutoencoder):
+    """With batch normalisation, whose mode matters: in training mode the other images of a batch have a say."""
 
-    def __init__(self, size, latent_dim):
+    def __init__(self, size, latent_dim, channels):
         super().__init__(size, latent_dim)
-        self.norm, self.dropout = torch.nn.BatchNorm1d(size), torch.nn.Dropout(0.1)
+        self.norm = torch.nn.BatchNorm2d(channels)
 
     def forward(self, images):
-        return super().forward(self.dropout(self.norm(images.flatten(1))).view_as(images))
+        return super().forward(self.norm(images))
 
 
 class LeftInTraining(Working):
@@ -162,7 +162,7 @@ class LeftInTraining(Working):
         return self
 
     def build(self):
-        return Dropping(math.prod(self.shape), self.params.latent_dim)
+        return Normalising(math.prod(self.shape), self.params.latent_dim, self.shape[0])
 
 
 class DrawsElsewhere(Working):
