@@ -79,7 +79,7 @@ def _pages() -> str:
     for count in (500, 1000, 2000):
         with tempfile.TemporaryDirectory() as folder:
             store = Store(folder)
-            _fill(store, count, list(registry.metrics))
+            fill(store, count, list(registry.metrics))
             start = time.perf_counter()
             results = store.read_results()
             between = time.perf_counter()
@@ -88,7 +88,8 @@ def _pages() -> str:
     return "\n".join(lines)
 
 
-def _fill(store: Store, count: int, metrics: list[str]) -> None:
+def fill(store: Store, count: int, metrics: list[str]) -> None:
+    """Write that many small runs, each with results of these metrics on five out-data sets."""
     for number in range(count):
         run = Run(f"detector{number % 20}", "1", "{}", f"mnist:{number // 20 % 10}", number // 200)
         key = run.key("")

@@ -6,6 +6,7 @@ page for each detector (from its Params, presets and README), the command line (
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
@@ -154,7 +155,7 @@ def _command(command: click.Command, context: click.Context, level: int) -> Iter
     yield f"{'#' * level} {context.command_path}"
     yield ""
     yield from (f"```text\n{context.get_usage().removeprefix('Usage: ')}\n```", "")
-    for paragraph in (command.help or "").split("\n\n"):
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         text = paragraph.replace("\b\n", "")
         yield f"```text\n{text}\n```" if paragraph.startswith("\b") else _escape(" ".join(text.split()))
         yield ""

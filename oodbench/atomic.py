@@ -22,7 +22,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     The file is written beside its place, under a name that begins with a dot, and then moved there. Its permissions
     are those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{_machine()}{secrets.token_hex(10)}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{machine()}{secrets.token_hex(10)}")
     try:
         with open(beside, "xb") as file:
             write(file)
@@ -71,11 +71,16 @@ def sweep(folder: Path, name: str = "") -> None:
 
 def _has_ended(match: re.Match[str]) -> bool:
     """Whether the writer was a process of this machine, and no process has its number now."""
-    number, machine = match.groups()
-    if machine != _machine() or os.name == "nt":  # where signal 0 is one
+    number, writers_machine = match.groups()
+    return writers_machine == machine() and has_ended(int(number))
+
+
+def has_ended(process: int) -> bool:
+    """Whether no process of this machine has this number; False where that cannot be told."""
+    if os.name == "nt":  # where signal 0 is one
         return False
     try:
-        os.kill(int(number), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
@@ -84,7 +89,7 @@ def _has_ended(match: re.Match[str]) -> bool:
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """What process numbers are valid for, 12 hexadecimal digits: a machine since its start, or a container."""
     parts = [os.uname().nodename if hasattr(os, "uname") else ""]
     for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(), lambda: os.readlink("/proc/self/ns/pid")):

@@ -33,12 +33,12 @@ def read_bytes(path: Path, longest: int = 2**31) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
-    """Return the content of a UTF-8 text file of at most 1 MiB, without a byte-order mark.
+def read_text(path: Path, longest: int = TEXT_BYTES) -> str:
+    """Return the content of a UTF-8 text file of at most ``longest`` bytes, without a byte-order mark.
 
     Raises OODBenchError as ``read_bytes`` does, and where the content is not UTF-8.
     """
     try:
-        return read_bytes(path, TEXT_BYTES).decode("utf-8-sig")
+        return read_bytes(path, longest).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise OODBenchError(f"{path} is no UTF-8 text (byte {error.start}): save it as UTF-8") from None

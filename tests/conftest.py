@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import sys
+import threading
+import time
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -69,3 +75,77 @@ def standing(toys, install, tmp_path, monkeypatch) -> Callable[[], list[str]]:
         return lines
 
     return done
+
+
+# ---------------------------------------------------------------------------------- object storage
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
+}
+
+
+class S3Server:
+    """An S3 server on this machine: what it was asked, and what it is to answer instead.
+
+    Attributes:
+        requests: method, path and query of each request.
+        faults: HTTP statuses to answer the next requests with.
+        delay: seconds before each answer.
+    """
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line per request
+        self.requests: list[tuple[str, str, str]] = []
+        self.faults: list[int] = []
+        self.delay = 0.0
+        self.application = DomainDispatcherApplication(create_backend_app)
+        self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, environ, start_response):
+        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", "")))
+        time.sleep(self.delay)
+        if self.faults:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            status = self.faults.pop(0)
+            start_response(f"{status} Fault", [("Content-Type", "application/xml"), ("Content-Length", "0")])
+            return [b""]
+        return self.application(environ, start_response)
+
+
+@pytest.fixture(scope="session")
+def session_s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    yield server
+    server.server.shutdown()
+
+
+@pytest.fixture
+def s3_server(session_s3_server) -> Iterator[S3Server]:
+    """The server that ``s3`` is on."""
+    session_s3_server.requests.clear()
+    yield session_s3_server
+    session_s3_server.faults.clear()
+    session_s3_server.delay = 0.0
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch) -> str:
+    """The address of an empty store on it, for this process and those that it starts."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    for name in [name for name in os.environ if name.startswith("AWS_PROFILE") or name == "AWS_CA_BUNDLE"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server.url}/{bucket}", method="PUT")).close()
+    return f"s3://{bucket}/store"

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ORDER = (
+ORDER = (  # the others after these
     "columns",
     "index",
     "run",
@@ -86,7 +86,7 @@ def test_the_readme_has_commands():
     named = {shlex.split(line)[1] for line in pieces(README) if line.startswith("oodbench ")}
     assert named == {
         *("run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare", "plot", "query"),
-        *("forget", "publish", "verify", "bundle"),
+        *("forget", "publish", "verify", "bundle", "status"),
     }
 
 

@@ -12,7 +12,11 @@ MISSING: Final = object()
 
 
 class Params(pydantic.BaseModel):
-    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params."""
+    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params.
+
+    A file is identified by its content where there is, beside its path ``x``, a parameter ``x_sha256`` that a validator
+    fills in: the path is then on record, and no part of what a run is.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 

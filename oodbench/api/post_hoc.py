@@ -17,7 +17,8 @@ class PostHocDetector(Detector):
 
     A subclass names its base (see ``Detector.base``) and defines ``score_outputs`` in place of ``score``; the harness
     calls it with outputs that were computed once for all detectors on the same base. In ``fit``,
-    ``self.fitted_base.outputs_of(train)`` gives those of the training images.
+    ``self.fitted_base.outputs_of(train)`` gives those of the training images. Where ``base_of`` gives None, as of a
+    detector that may be set to score pixels, it is given no outputs.
 
     Example::
 
@@ -36,7 +37,12 @@ class PostHocDetector(Detector):
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores (b,) of images (b, C, H, W), whose outputs are computed now."""
-        return self.score_outputs(self.fitted_base.outputs(images), images)
+        return self.score_outputs(self.fitted_base.outputs(images) if self.has_base else {}, images)
+
+    @property
+    def has_base(self) -> bool:
+        """Whether it stands on a base with its parameters."""
+        return self.base_of(self.params, self.shape) is not None
 
     @abstractmethod
     def score_outputs(self, outputs: Mapping[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,8 @@ class Run:
         return f"{self.detector}-{file_name(self.in_dataset)}-s{self.seed}-{digest}"
 
     def _identity(self, fingerprint: str) -> list[Any]:
-        facts = [self.detector, self.version, self.params, self.in_dataset, self.seed, self.precision, fingerprint]
+        params = without_paths(self.params)
+        facts = [self.detector, self.version, params, self.in_dataset, self.seed, self.precision, fingerprint]
         of_base = [self.base._identity(fingerprint)] if self.base else []
         return [*facts, *([self.distribution] if self.distribution else []), *of_base]
 
@@ -110,6 +111,18 @@ class Run:
 def is_local_version(version: str) -> bool:
     """Whether a run's version is that of a file of one's own."""
     return version.partition("+")[0] == LOCAL
+
+
+def without_paths(params: str) -> str:
+    """Return the canonical JSON of parameters without the paths of files that are identified by their content.
+
+    Such a path is the parameter ``x`` where there is also an ``x_sha256`` that is not empty.
+    """
+    if "_sha256" not in params:
+        return params
+    values = json.loads(params)
+    kept = {name: value for name, value in values.items() if not values.get(f"{name}_sha256")}
+    return json.dumps(kept, sort_keys=True)
 
 
 def file_name(dataset: str) -> str:
@@ -173,7 +186,7 @@ class Provenance:
     base_fit: str = ""
     """The fit of that run that was used."""
     facts: Mapping[str, float] = field(default_factory=dict)
-    """Facts of the fitted detector on the in-data's test split, such as a classifier's accuracy."""
+    """Facts of the fitted detector, and of its base, on the in-data's test split, such as a classifier's accuracy."""
     reduced: bool | None = None
     """Whether the run is smaller than published (see ``Detector.is_reduced``); None in records made before 0.2.0."""
 

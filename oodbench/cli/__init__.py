@@ -41,6 +41,7 @@ COMMANDS = {
     "figure": "Draw inputs, reconstructions and score histograms of finished runs.",
     "plot": "Draw ROC curves, score histograms, training curves or ranks of finished runs.",
     "query": "Ask a store or a published leaderboard in SQL.",
+    "status": "Show what is done, running, failed and waiting.",
     "forget": "Remove runs from a store.",
 }
 """Command → help. Each command is the object ``command`` of the module of its name in this folder."""

@@ -31,7 +31,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @metric_option
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
 @click.option("--in", "in_datasets", multiple=True, help="Only this in-distribution data set; repeats.")
-@click.option("--sort", default="mean", metavar="COLUMN|mean", help="Rank rows by this out-data set.  [default: mean]")
+@click.option("--group", "groups", multiple=True, help="Only this group of out-data sets of the suite; repeats.")
+@click.option(
+    "--sort",
+    default="",
+    metavar="COLUMN|mean",
+    help="Rank rows by this group or out-data set.  [default: what the suite ranks by, else mean]",
+)
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Show the first N rows of each table.")
 @click.option(
     "--format",
@@ -51,6 +57,7 @@ def command(
     metrics: tuple[str, ...],
     title: str,
     in_datasets: tuple[str, ...],
+    groups: tuple[str, ...],
     sort: str,
     top: int | None,
     format_name: str | None,
@@ -75,7 +82,7 @@ def command(
     from oodbench.leaderboard.tables import Order
 
     is_page = not reported and (output is not None or not as_json)
-    if not is_page and (top or sort != "mean" or format_name):
+    if not is_page and (top or sort or format_name):
         raise click.UsageError("--sort, --top and --format are of pages; --json prints every cell")
     opened = _open(suite, reported)
     registry = find_plugins()
@@ -83,6 +90,7 @@ def command(
     format_name = format_name or formats.format_of(output)
     found = _publication(opened, published, store, registry, needs_scores=format_name == "html")
     opened, found = formats.only(opened, _only_latest(found) if latest else found, in_datasets)
+    opened, found = formats.only_groups(opened, found, groups)
     _check_savable(save, found, str(published or store))
     chosen = _metrics(found, registry, metrics)
     if is_page:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column
 
 from oodbench.api import Progress
+from oodbench.runs.estimate import Estimate
 from oodbench.text import printable
 
 LONG_SECONDS = 30 * 60
@@ -19,50 +20,6 @@ SHOWN_VALUES = 3
 """Number of values that are shown: the loss and the energies come first; all are in the history."""
 SHOWN_IN_PARALLEL = 3
 """Number of details per run when several run at once: ETA, epoch and the first value."""
-RELIABLE_ADVANCES = 3
-RELIABLE_SECONDS = 5
-"""An estimate is reliable after as many reports of progress and as many seconds."""
-
-
-class Estimate:
-    """Estimates the seconds to the end of a fit, from the relative cost of its phases and its speed so far."""
-
-    def __init__(self, phases: Mapping[str, float], now: float):
-        self.phases = dict(phases)
-        self.shares = dict.fromkeys(phases, 0.0)
-        self.start = now
-        self.first: tuple[float, float] | None = None
-        self.advances = 0
-
-    def advance(self, phase: str, share: float, now: float) -> None:
-        for earlier in self.phases:
-            if earlier == phase:
-                break
-            self.shares[earlier] = 1.0
-        self.shares[phase] = share
-        self.advances += 1
-        if self.first is None:  # what came before may have been done in an earlier session
-            self.first = now, self._done()
-
-    def remaining(self, now: float) -> float | None:
-        """Return the estimated seconds to the end; None while there is nothing to estimate from."""
-        if self.first is None:
-            return None
-        since, done_then = self.first
-        gained = self._done() - done_then
-        if gained <= 0:
-            return None
-        return (now - since) * (sum(self.phases.values()) - self._done()) / gained
-
-    def share(self) -> float:
-        """Return how much of the whole fit is done, from 0 to 1."""
-        return self._done() / (sum(self.phases.values()) or 1.0)
-
-    def is_reliable(self, now: float) -> bool:
-        return self.advances >= RELIABLE_ADVANCES and now - self.start >= RELIABLE_SECONDS
-
-    def _done(self) -> float:
-        return sum(cost * self.shares[phase] for phase, cost in self.phases.items())
 
 
 class _BaseProgress(Progress):

@@ -13,9 +13,12 @@ from oodbench.leaderboard.publication import Publication
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.sections import Board
 from oodbench.leaderboard.suites import Suite, introduction
-from oodbench.leaderboard.tables import BY_MEAN, Order
+from oodbench.leaderboard.tables import Order
+from oodbench.plan.suite_files import MEAN
 
 EXTENSIONS = {".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex", ".csv": "csv"}
+
+BY_SUITE = Order("")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Page:
 
     Args:
         metrics: those to show, the main one first.
+        order: an empty ``sort`` is what the suite ranks by.
         are_named: whether somebody asked for these metrics: a page that has room for one shows the first of all, or
             all that were asked for.
     """
@@ -33,7 +37,7 @@ class Page:
     metrics: Sequence[Metric]
     are_named: bool = False
     title: str = ""
-    order: Order = BY_MEAN
+    order: Order = BY_SUITE
 
     @property
     def heading(self) -> str:
@@ -45,7 +49,8 @@ class Page:
         return {name: facts.source for name, facts in self.published.metrics.items()}
 
     def board(self, metrics: Sequence[Metric]) -> Board:
-        return Board(self.published.results, metrics, self.suite.reported, self.order)
+        order = replace(self.order, sort=self.order.sort or self.suite.rank)
+        return Board(self.published.results, metrics, self.suite.reported, order, self.suite.groups)
 
 
 def format_of(output: Path | None) -> str:
@@ -56,9 +61,30 @@ def format_of(output: Path | None) -> str:
 def write(page: Page, format_name: str) -> str:
     """Return the page in this format, one of WRITERS. Raises OODBenchError where there is nothing to show."""
     columns = {*page.published.results["out_dataset"], *(each.out_dataset for each in page.suite.reported or ())} - {""}
-    if page.order.sort not in {BY_MEAN.sort, *columns}:
-        raise UnknownName("column", page.order.sort, {BY_MEAN.sort, *columns})
+    columns |= {MEAN, *page.suite.groups}
+    if page.order.sort not in {"", *columns}:
+        raise UnknownName("column", page.order.sort, columns)
     return WRITERS[format_name](page)
+
+
+def only_groups(suite: Suite, published: Publication, names: Sequence[str]) -> tuple[Suite, Publication]:
+    """Return the part of both that is of the out-data sets of these groups; all of it where none is named.
+
+    Raises OODBenchError for a group that the suite does not have.
+    """
+    if not names:
+        return suite, published
+    for name in names:
+        if name not in suite.groups:
+            raise UnknownName("group of the suite", name, suite.groups)
+    groups = {name: suite.groups[name] for name in suite.groups if name in names}
+    outs = {"", *(out for members in groups.values() for out in members)}
+    results = add_row_labels(published.results)
+    results = results[results["out_dataset"].isin(outs)].reset_index(drop=True)
+    figures = None if suite.reported is None else [each for each in suite.reported if each.out_dataset in outs]
+    rank = suite.rank if suite.rank in {*groups, *outs} else MEAN
+    chosen = replace(suite, reported=figures, groups=groups, rank=rank)
+    return chosen, replace(published, results=results)
 
 
 def only(suite: Suite, published: Publication, in_datasets: Sequence[str]) -> tuple[Suite, Publication]:

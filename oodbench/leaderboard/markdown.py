@@ -41,9 +41,7 @@ def render(board: Board, title: str = "", introduction: str = "", computed_by: M
         computed_by: metric → the package, with version, that computed it.
     """
     writer = _Writer(board)
-    reads = how_to_read(
-        board.is_published, bool(board.reported), board.has_failures, "*reported*", f"`{STATISTICS}`", board.order
-    )
+    reads = how_to_read(board, "*reported*", f"`{STATISTICS}`", escape)
     head = [f"# {escape(title or 'Leaderboard')}", introduction]
     end = ["## How to read this", reads, *writer.sources(computed_by or {}), *writer.footnotes()]
     return "\n\n".join(filter(None, [*head, *writer.tables(), *end])) + "\n"
@@ -93,7 +91,11 @@ class _Writer:
         """One table of one metric under its heading; a column names its in-data set where the table does not."""
         metric, cells = section.metric, section.table.cells
         rows = [
-            [self._marked(row, section.in_dataset), *(_cell(cells.get((row, column))) for column in section.columns)]
+            [
+                self._marked(row, section.in_dataset),
+                *(_cell(cells.get((row, column))) for column in section.columns),
+                *section.fact_texts(row),
+            ]
             for row in section.table.rows
         ]
         for reported in section.reported:
@@ -101,9 +103,10 @@ class _Writer:
                 value_text(*reported.cells[column]) if column in reported.cells else "" for column in section.columns
             ]
             name = f"*{escape(reported.name)} (reported)*{self.marks[reported.origin]}"
+            texts += [""] * len(section.fact_names)
             rows.append([name, *(f"*{text}*" if text else "–" for text in texts)])
         head = f"### {escape(metric.name)} {arrow(metric)}: {escape(metric.summary)}"
-        return f"{head}\n\n{_markdown(['detector', *_heads(section)], rows)}"
+        return f"{head}\n\n{_markdown(['detector', *_heads(section), *map(escape, section.fact_names)], rows)}"
 
     def _marked(self, label: str, in_dataset: str | None) -> str:
         """The row's name with the marks of its notes on this in-data set, or on all."""
@@ -150,7 +153,8 @@ def _ranks(sections: Sequence[Section]) -> list[str]:
 
 def _heads(section: Section) -> list[str]:
     """The head of each column, which names the in-data set where the table does not."""
-    names = [out if section.in_dataset is not None else f"{out} (in {of_in})" for of_in, out in section.columns]
+    heads = [(column[0], section.head(column)) for column in section.columns]
+    names = [head if section.in_dataset is not None else f"{head} (in {of_in})" for of_in, head in heads]
     return [f"{escape(name)} {arrow(section.metric)}" for name in names]
 
 

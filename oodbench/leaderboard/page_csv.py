@@ -6,16 +6,18 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from oodbench.leaderboard.sections import Board, Section
+from oodbench.leaderboard.sections import Board, Column, Section
 from oodbench.leaderboard.tables import Cell
 from oodbench.text import one_line
 
 COLUMNS = (
     "in", "out", "row", "metric", "mean", "sd", "n_seeds", "n_failed", "seeds", "values", "low", "high", "p_best",
-    "best", "reported", "source",
+    "best", "reported", "source", "mean_of",
 )  # fmt: skip
 """``seeds``, ``values``, ``low`` and ``high`` have one entry per seed, with spaces between: the 95 % interval over
-images is of one seed. ``best``: whether the cell is bold in the other formats. Numbers have all their digits."""
+images is of one seed. ``best``: whether the cell is bold in the other formats. ``mean_of``: the out-data sets of a
+group, of which the row has the mean; ``out`` is the group's name then. A row without ``out`` is a fact of the fits on
+the in-data's test split, such as accuracy. Numbers have all their digits."""
 
 
 def render(board: Board) -> str:
@@ -26,15 +28,17 @@ def render(board: Board) -> str:
     for in_dataset in board.in_datasets:
         for section in board.sections(in_dataset):
             writer.writerows([*_measured(section), *_reported(section)])
+        for section in board.sections(in_dataset)[:1]:
+            writer.writerows(_facts(section))
     return written.getvalue()
 
 
 def _measured(section: Section) -> Iterator[list[str]]:
     for label in section.table.rows:
-        for column in section.table.columns:
+        for column in (*section.groups, *section.table.columns):
             if cell := section.table.cells.get((label, column)):
                 names = [text_cell(text) for text in (*column, label, section.metric.name)]
-                yield [*names, *_numbers(cell), "yes" if cell.is_best else "no", "no", ""]
+                yield [*names, *_numbers(cell), "yes" if cell.is_best else "no", "no", "", _members(section, column)]
 
 
 def _numbers(cell: Cell) -> list[str]:
@@ -58,7 +62,19 @@ def _reported(section: Section) -> Iterator[list[str]]:
         for column, (value, sd) in row.cells.items():
             names = [text_cell(text) for text in (*column, row.name, section.metric.name)]
             numbers = [_number(value), _number(sd), "", "", "", "", "", "", ""]
-            yield [*names, *numbers, "no", "yes", text_cell(row.origin)]
+            yield [*names, *numbers, "no", "yes", text_cell(row.origin), _members(section, column)]
+
+
+def _facts(section: Section) -> Iterator[list[str]]:
+    """What the fits do on the in-data's test split, with no out-data set."""
+    for label in section.table.rows:
+        for name, (value, sd) in section.facts.get(label, {}).items():
+            names = [text_cell(text) for text in (section.in_dataset or "", "", label, name)]
+            yield [*names, _number(value), _number(sd), *[""] * 7, "no", "no", "", ""]
+
+
+def _members(section: Section, column: Column) -> str:
+    return text_cell(" ".join(section.groups.get(column, ())))
 
 
 def _number(value: float | None) -> str:

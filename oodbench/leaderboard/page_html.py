@@ -47,7 +47,7 @@ def render(
     numbers, data = page_data(board, scores or {})
     writer = _Writer(board, numbers)
     style, script = _resource("page.css"), _resource("page.js")
-    reads = escape(how_to_read(board.is_published, bool(board.reported), board.has_failures, "$r", "$h", board.order))
+    reads = escape(how_to_read(board, "$r", "$h"))
     return Template(_resource("page.html")).substitute(
         title=escape(title or "Leaderboard"),
         introduction=_introduction(introduction),
@@ -124,6 +124,7 @@ class _Writer:
         hidden = "" if metric.name == self.metrics()[0] else " hidden"
         heads = "".join(f'<th scope="col">{self._head(column, section)}</th>' for column in section.columns)
         heads += '<th scope="col">mean</th>' * self._has_mean(section)
+        heads += "".join(f'<th scope="col">{escape(name)}</th>' for name in section.fact_names)
         ours = "\n".join(self._row(label, section) for label in section.table.rows)
         theirs = "\n".join(self._reported_row(row, section) for row in section.reported)
         return (
@@ -138,7 +139,7 @@ class _Writer:
 
     def _head(self, column: Column, section: Section) -> str:
         within = "" if section.in_dataset is not None else f'<span class="in">in {escape(column[0])}</span> '
-        return f"{within}{escape(column[1])}"
+        return f"{within}{escape(section.head(column))}"
 
     def _has_mean(self, section: Section) -> bool:
         return len(section.table.columns) > 1
@@ -148,11 +149,14 @@ class _Writer:
         marks = self._marks([place for place in places if section.in_dataset in (None, place[0])])
         cells = [section.table.cells.get((label, column)) for column in section.columns]
         texts = [self._cell(cell, (label, *column)) for cell, column in zip(cells, section.columns, strict=True)]
-        means = [cell.mean for cell in cells if cell and cell.mean is not None]
         if self._has_mean(section):
-            is_whole = len(means) == len(section.table.columns)
-            mean = sum(means) / len(means) if is_whole else None
+            own = [section.table.cells.get((label, column)) for column in section.table.columns]
+            means = [cell.mean for cell in own if cell and cell.mean is not None]
+            mean = sum(means) / len(means) if len(means) == len(own) else None
             texts.append("<td>–</td>" if mean is None else f'<td data-value="{mean!r}">{mean:.3f}</td>')
+        for name, text in zip(section.fact_names, section.fact_texts(label), strict=True):
+            fact = section.facts.get(label, {}).get(name)
+            texts.append(f'<td data-value="{fact[0]!r}">{text}</td>' if fact else f"<td>{text}</td>")
         return f'<tr><th scope="row">{escape(label)}{marks}</th>{"".join(texts)}</tr>'
 
     def _cell(self, cell: Cell | None, place: Place) -> str:
@@ -165,7 +169,7 @@ class _Writer:
 
     def _reported_row(self, row: ReportedRow, section: Section) -> str:
         texts = [value_text(*row.cells[column]) if column in row.cells else "–" for column in section.columns]
-        texts += ["–"] if self._has_mean(section) else []
+        texts += ["–"] * (self._has_mean(section) + len(section.fact_names))
         cells = "".join(f"<td>{f'<em>{text}</em>' if text != '–' else text}</td>" for text in texts)
         return f'<tr><th scope="row"><em>{escape(row.name)} (reported)</em>{self._marks([row.origin])}</th>{cells}</tr>'
 

@@ -42,16 +42,16 @@ def escape(text: str) -> str:
 
 def _table(section: Section, board: Board) -> str:
     metric = section.metric
-    heads = " & ".join(["detector", *(escape(out) for _, out in section.columns)])
+    heads = " & ".join(["detector", *map(escape, [*map(section.head, section.columns), *section.fact_names])])
     name = re.sub("[^A-Za-z0-9]+", "-", f"{section.in_dataset}-{metric.name}").strip("-")
-    reads = how_to_read(board.is_published, bool(section.reported), board.has_failures, "reported", "", board.order)
+    reads = how_to_read(board, "reported" if section.reported else "", "")
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(metric.name)} {SPECIAL[arrow(metric)]} ({escape(metric.summary)}) "
         rf"with {escape(section.in_dataset or '')} as in-distribution data. {escape(reads.replace(': )', ')'))}}}",
         rf"\label{{tab:{name}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(section.columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(section.columns) + len(section.fact_names))}}}",
         r"\toprule",
         rf"{heads} \\",
         r"\midrule",
@@ -67,7 +67,7 @@ def _table(section: Section, board: Board) -> str:
 def _measured(section: Section) -> Iterator[str]:
     for label in section.table.rows:
         cells = [section.table.cells.get((label, column)) for column in section.columns]
-        yield " & ".join([escape(label), *map(_cell, cells)]) + r" \\"
+        yield " & ".join([escape(label), *map(_cell, cells), *map(escape, section.fact_texts(label))]) + r" \\"
 
 
 def _cell(cell: Cell | None) -> str:
@@ -81,4 +81,5 @@ def _reported(section: Section) -> Iterator[str]:
         yield r"\midrule"
     for row in section.reported:
         texts = [value_text(*row.cells[column]) if column in row.cells else "–" for column in section.columns]
+        texts += ["–"] * len(section.fact_names)
         yield " & ".join(rf"\textit{{{escape(text)}}}" for text in (f"{row.name} (reported)", *texts)) + r" \\"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import is_local_version
@@ -13,6 +13,8 @@ from oodbench.api.parameters import flatten
 if TYPE_CHECKING:
     import pandas as pd
 
+Row = Mapping[Any, Any]
+"""Column → value."""
 CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precision", "base"]
 """The columns in which all seeds of one row are alike."""
 
@@ -49,16 +51,14 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     preset = dict[tuple[str, str], str]()  # one set of parameters can be requested in many words: the shortest
     for detector, params, words in runs[["detector", "params", "preset"]].itertuples(index=False, name=None):
         preset[detector, params] = min(preset.get((detector, params), words), words, key=lambda text: (len(text), text))
-    described = [
-        _preset_label(preset[row["detector"], row["params"]], row.get("reduced", "")) for row in runs.to_dict("records")
-    ]
-    versions = dict(zip(runs["run"], runs["plugin_version"], strict=True))
-    for (_, detector, label), alike in runs.assign(described=described).groupby(
-        ["in_dataset", "detector", "described"]
-    ):
+    groups: dict[tuple[str, str, str], list[Row]] = {}  # plain rows: pandas takes milliseconds for a group
+    for row in runs.to_dict("records"):
+        described = _preset_label(preset[row["detector"], row["params"]], row.get("reduced", ""))
+        groups.setdefault((row["in_dataset"], row["detector"], described), []).append(row)
+    for (_, detector, described), alike in groups.items():
+        local = {row["run"]: "local file" if is_local_version(row["plugin_version"]) else "" for row in alike}
         for run, difference in _differences(alike).items():
-            local = "local file" if is_local_version(versions[run]) else ""
-            labels[run] = ", ".join(filter(None, [str(detector), local, str(label), *difference]))
+            labels[run] = ", ".join(filter(None, [detector, local[run], described, *difference]))
     return labels
 
 
@@ -70,10 +70,10 @@ def _preset_label(preset: str, reduced: str) -> str:
     return "" if preset == "paper" else f"preset {preset}"
 
 
-def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
+def _differences(runs: Sequence[Row]) -> dict[str, list[str]]:
     """For each run the facts, other than the seed, in which these runs are not all alike: ``latent_dim=8``."""
-    facts = {row["run"]: _identity(row) for row in runs.to_dict("records")}
-    seeds = dict(zip(runs["run"], runs["seed"], strict=True))
+    facts = {row["run"]: _identity(row) for row in runs}
+    seeds = {row["run"]: row["seed"] for row in runs}
     twins = Counter((repr(facts[run]), seeds[run]) for run in facts)
     for run, fact in facts.items():
         if twins[repr(fact), seeds[run]] > 1:  # only their data differ: not two seeds of one thing
@@ -85,7 +85,7 @@ def _differences(runs: pd.DataFrame) -> dict[str, list[str]]:
     return {run: [f"{name}={fact[name]}" for name in differing if name in fact] for run, fact in facts.items()}
 
 
-def _identity(row: Mapping[Any, Any]) -> dict[str, Any]:
+def _identity(row: Row) -> dict[str, Any]:
     facts = {"version": row["plugin_version"], "precision": row["precision"], "n_train": row["n_train"]}
     facts["in_images"] = row.get("in_images", "")[:8]
     return flatten(json.loads(row["params"])) | facts | _base_facts(json.loads(row.get("base") or "null"))

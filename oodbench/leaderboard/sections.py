@@ -4,17 +4,18 @@ reported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oodbench.api import Metric
 from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.groups import NO_GROUPS, Groups
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
-from oodbench.leaderboard.run_facts import run_notes
-from oodbench.leaderboard.tables import BY_MEAN, Order, RankedTable, chosen_results, ranked
+from oodbench.leaderboard.run_facts import fit_facts, run_notes
+from oodbench.leaderboard.tables import BY_MEAN, Order, RankedTable, chosen_results, ranked, value_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,24 @@ class Section:
     in_dataset: str | None
     table: RankedTable
     reported: Sequence[ReportedRow]
+    groups: Mapping[Column, tuple[str, ...]] = field(default_factory=dict)
+    """Columns that are means → the out-data sets that each is a mean of."""
+    facts: Mapping[str, Mapping[str, tuple[float, float | None]]] = field(default_factory=dict)
+    """Row → what its fits do on the in-data's test split (see ``fit_facts``); empty for all in-data sets together."""
+
+    @cached_property
+    def fact_names(self) -> list[str]:
+        """The facts that some row has, sorted: columns behind those of the metric."""
+        return sorted({name for row in self.table.rows for name in self.facts.get(row, ())})
+
+    def fact_texts(self, row: str) -> list[str]:
+        """The row's text in each of these columns: ``0.972 ± 0.001``, or a dash."""
+        facts = self.facts.get(row, {})
+        return [value_text(*facts[name]) if name in facts else "–" for name in self.fact_names]
+
+    def head(self, column: Column) -> str:
+        """What a column is called, besides its in-data set: ``near (mean of 2)``."""
+        return f"{column[1]} (mean of {len(self.groups[column])})" if column in self.groups else column[1]
 
     @property
     def metric(self) -> Metric:
@@ -46,8 +65,14 @@ class Section:
 
     @cached_property
     def columns(self) -> list[Column]:
-        """Ours and those that others reported, sorted."""
-        return sorted({*self.table.columns, *(column for row in self.reported for column in row.cells)})
+        """The groups, then ours and those that others reported, sorted.
+
+        Where several in-data sets stand side by side, those that have groups show these alone.
+        """
+        own = {*self.table.columns, *(column for row in self.reported for column in row.cells)} - {*self.groups}
+        grouped = {in_dataset for in_dataset, _ in self.groups}
+        shown = {column for column in own if self.in_dataset is not None or column[0] not in grouped}
+        return [*self.groups, *sorted(shown)]
 
 
 class Board:
@@ -55,6 +80,7 @@ class Board:
 
     Args:
         reported: figures of others; where it is not None there need be no results.
+        groups: of out-data sets, whose means are columns too.
 
     Raises OODBenchError where there is nothing to show.
     """
@@ -65,10 +91,11 @@ class Board:
         metrics: Sequence[Metric],
         reported: Sequence[LiteratureResult] | None = None,
         order: Order = BY_MEAN,
+        groups: Groups = NO_GROUPS,
     ):
-        self.metrics, self.order = list(metrics), order
+        self.metrics, self.order, self.groups = list(metrics), order, groups
         self._sections: dict[str | None, list[Section]] = {}
-        self.results = add_row_labels(results)
+        self.results = add_row_labels(with_plain_texts(results))
         if len(results) or reported is None:
             self.results = chosen_results(self.results, self.metrics)
         names = {metric.name for metric in metrics}
@@ -104,18 +131,45 @@ class Board:
     def sections(self, in_dataset: str | None) -> list[Section]:
         """Return one section for each metric that has something to show."""
         if in_dataset not in self._sections:
-            made = [self._section(in_dataset, metric) for metric in self.metrics]
+            results = self.results
+            results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+            made = [self._section(in_dataset, metric, results) for metric in self.metrics]
             self._sections[in_dataset] = [section for section in made if section.table.rows or section.reported]
         return self._sections[in_dataset]
 
-    def _section(self, in_dataset: str | None, metric: Metric) -> Section:
-        results = self.results[self.results["metric"].isin([metric.name, ""])]
-        results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+    def _section(self, in_dataset: str | None, metric: Metric, results: pd.DataFrame) -> Section:
+        results = results[results["metric"].isin([metric.name, ""])]
         is_measured = bool((results["metric"] != "").any())
-        table = ranked(results, None, metric, self.order) if is_measured else RankedTable(metric, [], [], {})
+        table = RankedTable(metric, [], [], {})
+        if is_measured:
+            table = ranked(results, None, metric, self.order, self.groups)
         rows: dict[tuple[str, str], ReportedRow] = {}
         for figure in self.reported:
             if figure.metric == metric.name and in_dataset in (None, figure.in_dataset):
                 row = rows.setdefault((figure.row, figure.origin), ReportedRow(figure.row, figure.origin))
                 row.cells[figure.in_dataset, figure.out_dataset] = figure.value, figure.sd
-        return Section(in_dataset, table, [*rows.values()])
+        means = {column: members for row in rows.values() for column, members in self._add_means(row).items()}
+        found = {**means, **table.groups}
+        order = sorted(found, key=lambda column: (column[0], [*self.groups].index(column[1])))
+        facts = {} if in_dataset is None else fit_facts(results)
+        return Section(in_dataset, table, [*rows.values()], {column: found[column] for column in order}, facts)
+
+    def _add_means(self, row: ReportedRow) -> dict[Column, tuple[str, ...]]:
+        """Give a reported row the mean of each group that it has all figures of, and no mean; return its groups."""
+        found = {}
+        for in_dataset in dict.fromkeys(column[0] for column in row.cells):
+            for name, members in self.groups.items():
+                values = [row.cells[in_dataset, each][0] for each in members if (in_dataset, each) in row.cells]
+                if len(values) == len(members):
+                    row.cells.setdefault((in_dataset, name), (sum(values) / len(values), None))
+                if (in_dataset, name) in row.cells:
+                    found[in_dataset, name] = members
+        return found
+
+
+def with_plain_texts(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the results with texts as Python's own: pandas's are several times slower to select and to walk over."""
+    import pandas as pd
+
+    texts = [name for name, dtype in results.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+    return results.astype(dict.fromkeys(texts, object))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,11 @@ from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
 from oodbench.leaderboard import tables
 from oodbench.leaderboard.failures import related_failures
+from oodbench.leaderboard.groups import Groups, group_records
 from oodbench.leaderboard.publication import ROW_ORDER
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.suite_files import read_suite
+from oodbench.plan.suite_files import MEAN, read_suite_file
 from oodbench.plan.tasks import plan
 from oodbench.reading import read_text
 from oodbench.store.schema import IDENTITY_COLUMNS
@@ -50,11 +51,15 @@ class Suite:
         requests: what to run; empty for no suite, where all results are meant.
         reported: figures of others; None where there is no such file.
         notes: Markdown that opens the page.
+        groups: of out-data sets, whose means are columns.
+        rank: the column that rows are ranked by; ``mean`` for the mean of all.
     """
 
     requests: Sequence[RunRequest] = ()
     reported: Sequence[LiteratureResult] | None = None
     notes: str = ""
+    groups: Groups = field(default_factory=dict)
+    rank: str = MEAN
 
     @property
     def title(self) -> str:
@@ -66,10 +71,13 @@ def open_suite(path: Path) -> Suite:
     """Return the suite in this file, or in this folder, with what lies beside the file."""
     folder = path if os.path.isdir(path) else path.parent
     reported, notes = folder / "reported.toml", folder / "notes.md"
+    read = read_suite_file(path)
     return Suite(
-        read_suite(path),
+        read.requests,
         read_reported(reported) if os.path.lexists(reported) else None,
         read_text(notes).strip() if os.path.lexists(notes) else "",
+        read.groups,
+        read.rank,
     )
 
 
@@ -148,10 +156,14 @@ def introduction(suite: Suite, results: pd.DataFrame) -> str:
 
 
 def records(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
-    """Return our cells as ``tables.records`` gives them; none where only reported figures are there."""
+    """Return our cells as ``tables.records`` gives them, and the means of the suite's groups.
+
+    None where only reported figures are there.
+    """
     if suite.reported is not None and not (results["metric"] != "").any():
         return []
-    return tables.records(results, metrics)
+    cells = tables.records(results, metrics)
+    return [*cells, *group_records(cells, suite.groups)]
 
 
 def comparison(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:

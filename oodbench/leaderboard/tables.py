@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy as np
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
+from oodbench.leaderboard.groups import NO_GROUPS, Groups, group_records
 from oodbench.leaderboard.row_labels import add_row_labels
+from oodbench.plan.suite_files import MEAN
 from oodbench.store.schema import PUBLISHED_COLUMNS
 
 if TYPE_CHECKING:
@@ -82,12 +85,14 @@ class RankedTable:
         rows: the labels of the detectors, best mean first; those that lack a cell come last.
         columns: (in-data set, out-data set), sorted.
         cells: (row, column) → cell; a combination that was not run is missing.
+        groups: (in-data set, name of a group) → its out-data sets; a column whose cells are means over these.
     """
 
     metric: Metric
     rows: list[str]
     columns: list[tuple[str, str]]
     cells: dict[tuple[str, tuple[str, str]], Cell]
+    groups: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,29 +100,37 @@ class Order:
     """Which rows of a table come first, and how many of them are shown.
 
     Args:
-        sort: the out-data set whose column orders the rows, in tables that have it; else their mean over all columns.
+        sort: the group or out-data set whose column orders the rows, in tables that have it; else their mean over all
+            out-data sets.
         top: the number of rows; None for all.
     """
 
-    sort: str = "mean"
+    sort: str = MEAN
     top: int | None = None
 
 
 BY_MEAN = Order()
 
 
-def ranked(results: pd.DataFrame, in_dataset: str | None, metric: Metric, order: Order = BY_MEAN) -> RankedTable:
+def ranked(
+    results: pd.DataFrame,
+    in_dataset: str | None,
+    metric: Metric,
+    order: Order = BY_MEAN,
+    groups: Groups = NO_GROUPS,
+) -> RankedTable:
     """Return the table of one metric for one in-data set, or for all of them where ``in_dataset`` is None.
 
     What is best is found among all rows, also those that are not shown.
     """
     chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
-    found = {
-        (record["label"], (record["in_dataset"], record["out_dataset"])): record for record in records(chosen, [metric])
-    }
-    columns = sorted({column for _, column in found})
+    measured = records(chosen, [metric])
+    columns = sorted({(record["in_dataset"], record["out_dataset"]) for record in measured})
+    means = group_records(measured, groups)
+    found = {(record["label"], (record["in_dataset"], record["out_dataset"])): record for record in [*measured, *means]}
+    grouped = {(record["in_dataset"], record["out_dataset"]): tuple(record["mean_of"]) for record in means}
     cells = _cells(found, metric)
-    ranking = [column for column in columns if column[1] == order.sort] or columns
+    ranking = [column for column in (*grouped, *columns) if column[1] == order.sort] or columns
 
     def rank(row: str) -> tuple[int, float]:
         there = [cells[row, column].mean for column in ranking if (row, column) in cells]
@@ -127,7 +140,7 @@ def ranked(results: pd.DataFrame, in_dataset: str | None, metric: Metric, order:
 
     rows = sorted(sorted({label for label, _ in found}), key=rank)[: order.top]
     shown = {place: cell for place, cell in cells.items() if place[0] in rows}
-    return RankedTable(metric, rows, columns, shown)
+    return RankedTable(metric, rows, columns, shown, grouped)
 
 
 def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metric: Metric) -> dict[Any, Cell]:
@@ -229,8 +242,8 @@ def _record(
         "out_dataset": out_dataset,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
-        "mean": float(np.mean(values)) if rows and not problem else None,
-        "sd": float(np.std(values, ddof=1)) if len(rows) > 1 and not problem else None,
+        "mean": statistics.fmean(values) if rows and not problem else None,
+        "sd": sample_sd(values) if not problem else None,
         "values": values,
         "intervals": [_interval(row) for row in rows],
         "is_published": "p_best" in first,
@@ -244,6 +257,14 @@ def _record(
         "n_out": int(first["n_out"]),
         "notes": sorted({row["notes"] for row in rows if row["notes"]}),
     }
+
+
+def sample_sd(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation; None for fewer than two values. Much faster than NumPy's for a few."""
+    if len(values) < 2:
+        return None
+    mean = statistics.fmean(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _interval(row: Row) -> tuple[float, float] | None:

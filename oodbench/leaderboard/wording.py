@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from oodbench.api import SCORE_CONVENTION, Metric
-from oodbench.leaderboard.tables import BY_MEAN, Order
+from oodbench.leaderboard.sections import Board
+from oodbench.plan.suite_files import MEAN
 
 HOW_TO_READ = (
     f"{SCORE_CONVENTION} A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows "
@@ -18,28 +21,30 @@ FAILED = (
     "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "
     "best. A footnote says why."
 )
+GROUPS = "A mean is over the out-data sets of a group, of each seed ({groups})."
+UNTESTED = " Means are not tested, so none is bold."
 REPORTED = (
     "Rows in italics are {reported}: others published them, they were not measured here, and they are not ranked."
 )
 STATISTICS = "docs/statistics.md"
 
 
-def how_to_read(
-    is_published: bool, has_reported: bool, has_failures: bool, reported: str, how: str, order: Order = BY_MEAN
-) -> str:
+def how_to_read(board: Board, reported: str, how: str, escape: Callable[[str], str] = str) -> str:
     """Return what a reader must know of the cells.
 
     Args:
-        reported: the word "reported", as the format sets it off.
+        reported: the word "reported", as the format sets it off; empty to say nothing of such rows.
         how: where the tests are described, as the format writes a link.
-        order: which rows are shown, where these are not all by their mean.
+        escape: of the names of out-data sets.
     """
-    ranking = HOW_TO_READ if order.sort == BY_MEAN.sort else HOW_TO_READ.replace("their mean", f"{order.sort}")
+    order, groups = board.order, board.groups
+    members = "; ".join(f"{escape(name)}: {', '.join(map(escape, each))}" for name, each in groups.items())
     parts = [
-        ranking,
-        TOLD_APART.format(how=how) if is_published else BEST,
-        FAILED if has_failures else "",
-        REPORTED.format(reported=reported) if has_reported else "",
+        HOW_TO_READ if order.sort == MEAN else HOW_TO_READ.replace("their mean", escape(order.sort)),
+        TOLD_APART.format(how=how) if board.is_published else BEST,
+        GROUPS.format(groups=members) + (UNTESTED if board.is_published else "") if groups else "",
+        FAILED if board.has_failures else "",
+        REPORTED.format(reported=reported) if board.reported and reported else "",
         f"Of each table the first {order.top} rows are shown." if order.top else "",
     ]
     return " ".join(filter(None, parts))

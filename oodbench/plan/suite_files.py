@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,34 @@ from oodbench.reading import read_text
 from oodbench.text import shorten
 
 SUITE_WORDS = ("title", "detector", "in", "out", "seed", "seeds", "preset", "precision", "set")
+MEAN = "mean"
+"""What rows are ranked by where nothing else is said: their mean over all out-data sets."""
 
 
-def read_suite(path: Path) -> list[RunRequest]:
-    """Return the requests of a suite file: one, or one per ``[[run]]`` table, each on top of what precedes the tables.
+@dataclass(frozen=True)
+class SuiteFile:
+    """What a suite file says.
 
-    Of a folder, its ``suite.toml`` is read. Raises OODBenchError, naming the file, where it cannot be understood.
+    Args:
+        requests: one, or one per ``[[run]]`` table, each on top of what precedes the tables.
+        groups: name → the out-data sets of which tables show the mean, as ``near = ["cifar100", "tin"]``.
+        rank: the group or out-data set that rows are ranked by; ``mean`` for all out-data sets.
+    """
+
+    requests: Sequence[RunRequest]
+    groups: Mapping[str, tuple[str, ...]]
+    rank: str = MEAN
+
+
+def read_suite(path: Path) -> Sequence[RunRequest]:
+    """Return the requests of a suite file (see ``read_suite_file``)."""
+    return read_suite_file(path).requests
+
+
+def read_suite_file(path: Path) -> SuiteFile:
+    """Return what a suite file says; of a folder, its ``suite.toml`` is read.
+
+    Raises OODBenchError, naming the file, where it cannot be understood.
     """
     path = path / "suite.toml" if os.path.isdir(path) else path
     text = read_text(path)
@@ -33,8 +56,11 @@ def read_suite(path: Path) -> list[RunRequest]:
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise OODBenchError(f"suite {path}: write runs as [[run]] tables")
     try:
+        groups, rank = table.pop("groups", {}), _text(table, "rank") or MEAN
+        table.pop("rank", None)
         top = _request(table)
-        return [top.overridden_by(_request(each)) for each in tables] or [top]
+        requests = [top.overridden_by(_request(each)) for each in tables] or [top]
+        return _suite(requests, groups, rank)
     except OODBenchError as error:
         raise OODBenchError(f"suite {path}: {error}") from None
 
@@ -42,7 +68,7 @@ def read_suite(path: Path) -> list[RunRequest]:
 def _request(table: Mapping[str, Any]) -> RunRequest:
     for word in table:
         if word not in SUITE_WORDS:
-            raise UnknownName("word", word, (*SUITE_WORDS, "run"))
+            raise UnknownName("word", word, (*SUITE_WORDS, "run", "groups", "rank"))
     return RunRequest(
         detectors=_texts(table, "detector"),
         in_datasets=_texts(table, "in"),
@@ -53,6 +79,32 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
         precision=_text(table, "precision"),
         title=_text(table, "title"),
     )
+
+
+def _suite(requests: Sequence[RunRequest], groups: Any, rank: str) -> SuiteFile:
+    """A suite whose runs name no out-data sets has those of its groups."""
+    if not isinstance(groups, dict):
+        raise OODBenchError(f"groups is a table of names and lists, not {shorten(repr(groups))}")
+    groups = {name: _texts(groups, name) for name in groups}
+    outs = list(dict.fromkeys(out for request in requests for out in request.out_datasets))
+    if not outs:
+        outs = list(dict.fromkeys(member for members in groups.values() for member in members))
+        requests = [replace(request, out_datasets=tuple(outs)) for request in requests]
+    _check_groups(groups, outs)
+    if rank not in {MEAN, *groups, *outs}:
+        raise UnknownName("group or out-data set to rank by", rank, {MEAN, *groups, *outs})
+    return SuiteFile(requests, groups, rank)
+
+
+def _check_groups(groups: Mapping[str, Sequence[str]], outs: Sequence[str]) -> None:
+    for name, members in groups.items():
+        if name in outs or name == MEAN:
+            raise OODBenchError(f"group {name} has the name of a column; choose another")
+        if not members or len(set(members)) < len(members):
+            raise OODBenchError(f"group {name} needs at least one out-data set, and each once")
+        for member in members:
+            if member not in outs:
+                raise UnknownName(f"out-data set of group {name}", member, outs)
 
 
 def _text(table: Mapping[str, Any], word: str) -> str:

@@ -20,12 +20,24 @@ from oodbench.plugin.local_files import LocalFile
 from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
-BUILTIN = ("metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own")
+BUILTIN = (
+    "metrics",
+    "synthetic",
+    "samples",
+    "vision",
+    "characters",
+    "derived",
+    "celeba",
+    "imagenet32",
+    "own",
+    "image_lists",
+    "openood",
+)
 FIRST_PARTY = tuple(
     f"oodbench-{name}"
     for name in (
-        "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pytorch-ood",
-        "vae", "wae",
+        "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pyod",
+        "pytorch-ood", "vae", "wae",
     )
 )  # fmt: skip
 """Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""

@@ -96,7 +96,7 @@ def fit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
         reduced=reduced,
-        facts=facts,
+        facts={**(base.provenance.facts if base else {}), **facts},
         notes=[*_local_note(run), *notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
         base_run=base.key if base else "",
         base_fit=base.fit_id if base else "",

@@ -9,7 +9,8 @@ outcome = run(request)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,10 +29,14 @@ from oodbench.runs.evaluation import update_results
 from oodbench.runs.executors import local
 from oodbench.runs.fitting import checkpoint_seconds
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
+from oodbench.store.processes import Busy, described, lease_seconds
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+POLL_SECONDS_EACH = 0.05
+"""Of each run that is waited for: in object storage looking at many takes longer."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,9 @@ def execute(
     device, store = find_device(options.device), Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
     checkpoint_seconds(0.0)  # refuses a bad value before anything is run
+    lease_seconds()  # so does this
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
-    jobs = min(options.jobs, len(tasks))
-    if jobs > 1:
-        outcomes = _execute_in_parallel(runner, titles, assign_devices(options.device, jobs))
-    else:
-        outcomes = [runner.execute(task, title) for title, task in titles.items()]
+    outcomes = [*_work_off(runner, titles, options).values()]
     out_datasets_by_run = {
         outcome.key: outcome.out_datasets
         for task, outcome in zip(tasks, outcomes, strict=True)
@@ -110,24 +112,78 @@ def execute(
     return Outcome([*out_datasets_by_run], _requested_results(store, out_datasets_by_run), failures)
 
 
-def _execute_in_parallel(runner: TaskRunner, tasks: Mapping[str, Task], devices: Sequence[str]) -> list[TaskOutcome]:
-    """Work on several tasks at once, in one process per device. Returns the outcomes in the order planned."""
+def _work_off(runner: TaskRunner, tasks: Mapping[str, Task], options: ExecutionOptions) -> dict[str, TaskOutcome]:
+    """Work on the tasks, in rounds, and return title → outcome, in the order planned.
+
+    What another process works on is put aside for the next round, with all that stands on it; that round begins with
+    those that are free by then. So this waits only where nothing else is left.
+    """
+    outcomes: dict[str, TaskOutcome] = {}
+    title_by_run = {task.run: title for title, task in tasks.items()}
+    left = dict(tasks)
+    aside: dict[str, TaskOutcome] = {}
+    while left:
+        aside = {title: outcome for title, outcome in aside.items() if title not in left}
+        for title, outcome in _work_round(runner, left, options):
+            base = left[title].run.base
+            of_base = aside.get(title_by_run[base]) if base else None
+            if outcome.busy:
+                aside[title] = outcome
+            elif of_base and outcome.key is None:  # its base is not there yet
+                aside[title] = of_base
+            else:
+                outcomes[title] = outcome
+        left = {title: tasks[title] for title in _await_free(runner, aside)}
+    return {title: outcomes[title] for title in tasks}
+
+
+def _work_round(
+    runner: TaskRunner, tasks: Mapping[str, Task], options: ExecutionOptions
+) -> Iterator[tuple[str, TaskOutcome]]:
+    """Work on each task once, one after the other or several at once. Yields title and outcome; a base comes first."""
+    jobs = min(options.jobs, len(tasks))
+    if jobs > 1:
+        yield from _execute_in_parallel(runner, tasks, assign_devices(options.device, jobs))
+        return
+    for title, task in tasks.items():
+        yield title, runner.execute(task, title)
+
+
+def _await_free(runner: TaskRunner, aside: Mapping[str, TaskOutcome]) -> list[str]:
+    """Wait until a run that was put aside is free; the titles of all whose are, in the order planned."""
+    claims, has_said = runner.store.claims, False
+    while aside:
+        holders = {key: claims.holder(key) for key in dict.fromkeys(outcome.busy for outcome in aside.values())}
+        free = [title for title, outcome in aside.items() if holders[outcome.busy] is None]
+        if free:
+            return free
+        if not has_said:
+            first, *more = [described(key, work) for key, work in holders.items()]
+            others = f" and on {len(more)} more" if more else ""
+            runner.progress.message(f"waiting for another process that works on {first}{others}")
+        has_said = True
+        time.sleep(max(claims.poll_seconds, POLL_SECONDS_EACH * len(holders)))
+    return []
+
+
+def _execute_in_parallel(
+    runner: TaskRunner, tasks: Mapping[str, Task], devices: Sequence[str]
+) -> Iterator[tuple[str, TaskOutcome]]:
+    """Work on several tasks at once, in one process per device. Yields title and outcome as they come."""
     _decode(tasks.values(), runner.loader)
     store, root = runner.store.address, runner.loader.root
     files = [*runner.registry.plugins.files]
     openers = [partial(_open_runner, store, root, device, runner.force, files) for device in devices]
     threads = local.threads_each(len(devices))
-    outcomes: dict[str, TaskOutcome] = {}
     arguments = {title: (task,) for title, task in tasks.items()}
     title_by_run = {task.run: title for title, task in tasks.items()}
-    after = {title: title_by_run[task.run.base] for title, task in tasks.items() if task.run.base}
+    after = {title: title_by_run[task.run.base] for title, task in tasks.items() if task.run.base in title_by_run}
     with closing(local.work(arguments, openers, threads, runner.progress, after)) as finished:
         for title, outcome in finished:
             if isinstance(outcome, local.WorkerDied):
                 failure = runner.record_failure(tasks[title].run, None, outcome)
                 outcome = TaskOutcome(failures=[failure])
-            outcomes[title] = outcome
-    return [outcomes[title] for title in tasks]
+            yield title, outcome
 
 
 def _open_runner(
@@ -154,20 +210,24 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
     if metrics is None:
         metrics = (registry or load_registry()).metrics.values()
     record, chosen = Store(store), list(metrics)
-    if not record.keys():
+    keys = record.keys()
+    if not keys:
         raise StoreError(f"there is no finished run in {store}; `oodbench run` makes one, --store says where")
     record.check_writable()
     failures: list[Failure] = []
-    keys = []
-    for key in record.keys():
+    done, left = [], [(key, False) for key in keys]
+    while left:
+        key, wait = left.pop(0)
         try:
-            with record.claim(key):
+            with record.claim(key, wait=wait):
                 failed = update_results(record, key, record.out_datasets(key), chosen)
             failures += [Failure(key, name, reason(error)) for name, error in failed.items()]
-            keys.append(key)
+            done.append(key)
+        except Busy:
+            left.append((key, True))  # after all others
         except Exception as error:
             failures.append(Failure(key, "", reason(error)))
-    return Outcome(keys, record.read_results(keys), failures)
+    return Outcome(sorted(done), record.read_results(sorted(done)), failures)
 
 
 def _requested_results(store: Store, out_datasets_by_run: Mapping[str, Sequence[str]]) -> pd.DataFrame:

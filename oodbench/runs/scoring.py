@@ -81,7 +81,7 @@ def _row_scorer(detector: Detector, images: ImageSet, context: Context) -> Calla
     """Return a function of a batch of the images, and of how many come before it, that gives the batch's scores."""
     if not isinstance(detector, PostHocDetector):
         return lambda batch, start: detector.score(batch)
-    outputs = detector.fitted_base.outputs_of(images)
+    outputs = detector.fitted_base.outputs_of(images) if detector.has_base else {}
 
     def score_rows(batch: torch.Tensor, start: int) -> torch.Tensor:
         rows = {name: tensor[start : start + len(batch)].to(context.device) for name, tensor in outputs.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,10 @@ from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
 from oodbench.runs.bases import StoredBase, is_on_this_base, open_base
 from oodbench.runs.devices import is_out_of_memory
+from oodbench.runs.estimate import ReportedProgress
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.isolation import isolated
+from oodbench.store.processes import Busy, described
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +44,20 @@ class Failure:
 
 @dataclass
 class TaskOutcome:
-    """What came of a task: the run's key, None where the run failed; the out-data sets with results; what failed."""
+    """What came of a task.
+
+    Args:
+        key: of the run; None where it failed, or was put aside.
+        out_datasets: those that have results.
+        busy: key of the run, or of its base, where another process works on that: the task was put aside.
+        holder: the same, with who it is.
+    """
 
     key: str | None = None
     out_datasets: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    busy: str = ""
+    holder: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,25 +72,51 @@ class TaskRunner:
     force: bool
 
     def execute(self, task: Task, title: str) -> TaskOutcome:
-        """Do everything that the task asks for and that is not in the store yet. What fails does not raise."""
-        run, outcome = task.run, TaskOutcome()
-        with self._recording(run, None, outcome):
-            splits = {split: self.loader.load(run.in_dataset, split) for split in SPLITS}
-            key = run_key(run, splits)
-            if not self.force and self._is_finished(key, task, splits):
-                self.progress.message(f"{title}: finished already")
-                outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
-                return outcome
-            self.check_writable()
-            with self.store.claim(key, on_wait=self.progress.message):
-                if self.force:
-                    self.store.clear(key)
-                base = open_base(run, splits, self.registry, self.store, self.context(run))
-                detector = self._fit(run, key, splits, title, base)
-                if task.out_datasets:
-                    self._score_and_evaluate(FittedRun(self, run, key, splits, base, detector), task, outcome)
-            outcome.key = key
+        """Do everything that the task asks for and that is not in the store yet. What fails does not raise.
+
+        A task whose run, or base, another process works on is not waited for: the outcome says so.
+        """
+        outcome = TaskOutcome()
+        try:
+            with self._recording(task.run, None, outcome):
+                self._execute(task, title, outcome)
+        except Busy as busy:
+            return TaskOutcome(busy=busy.key, holder=described(busy.key, busy.work))
         return outcome
+
+    def _execute(self, task: Task, title: str, outcome: TaskOutcome) -> None:
+        run = task.run
+        splits = {split: self.loader.load(run.in_dataset, split) for split in SPLITS}
+        key = run_key(run, splits)
+        if not self.force and self._is_finished(key, task, splits):
+            self.progress.message(f"{title}: finished already")
+            outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
+            self.store.clear_earlier_failure(run)
+            return
+        self.check_writable()
+        self._check_base_is_free(run, splits)
+        with self.store.claim(key, wait=False, run=run, title=task.title) as claim:
+            reporting = replace(self, progress=ReportedProgress(self.progress, claim.report))
+            reporting._fit_score_evaluate(task, key, splits, title, outcome)
+        outcome.key = key
+        self.store.clear_failure(run, None)
+
+    def _fit_score_evaluate(
+        self, task: Task, key: str, splits: Mapping[str, ImageSet], title: str, outcome: TaskOutcome
+    ) -> None:
+        if self.force:
+            self.store.clear(key)
+        base = open_base(task.run, splits, self.registry, self.store, self.context(task.run))
+        detector = self._fit(task.run, key, splits, title, base)
+        if task.out_datasets:
+            self._score_and_evaluate(FittedRun(self, task.run, key, splits, base, detector), task, outcome)
+
+    def _check_base_is_free(self, run: Run, splits: Mapping[str, ImageSet]) -> None:
+        """Raise Busy where the run's base is not fitted yet, and another process works on it."""
+        if run.base:
+            key = run_key(run.base, splits)
+            if not self.store.is_fitted(key) and (work := self.store.claims.holder(key)):
+                raise Busy(key, work)
 
     def check_writable(self) -> None:
         """Raise StoreError, and end the command, where nothing can be written: then no failure can be recorded either.
@@ -87,7 +124,7 @@ class TaskRunner:
         Only who has something to write needs to: finished runs can be shown from anyone's store.
         """
         try:
-            self.store.check_writable()
+            self.store.check_writable(self.progress.message)
         except StoreError as error:
             raise UnwritableStore(str(error)) from error
 
@@ -97,6 +134,10 @@ class TaskRunner:
 
     def _is_finished(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         """Whether the store has all that the task asks for. What cannot be read is not finished."""
+        with self.store.snapshot(key):
+            return self._has_all(key, task, splits)
+
+    def _has_all(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         store, split, in_images = self.store, task.split, splits[task.split]
         try:
             if not self._is_fitted(task.run, key, splits):
@@ -149,6 +190,7 @@ class TaskRunner:
         for name in task.out_datasets:
             with self._recording(fitted.run, name, outcome):
                 fitted.score(self.loader.load(name, task.split, in_images.shape), out=True)
+                self.store.clear_failure(fitted.run, name)
                 scored.append(name)
         return scored
 
@@ -159,15 +201,13 @@ class TaskRunner:
 
     @contextmanager
     def _recording(self, run: Run, out_dataset: str | None, outcome: TaskOutcome) -> Iterator[None]:
-        """Record what fails inside, and go on; what succeeds removes an earlier record of its failure."""
+        """Record what fails inside, and go on."""
         try:
             yield
-        except UnwritableStore:
+        except (UnwritableStore, Busy):
             raise
         except Exception as error:
             self._fail(run, out_dataset, error, outcome)
-        else:
-            self.store.clear_failure(run, out_dataset)
 
     def _fail(self, run: Run, out_dataset: str | None, error: Exception, outcome: TaskOutcome) -> None:
         if is_out_of_memory(error):

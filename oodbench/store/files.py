@@ -6,17 +6,20 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import filelock
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
 from oodbench.atomic import is_left_behind, write_atomically
 from oodbench.errors import StoreError
+from oodbench.store.faults import error_code, is_missing_bucket, is_transient, retrying, why
 from oodbench.text import shorten
 
 T = TypeVar("T")
@@ -24,20 +27,49 @@ DELETE = "delete it, and "
 REDO = "`oodbench run` with --force makes it again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PROBE = ".probe"
+AT_ONCE = 64
+"""Requests under way at the same time."""
+CHUNK = 1024
+"""Files read into memory at the same time."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "max_concurrency": 1,  # a file is read without asking for its size before
+        "use_listings_cache": False,  # it would hide what other processes write
+        "config_kwargs": {"retries": {"total_max_attempts": 1}},  # see ``retrying``: together they never give up
+    }
+}
+"""Of file systems, by the beginning of the address."""
+TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+"""What file systems call the time at which a file was written."""
+MIRRORED_BYTES = 2**20
+"""Of a mirrored folder's files, larger ones are not kept in memory."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of a file: its bytes, and when it was written, in seconds since 1970 by the store's clock; 0 if unknown."""
+
+    size: int
+    modified: float
 
 
 class Files:
     """The files below one address, each named by its path from there. What fails raises StoreError naming the file.
 
     On a local disk a file is written beside its place and then moved there; elsewhere one request writes it, which
-    object storage shows whole or not at all.
+    object storage shows whole or not at all. What fails for the moment there, as a server is busy or away, is tried
+    again for half a minute.
+
+    Attributes:
+        guards: folder → a function that raises where this process may not change the folder's files any more. It is
+            called before each change; with True it must not rely on what it found a while ago.
     """
 
     def __init__(self, address: str):
         if not address or "::" in address:
             raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
         try:
-            self.fs, root = fsspec.core.url_to_fs(address)
+            self.fs, root = fsspec.core.url_to_fs(address, **OPTIONS.get(address.partition("://")[0], {}))
         except TypeError as error:  # raised for what it must be given besides an address
             raise StoreError(
                 f"the store {shorten(address)} is of a kind that cannot be one: name a folder, or an "
@@ -47,9 +79,13 @@ class Files:
             raise StoreError(
                 f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
             ) from error
+        if isinstance(getattr(self.fs, "retries", None), int):
+            self.fs.retries = 1  # the same in s3fs, beside that in its client
         self.address = address
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
+        self.guards: dict[str, Callable[[bool], None]] = {}
+        self._mirrors: dict[str, dict[str, bytes | None]] = {}
 
     def where(self, path: str) -> str:
         """Return the full path or address of a file."""
@@ -59,41 +95,12 @@ class Files:
         """Write a small file and remove it again; StoreError where that fails."""
         try:
             self.write(PROBE, b"probe")
-            self.remove(PROBE)
+            self.remove_file(PROBE)
         except StoreError as error:
             cause = why(error.__cause__ or error)
             raise StoreError(
                 f"the store {shorten(self.address)} is not writable: {cause}; choose another with --store"
             ) from error
-
-    @contextmanager
-    def lock(self, path: str, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold a lock file; calls ``on_wait`` once if it must wait. On a local file system only: no lock elsewhere.
-
-        A folder that has nothing but the lock file at the end is removed with it.
-        """
-        if not self.local:
-            yield
-            return
-        lock = filelock.FileLock(self.where(path), mode=0o666 & ~_umask())  # as of any new file of the user
-        folder = Path(lock.lock_file).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                on_wait()
-                lock.acquire(poll_interval=0.2)
-        except OSError as error:
-            raise self._unwritable(path, error) from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                if [entry.name for entry in os.scandir(folder)] == [Path(path).name]:
-                    os.unlink(lock.lock_file)  # still held: who waits for it notices, and makes another
-                    folder.rmdir()
-            lock.release()
 
     def sweep(self, folder: str, older_than: float = 0.0) -> None:
         """Remove what killed processes left half-written in a folder and below it, if it is older than these seconds.
@@ -108,105 +115,253 @@ class Files:
                     if is_left_behind(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
                         os.unlink(entry.path)
 
+    def guard(self, path: str, at_once: bool = False) -> None:
+        """Raise what the guard of the path's folder raises, where there is one (see ``guards``)."""
+        guard = self.guards.get(path.partition("/")[0])
+        if guard:
+            guard(at_once)
+
     def write(self, path: str, data: bytes) -> None:
         """Create or replace a file."""
+        self.guard(path)
+        self.put(path, data)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Create or replace a file, whatever a guard would say."""
         target = self.where(path)
+        mirror = self._mirror(path)
         try:
             if self.local:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(Path(target), lambda file: file.write(data))
             else:
-                self.fs.pipe_file(target, data)
+                retrying(lambda: self.fs.pipe_file(target, data))
         except Exception as error:
-            raise self._unwritable(path, error) from error
+            raise self.unwritable(path, error) from error
+        if mirror is not None:
+            mirror[path] = data if len(data) <= MIRRORED_BYTES else None
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Create a file in object storage that must not be there yet; whether it was not.
+
+        False also where another process created it at the same moment. A request whose answer was lost is made again,
+        and then finds its own file: who must know compares what is in it.
+        """
+        try:
+            retrying(lambda: self.fs.pipe_file(self.where(path), data, mode="create"))
+        except FileExistsError:
+            return False
+        except Exception as error:
+            if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                return False
+            raise self.unwritable(path, error) from error
+        return True
+
+    def facts(self, path: str) -> Facts:
+        """Return size and time of a file. Raises StoreError also where it is missing."""
+        try:
+            self.fs.invalidate_cache()
+            return _facts(retrying(lambda: self.fs.info(self.where(path))))
+        except Exception as error:
+            raise self.unreadable(path, error) from error
 
     def read(self, path: str, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
         """Return what ``parse`` makes of the file's bytes; whatever it raises means that the file is damaged."""
-        where = shorten(self.where(path))
+        mirror = self._mirror(path)
+        data = None if mirror is None else mirror.get(path)
+        if data is None:
+            data = self._bytes(path, remedy)
+            if mirror is not None and len(data) <= MIRRORED_BYTES:
+                mirror[path] = data
+        return self.parsed(path, data, parse, remedy)
+
+    def _bytes(self, path: str, remedy: str) -> bytes:
         try:
-            data = self.fs.cat_file(self.where(path))
+            return bytes(retrying(lambda: self.fs.cat_file(self.where(path))))
         except FileNotFoundError as error:
-            raise StoreError(f"{where} is missing; {remedy.removeprefix(DELETE)}") from error
+            if is_missing_bucket(error):
+                raise self.unreadable(path, error) from error
+            raise StoreError(f"{shorten(self.where(path))} is missing; {remedy.removeprefix(DELETE)}") from error
         except Exception as error:
-            raise StoreError(f"{where} cannot be read: {why(error)}") from error
+            raise self.unreadable(path, error) from error
+
+    def parsed(self, path: str, data: bytes, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
+        """Return what ``parse`` makes of a file's bytes, as ``read`` does."""
         try:
             return parse(data)
         except Exception as error:  # each format has errors of its own
-            raise StoreError(f"{where} is damaged ({why(error)}); {remedy}") from error
+            raise StoreError(f"{shorten(self.where(path))} is damaged ({why(error)}); {remedy}") from error
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes | StoreError | None]]:
+        """Yield each path with the file's bytes, None where it is missing, or why it cannot be read.
+
+        In object storage many are read at once.
+        """
+        left = list(paths)
+        for first in range(0, len(left), CHUNK):
+            chunk = left[first : first + CHUNK]
+            mirrored = {path: (self._mirror(path) or {}).get(path) for path in chunk}
+            found = {path: data for path, data in mirrored.items() if data is not None}
+            asked = [path for path in chunk if path not in found]
+            answers: dict[str, bytes | BaseException] = {
+                **found,
+                **dict(zip(asked, self._read_at_once(asked), strict=True)),
+            }
+            for path in chunk:
+                answer = answers[path]
+                if isinstance(answer, FileNotFoundError | NotADirectoryError) and not is_missing_bucket(answer):
+                    yield path, None
+                elif isinstance(answer, BaseException):
+                    yield path, self.unreadable(path, answer)
+                else:
+                    yield path, bytes(answer)
+
+    def _read_at_once(self, paths: list[str]) -> list[bytes | BaseException]:
+        options = {"batch_size": AT_ONCE} if self.fs.async_impl else {}
+        targets = [self.where(path) for path in paths]
+        found = self.fs.cat_ranges(targets, None, None, on_error="return", **options)
+        for place, data in enumerate(found):
+            if isinstance(data, BaseException) and is_transient(data):
+                with suppress(Exception):  # what it raises is no better known than the first error
+                    found[place] = retrying(partial(self.fs.cat_file, targets[place]))
+        return list(found)
+
+    @contextmanager
+    def mirrored(self, folder: str, wanted: Callable[[str], bool] = lambda path: False) -> Iterator[None]:
+        """Inside, what is in a folder is known as it was at the beginning, and as this process has changed it since.
+
+        For who alone changes the folder, or wants to see it as at one moment. In object storage this saves the requests
+        that ask whether there is a file, and reads small files once. On a local disk it does nothing.
+
+        Args:
+            wanted: whether a file, by its path within the folder, is read at once, with all others.
+        """
+        if self.local or folder in self._mirrors:
+            yield
+            return
+        mirror: dict[str, bytes | None] = dict.fromkeys(self.listing(folder))
+        for path, data in self.read_many([path for path in mirror if wanted(path.removeprefix(f"{folder}/"))]):
+            mirror[path] = data if isinstance(data, bytes) else None  # then it is tried again, and named
+        self._mirrors[folder] = mirror
+        try:
+            yield
+        finally:
+            del self._mirrors[folder]
+
+    def _mirror(self, path: str) -> dict[str, bytes | None] | None:
+        return self._mirrors.get(path.partition("/")[0])
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
+        self.guard(path)
         target = self.where(path)
         try:
             if self.local:
                 shutil.rmtree(target) if os.path.isdir(target) else os.unlink(target)
             else:  # one by one: a recursive removal takes [, ? and * in a name for a pattern
-                for found in self.fs.find(target) or [target]:
-                    self.fs.rm_file(found)
+                for found in self._paths_at(path):
+                    self.remove_file(found)
+        except FileNotFoundError:
+            pass
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self.unwritable(path, error) from error
+
+    def _paths_at(self, path: str) -> list[str]:
+        """The file of this name in object storage, or those of the folder of this name."""
+        mirror = self._mirror(path)
+        if mirror is not None:
+            return [found for found in [*mirror] if found == path or found.startswith(f"{path}/")]
+        self.fs.invalidate_cache()
+        return [found[len(self.root) + 1 :] for found in retrying(lambda: self.fs.find(self.where(path)))]
+
+    def remove_file(self, path: str) -> None:
+        """Remove one file, if it is there; in object storage with one request."""
+        self.guard(path)
+        try:
+            if self.local:
+                os.unlink(self.where(path))
+            else:
+                retrying(lambda: self.fs.rm_file(self.where(path)))
         except FileNotFoundError:
             pass
         except Exception as error:
-            raise self._unwritable(path, error) from error
+            raise self.unwritable(path, error) from error
+        mirror = self._mirror(path)
+        if mirror is not None:
+            mirror.pop(path, None)
 
     def size(self, folder: str) -> int:
         """Return the bytes of all files in a folder and below it."""
+        return sum(facts.size for facts in self.listing(folder).values())
+
+    def listing(self, folder: str = "") -> dict[str, Facts]:
+        """Return path → facts of all files in a folder and below it; in object storage a request per 1,000 files."""
         try:
             self.fs.invalidate_cache()
-            return sum(int(facts["size"] or 0) for facts in self.fs.find(self.where(folder), detail=True).values())
+            place = self.where(folder).rstrip("/")
+            found = retrying(lambda: self.fs.find(place, detail=True))
+        except FileNotFoundError as error:
+            if is_missing_bucket(error):
+                raise self.unreadable(folder, error) from error
+            return {}
         except Exception as error:
-            raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
+            raise self.unreadable(folder, error) from error
+        return {name[len(self.root) + 1 :]: _facts(facts) for name, facts in found.items() if name != place}
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
+        mirror = self._mirror(path)
+        if mirror is not None:
+            return path in mirror or any(other.startswith(f"{path}/") for other in [*mirror])
         try:
             if self.local:
                 os.stat(self.where(path))
                 return True
             self.fs.invalidate_cache()  # other processes write here, too
-            return bool(self.fs.exists(self.where(path)))
+            return bool(retrying(lambda: self.fs.exists(self.where(path))))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except Exception as error:
-            raise StoreError(f"{shorten(self.where(path))} cannot be read: {why(error)}") from error
+            raise self.unreadable(path, error) from error
 
     def names(self, folder: str = "", hidden: bool = False) -> list[str]:
         """Return the names of what is in a folder, sorted; those that begin with a dot only if ``hidden``."""
-        try:
-            self.fs.invalidate_cache()
-            paths = self.fs.ls(self.where(folder), detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except Exception as error:
-            raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
-        names = sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
-        return [name for name in names if hidden or not name.startswith(".")]
+        return [name for name in sorted(self.facts_in(folder)) if hidden or not name.startswith(".")]
+
+    def facts_in(self, folder: str) -> dict[str, Facts]:
+        """Return name → facts of what is in a folder, hidden or not."""
+        return {facts["name"].rstrip("/").rpartition("/")[2]: _facts(facts) for facts in self._ls(folder)}
 
     def sizes(self, folder: str) -> list[tuple[str, int]]:
         """Return name and bytes of each file in a folder, the newest first where the file system knows the times."""
+        found = self.facts_in(folder)
+        return [(name, found[name].size) for name in sorted(found, key=lambda name: -found[name].modified)]
+
+    def _ls(self, folder: str) -> list[dict[str, Any]]:
         try:
             self.fs.invalidate_cache()
-            found = self.fs.ls(self.where(folder), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
+            found: list[dict[str, Any]] = retrying(lambda: self.fs.ls(self.where(folder), detail=True))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if is_missing_bucket(error):
+                raise self.unreadable(folder, error) from error
             return []
         except Exception as error:
-            raise StoreError(f"{shorten(self.where(folder))} cannot be read: {why(error)}") from error
-        newest_first = sorted(found, key=lambda facts: str(facts.get("mtime") or facts.get("LastModified", "")))[::-1]
-        return [(facts["name"].rpartition("/")[2], facts["size"] or 0) for facts in newest_first]
+            raise self.unreadable(folder, error) from error
+        return found
 
-    def _unwritable(self, path: str, error: BaseException) -> StoreError:
+    def unreadable(self, path: str, error: BaseException) -> StoreError:
+        """Return the error to raise where a file or folder cannot be read."""
+        return StoreError(f"{shorten(self.where(path))} cannot be read: {why(error)}")
+
+    def unwritable(self, path: str, error: BaseException) -> StoreError:
+        """Return the error to raise where a file cannot be written."""
         full = isinstance(error, OSError) and error.errno in FULL
         remedy = "make room or choose another place" if full else "choose another place"
         return StoreError(f"{shorten(self.where(path))} cannot be written: {why(error)}; {remedy} with --store")
 
 
-def _umask() -> int:
-    """Return the umask, the permissions that new files must not have; to read it, it must be set."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
-
-
-def why(error: BaseException) -> str:
-    """Return the reason in an error on one line, without the name of its class where it has words."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return shorten(" ".join(text.split()) or type(error).__name__, 500)
+def _facts(found: Mapping[str, Any]) -> Facts:
+    time_ = next((found[name] for name in TIMES if found.get(name) is not None), 0.0)
+    return Facts(int(found.get("size") or 0), time_.timestamp() if isinstance(time_, datetime) else float(time_))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ def result_rows(run: Run, provenance: Provenance, fit_id: str, results: Iterable
     facts = {**vars(provenance), **vars(run), "base": run.base_text, "error": "", "fit_id": fit_id}
     facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
     facts["reduced"] = REDUCED[provenance.reduced]
+    facts["facts"] = json.dumps(dict(provenance.facts), sort_keys=True) if provenance.facts else ""
     chosen = {name: facts[name] for name in (*schema.RUN_COLUMNS, "detector", "in_dataset", "seed")}
     return [{**vars(result), **chosen} for result in results]
 

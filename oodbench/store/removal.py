@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from oodbench.api import Run
 from oodbench.errors import OODBenchError, StoreError, UnknownName
+from oodbench.store.processes import Busy
 from oodbench.store.store import FAILURES, Store
 from oodbench.text import shorten
 
@@ -102,12 +103,12 @@ def _key_of(failure: str) -> str:
 
 def remove(store: Store, key: str) -> None:
     """Remove a run with all that it has. Raises StoreError, without waiting, while another process works on it."""
-
-    def refuse(_: str) -> None:
-        raise StoreError(f"another process works on {key}, and it is not removed; end that first, or wait")
-
-    with store.claim(key, on_wait=refuse):
-        store.clear(key)
+    try:
+        with store.claim(key, wait=False) as claim:
+            store.clear(key)
+            claim.forget()
+    except Busy as busy:
+        raise StoreError(f"{busy}, and it is not removed; end that first, or wait") from None
 
 
 def remove_runs(

@@ -12,7 +12,8 @@ A store is a folder or any fsspec address, with one sub-folder per run::
               results.parquet       metrics of these scores
               outputs/…             what it computed of images, for those that stand on it; may be deleted
               checkpoint.pt         only while the fit is under way
-              .lock                 held by the process that works on the run
+              status.json           only while a process works on the run: which, and how far it is
+              .lock, .claim-1 …     of the process that works on the run, and in object storage those before it
     failures/<combination>.json     combinations that failed, with their error
     tunings/<tuning key>.json       what ``oodbench tune`` chose, and why
 
@@ -24,15 +25,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oodbench.api import Provenance, Result, Run, Scores, file_name
 from oodbench.errors import StoreError
 from oodbench.store import frames, parquet, records
 from oodbench.store.checkpoints import StoreCheckpoints
-from oodbench.store.files import DELETE, Files
+from oodbench.store.claims import Claims
+from oodbench.store.files import DELETE, REDO, Files
+from oodbench.store.held_claims import Claim, is_claim
 from oodbench.store.outputs import StoredOutputs
+from oodbench.store.processes import this_process
 
 if TYPE_CHECKING:
     import pandas
@@ -40,8 +44,13 @@ if TYPE_CHECKING:
 
 FAILURES = "failures"
 TUNINGS = "tunings"
-LOCK = ".lock"
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
+RESULTS_REMEDY = f"{DELETE}`oodbench evaluate` makes it again"
+BATCH = 512
+"""Runs whose files are read at once."""
+Read = bytes | StoreError | None
+"""What ``Files.read_many`` gives for a file."""
+T = TypeVar("T")
 
 
 class Store:
@@ -50,23 +59,51 @@ class Store:
     def __init__(self, address: str):
         self.address = address
         self.files = Files(address)
+        self.claims = Claims(self.files)
+        self._is_checked = False
+        self._earlier_failures: frozenset[str] | None = None
 
-    def check_writable(self) -> None:
-        """Raise StoreError if nothing can be written; the store's folder is made if there is none."""
+    def check_writable(self, on_warning: Callable[[str], None] = lambda text: None) -> None:
+        """Raise StoreError if nothing can be written; the store's folder is made if there is none.
+
+        ``on_warning`` is told where two processes may begin the same run. In object storage all this is done once.
+        """
+        if self._is_checked:
+            return
         self.files.check_writable()
         self.files.sweep("", older_than=3600.0)  # seconds: who writes to it now is quicker
+        self.claims.probe(on_warning)
+        self._is_checked = not self.files.local  # a disk may have filled up since
 
     @contextmanager
-    def claim(self, key: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Work on a run while no other process does; waits if one does already, and calls ``on_wait`` once before.
+    def claim(
+        self,
+        key: str,
+        on_wait: Callable[[str], None] | None = None,
+        *,
+        wait: bool = True,
+        run: Run | None = None,
+        title: str = "",
+    ) -> Iterator[Claim]:
+        """Work on a run while no other process does (see ``claims``).
 
-        The claim of a process that is killed vanishes with it, and what it left half-written is removed. Only a local
-        file system has such locks: elsewhere this does nothing, and two processes may fit the same run twice.
+        Args:
+            on_wait: called once before it waits for another process.
+            wait: for another process; if not, Busy is raised.
+            run: the same run, and ``title`` what people call it, for those who ask who works on what.
+
+        The claim of a process that is killed ends with it, and what it left half-written is removed. Raises ClaimLost
+        inside, at a change of the run's files, where another process has taken it over.
         """
-        waiting = f"waiting for another process that works on {key}"
-        with self.files.lock(f"{key}/{LOCK}", lambda: on_wait(waiting) if on_wait else None):
+        work = this_process(run.key("") if run else "", title)
+        with self.claims.hold(key, work, wait, on_wait) as claim, self.files.mirrored(key):
             self.files.sweep(key)
-            yield
+            yield claim
+
+    def snapshot(self, key: str) -> AbstractContextManager[None]:
+        """Inside, the record, scores and results of a run are read as they are now, with few requests."""
+        names = ("run.json", "results.parquet")
+        return self.files.mirrored(key, lambda path: path in names or path.startswith("scores/"))
 
     def where(self, key: str) -> str:
         """Return the folder of a run."""
@@ -76,7 +113,10 @@ class Store:
 
     def keys(self) -> list[str]:
         """Return the keys of the finished runs, sorted."""
-        return [key for key in self.files.names() if self.is_fitted(key)]
+        if self.files.local:
+            return [key for key in self.files.names() if self.is_fitted(key)]
+        folders = [path.split("/") for path in self.files.listing()]
+        return sorted(path[0] for path in folders if path[1:] == ["run.json"] and not path[0].startswith("."))
 
     def is_fitted(self, key: str) -> bool:
         """Whether the fit of a run is finished."""
@@ -93,6 +133,7 @@ class Store:
         """Store a finished fit, and remove its checkpoint and whatever an earlier fit left."""
         from safetensors.torch import save
 
+        self.files.guard(key, at_once=True)  # weights and record are of one fit
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
         parts = {WEIGHTS: save(plain), HISTORY: parquet.to_bytes(parquet.history_table(history))}
         for name, data in parts.items():
@@ -100,8 +141,9 @@ class Store:
         for stale in ("results.parquet", "scores", "outputs"):
             self.files.remove(f"{key}/{stale}")
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
+        self.files.guard(key, at_once=True)
         self.files.write(f"{key}/run.json", records.run_json(run, provenance, hashes))
-        self.files.remove(f"{key}/checkpoint.pt")
+        self.files.remove_file(f"{key}/checkpoint.pt")
 
     def read_run(self, key: str) -> tuple[Run, Provenance]:
         """Return what was run, and where its numbers come from."""
@@ -151,9 +193,9 @@ class Store:
         return self.files.exists(f"{key}/checkpoint.pt")
 
     def clear(self, key: str) -> None:
-        """Remove all of a run but its lock; what makes it count as finished goes first. For ``--force``."""
+        """Remove all of a run but its claims; what makes it count as finished goes first. For ``--force``."""
         for name in ["run.json", *self.files.names(key, hidden=True)]:
-            if name != LOCK:
+            if not is_claim(name):
                 self.files.remove(f"{key}/{name}")
 
     # ------------------------------------------------------------------------ scores and results
@@ -220,16 +262,43 @@ class Store:
         A run that cannot be read raises StoreError; with ``on_damaged`` it is reported there and left out.
         """
         rows: list[dict[str, Any]] = []
-        for key in self.keys() if keys is None else keys:
+        for key, record, results in self._records_and_results(keys):
             try:
-                run, provenance, parts = self._read_record(key)
+                run, provenance, parts = self._parse_record(key, record)
                 fit_id = records.fit_id(provenance, parts.get(WEIGHTS, ""))
-                rows += frames.result_rows(run, provenance, fit_id, self._results(key))
+                found = [] if results is None else self._parse_results(key, results)
+                rows += frames.result_rows(run, provenance, fit_id, found)
             except StoreError as error:
                 if on_damaged is None:
                     raise
                 on_damaged(key, error)
         return frames.frame(rows)
+
+    def _records_and_results(self, keys: Sequence[str] | None) -> Iterator[tuple[str, Read, Read]]:
+        """Yield key, ``run.json`` and ``results.parquet`` of these runs, or of all finished ones, as they were read."""
+        chosen = self.files.names() if keys is None else list(keys)
+        for first in range(0, len(chosen), BATCH):
+            batch = chosen[first : first + BATCH]
+            paths = [f"{key}/{name}" for key in batch for name in ("run.json", "results.parquet")]
+            found = [data for _, data in self.files.read_many(paths)]
+            for key, record, results in zip(batch, found[::2], found[1::2], strict=True):
+                if record is not None or keys is not None:
+                    yield key, record, results
+
+    def _parsed(self, path: str, data: Read, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
+        """Return what ``parse`` makes of what was read of a file. Raises StoreError."""
+        if isinstance(data, StoreError):
+            raise data
+        if data is None:
+            return self.files.read(path, parse, remedy)  # which says that it is missing
+        return self.files.parsed(path, data, parse, remedy)
+
+    def _parse_record(self, key: str, data: Read) -> tuple[Run, Provenance, dict[str, str]]:
+        return self._parsed(f"{key}/run.json", data, lambda data: records.parse_run(data, key))
+
+    def _parse_results(self, key: str, data: bytes | StoreError) -> list[Result]:
+        path = f"{key}/results.parquet"
+        return self._parsed(path, data, lambda data: parquet.parse_results(data, key), RESULTS_REMEDY)
 
     def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
@@ -243,8 +312,7 @@ class Store:
         path = f"{key}/results.parquet"
         if not self.files.exists(path):
             return []
-        remedy = f"{DELETE}`oodbench evaluate` makes it again"
-        return self.files.read(path, lambda data: parquet.parse_results(data, key), remedy)
+        return self.files.read(path, lambda data: parquet.parse_results(data, key), RESULTS_REMEDY)
 
     def _write_results(self, key: str, results: Sequence[Result]) -> None:
         self.files.write(f"{key}/results.parquet", parquet.to_bytes(parquet.results_table(results)))
@@ -262,7 +330,17 @@ class Store:
 
     def clear_failure(self, run: Run, out_dataset: str | None) -> None:
         """Remove the record of an earlier failure, if there is one."""
-        self.files.remove(_failure_path(run, out_dataset))
+        self.files.remove_file(_failure_path(run, out_dataset))
+
+    def clear_earlier_failure(self, run: Run) -> None:
+        """Remove the record of a run's failure that was there when this was first called; for runs found finished.
+
+        In object storage that is one request for all of them, and none that writes where there is nothing to remove.
+        """
+        if self._earlier_failures is None:
+            self._earlier_failures = frozenset(self.files.names(FAILURES))
+        if _failure_path(run, None).removeprefix(f"{FAILURES}/") in self._earlier_failures:
+            self.clear_failure(run, None)
 
     def read_failures(self, on_damaged: Callable[[str, StoreError], None] | None = None) -> pandas.DataFrame:
         """Return one row per combination that failed, with the columns of ``read_results`` (see ``schema``).
@@ -270,14 +348,15 @@ class Store:
         A record that cannot be read raises StoreError; with ``on_damaged`` it is reported there and left out.
         """
         rows: list[dict[str, Any]] = []
-        for name in (name for name in self.files.names(FAILURES) if name.endswith(".json")):
+        paths = [f"{FAILURES}/{name}" for name in self.files.names(FAILURES) if name.endswith(".json")]
+        for path, data in self.files.read_many(paths):
             try:
-                failure = self.files.read(f"{FAILURES}/{name}", records.parse_failure, "delete it")
-                rows.append(frames.failure_row(*failure))
+                if data is not None:  # else its run has succeeded meanwhile
+                    rows.append(frames.failure_row(*self._parsed(path, data, records.parse_failure, "delete it")))
             except StoreError as error:
                 if on_damaged is None:
                     raise
-                on_damaged(name, error)
+                on_damaged(path.removeprefix(f"{FAILURES}/"), error)
         return frames.frame(rows)
 
     def write_tuning(self, key: str, record: dict[str, Any]) -> None:

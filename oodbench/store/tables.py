@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.errors import StoreError
 from oodbench.store import records, schema
-from oodbench.store.files import why
+from oodbench.store.faults import why
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from oodbench.store.processes import host
 from oodbench.store.store import Store
 
 RUN = ["run", "--detector", "mean-distance", "--in", "bars:0", "--out", "bars:1", "-q"]
@@ -59,7 +60,8 @@ def test_a_run_that_is_worked_on_stays(oodbench, keys):
         result = oodbench("forget", *keys, "--yes", code=1)
     removed, error = result.stderr.splitlines()
     assert removed == f"Removed {keys[1]}"
-    assert error == f"Error: another process works on {keys[0]}, and it is not removed; end that first, or wait"
+    who = f"{keys[0]} ({host()}, process {os.getpid()})"
+    assert error == f"Error: another process works on {who}, and it is not removed; end that first, or wait"
     assert Store("results").keys() == keys[:1]
 
 

@@ -7,7 +7,8 @@ import io
 import pytest
 
 from oodbench.cli import progress as module
-from oodbench.cli.progress import Estimate, RichProgress, duration
+from oodbench.cli.progress import RichProgress, duration
+from oodbench.runs.estimate import Estimate
 
 
 def test_the_estimate_weighs_phases_by_their_cost():

@@ -75,7 +75,7 @@ def test_files_of_the_cache_are_as_the_umask_says(tmp_path, loader):
 
 def test_what_killed_writers_left_is_swept_when_the_cache_is_written(tmp_path, loader):
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    dead, alive, machine = int(gone.stdout), os.getpid(), atomic._machine()
+    dead, alive, machine = int(gone.stdout), os.getpid(), atomic.machine()
     folder = loader.cache / "datasets/any"
     folder.mkdir(parents=True)
     left = {

@@ -63,7 +63,7 @@ def test_reported_figures_speak_of_what_the_suite_runs(folder, registry, tmp_pat
     for figure in suite.reported or []:
         assert figure.metric in registry.metrics
         out_datasets = [
-            names.split()
+            {*names.split(), *suite.groups}
             for (detector, preset, in_dataset), names in runs.items()
             if (detector, in_dataset) == (figure.detector, figure.in_dataset) and figure.preset in ("", preset)
         ]

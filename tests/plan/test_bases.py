@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,17 @@ def test_the_base_is_part_of_what_a_run_is():
     ]
     assert len({run.key("f") for run in (on, *others)}) == 5
     assert on == replace(on, preset="quick", base=replace(on.base, preset="quick")), "words are no part of it"
+
+
+def test_a_file_is_identified_by_its_content_and_not_by_its_path():
+    def key(**params: str) -> str:
+        return replace(RUN, params=json.dumps(params, sort_keys=True)).key("f")
+
+    assert key(weights="/a/w.pt", weights_sha256="12") == key(weights="b.pt", weights_sha256="12")
+    assert key(weights="/a/w.pt", weights_sha256="12") != key(weights="/a/w.pt", weights_sha256="13")
+    assert key(weights="a", weights_sha256="") != key(weights="b", weights_sha256="")
+    on = [replace(RUN, base=replace(RUN, params=json.dumps({"x": path, "x_sha256": "12"}))) for path in "ab"]
+    assert on[0].key("f") == on[1].key("f")
 
 
 def test_the_text_of_a_base_gives_it_back():

@@ -10,7 +10,7 @@ import pytest
 
 from oodbench.errors import OODBenchError
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.suite_files import read_suite
+from oodbench.plan.suite_files import read_suite, read_suite_file
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -113,6 +113,13 @@ def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
         ("run = 3", "write runs as [[run]] tables"),
         ('[[run]]\noutt = "x"', "unknown word 'outt'; did you mean out?"),
         ("detector = ", "is not TOML"),
+        ("groups = 3", "groups is a table of names and lists, not 3"),
+        ('out = "a"\ngroups.near = 3', "near is a name or a list of names, not 3"),
+        ('out = "a"\ngroups.near = []', "group near needs at least one out-data set, and each once"),
+        ('out = "a"\ngroups.near = ["a", "a"]', "group near needs at least one out-data set, and each once"),
+        ('out = "noise"\ngroups.near = "nois"', "unknown out-data set of group near 'nois'; did you mean noise?"),
+        ('out = "a"\ngroups.a = "a"', "group a has the name of a column"),
+        ('out = "a"\nrank = "nera"\ngroups.near = "a"', "to rank by 'nera'; did you mean near?"),
     ],
 )
 def test_a_suite_that_makes_no_sense_is_refused(suite, text, message):
@@ -121,6 +128,14 @@ def test_a_suite_that_makes_no_sense_is_refused(suite, text, message):
     assert "suite.toml" in str(refusal.value)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_groups_name_out_data_sets_and_stand_for_them_where_no_run_names_any(suite):
+    text = 'detector = "mean-distance"\nin = "bars:0"\nrank = "near"\n[groups]\nnear = "bars:1"\nfar = ["noise"]'
+    read = read_suite_file(suite(text))
+    assert read.groups == {"near": ("bars:1",), "far": ("noise",)}
+    assert read.rank == "near"
+    assert [request.out_datasets for request in read.requests] == [("bars:1", "noise")]
 
 
 def test_a_suite_that_is_not_there_is_refused(tmp_path):

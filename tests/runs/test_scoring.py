@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oodbench.api import Context, Detector, ImageSet, Params, Progress
+from oodbench.api import Context, Detector, ImageSet, Params, PostHocDetector, Progress
 from oodbench.errors import ScoreError
 from oodbench.runs import scoring
 from oodbench.runs.devices import FIRST_BATCH, LARGEST_BATCH
@@ -52,6 +52,21 @@ def test_every_image_is_scored_in_its_order(n):
     np.testing.assert_array_equal(scores.labels, images.labels)
     assert (scores.dataset, scores.split, scores.fingerprint) == ("random", "test", images.fingerprint)
     assert scores.images_per_second > 0
+
+
+def test_a_post_hoc_detector_that_stands_on_nothing_scores_the_images():
+    class OfPixels(Brightness, PostHocDetector):
+        score = PostHocDetector.score
+
+        def score_outputs(self, outputs, images):
+            assert outputs == {}
+            return images.mean((1, 2, 3))
+
+    images = image_set(30)
+    detector = OfPixels(Params(), (1, 8, 8))
+    expected = scoring.score(Brightness(Params(), (1, 8, 8)), images, Context(CPU)).values
+    np.testing.assert_array_equal(scoring.score(detector, images, Context(CPU)).values, expected)
+    np.testing.assert_array_equal(detector.score(next(images.batches(30))), expected.astype(np.float32))
 
 
 def test_float64_scores_keep_all_their_digits():

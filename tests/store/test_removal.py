@@ -86,11 +86,10 @@ def test_only_runs_are_ever_found(tmp_path, name):
         find_runs(store, [name])
 
 
-def test_what_another_process_works_on_stays_with_its_failures(tmp_path):
-    store = Store(str(tmp_path / "store"))
+def test_what_another_process_works_on_stays_with_its_failures(store):
     busy, idle = add(store), add(store, seed=1)
     store.write_failure(RUN, "noise", "diverged", "")
-    with store.claim(busy):
+    with Store(store.address).claim(busy):
         (error,) = remove_runs(store, find_runs(store, [busy, idle]))
     assert isinstance(error, StoreError) and str(error).startswith(f"another process works on {busy}")
     assert store.keys() == [busy] and len(store.read_failures()) == 1

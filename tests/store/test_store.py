@@ -23,6 +23,7 @@ from safetensors.torch import save
 import oodbench
 from oodbench.api import Provenance, Result, Run, Scores
 from oodbench.errors import StoreError
+from oodbench.store.processes import host
 from oodbench.store.schema import RUN_COLUMNS
 from oodbench.store.store import Store
 
@@ -43,6 +44,7 @@ PROVENANCE = Provenance(
     created="2030-01-01T00:00:00+00:00",
     notes=("restarted once", "700 of 54,000 images"),
     in_images="c" * 16,
+    facts={"accuracy": 0.75},
 )
 WEIGHTS = {
     "w": torch.arange(6.0).reshape(2, 3).T,
@@ -221,6 +223,7 @@ def test_a_result_is_read_with_the_facts_of_its_run(store):
         "distribution": "",
         "reduced": "",
         "base": "",
+        "facts": '{"accuracy": 0.75}',
         "error": "",
         "plugin_commit": "",
         "oodbench": "0.1.0",
@@ -564,7 +567,8 @@ def test_a_second_process_waits_and_then_finds_what_the_first_made(local, holder
 
     with local.claim(KEY, on_wait):
         assert [row.value for row in local._results(KEY)] == [0.75]
-    assert said == [f"waiting for another process that works on {KEY}"]
+    who = f"{host()}, process {holder.pid}"
+    assert said == [f"waiting for another process that works on {KEY} ({who})"]
 
 
 def test_another_run_need_not_wait(local, holder):

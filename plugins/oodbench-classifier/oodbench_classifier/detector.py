@@ -24,16 +24,16 @@ class ClassifierParams(Params):
 
     architecture: Literal[
         "auto", "convnet", "whitened", "resnet18-32", "resnet34-32", "resnet50-32", "resnet18", "resnet34",
-        "resnet50", "resnet101", "resnet152",
+        "resnet50", "resnet101", "resnet152", "wrn-40-2",
     ] = param(
         "auto",
-        "network; auto takes convnet up to 28×28, resnet18-32 up to 64×64, else resnet18; of weights, their ResNet",
+        "network; auto takes convnet up to 28×28, resnet18-32 up to 64×64, else resnet18; of weights, theirs",
         source="OpenOOD 1.5: ResNet-18 for 32×32; convnet is ours",
     )  # fmt: skip
     width: float = param(
         1.0, "factor on the channels of convnet and whitened", ge=0.001, le=64, reduces="lower", source="ours"
     )
-    normalization: Literal["data", "imagenet", "cifar10", "cifar100", "half", "none"] = param(
+    normalization: Literal["data", "imagenet", "cifar10", "cifar100", "wrn", "half", "none"] = param(
         "data", "mean and deviation of the channels: of the training images, or those that weights were trained with",
         source="ours",
     )  # fmt: skip

@@ -7,20 +7,41 @@ from typing import Any
 import torch
 from torch import nn
 
+from oodbench_classifier.wide_resnet import WideResNet
+
 NORMALIZATIONS: dict[str, tuple[list[float], list[float]]] = {
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
     "cifar100": ([0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
+    "wrn": ([125.3 / 255, 123.0 / 255, 113.9 / 255], [63.0 / 255, 62.1 / 255, 66.7 / 255]),
     "half": ([0.5], [0.5]),
     "none": ([0.0], [1.0]),
 }
-"""Mean and standard deviation per channel that published weights were trained with."""
+"""Mean and standard deviation per channel that published weights were trained with; wrn: those of Hendrycks et al."""
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 SMALL_IMAGES = ("resnet18-32", "resnet34-32", "resnet50-32")
 """The same for images of 32×32: a stem of one 3×3 convolution of stride 1, and no pooling after it."""
 GROUPS = ("convnet", "whitened")
-ARCHITECTURES = (*GROUPS, *SMALL_IMAGES, *TORCHVISION)
+WIDE = "wrn-40-2"
+ARCHITECTURES = (*GROUPS, *SMALL_IMAGES, *TORCHVISION, WIDE)
+GROUP_LAYERS = 7
+"""Layers of one group of convolutions."""
+
+
+class Normalization(nn.Module):
+    """Maps images (b, C, H, W) to (images - mean) / std, each (C, 1, 1)."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor, std: torch.Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - self.mean) / self.std
 
 
 class ClassifierNetwork(nn.Module):
@@ -54,6 +75,37 @@ class ClassifierNetwork(nn.Module):
         logits: torch.Tensor = self.fc(self.features(images))
         return logits
 
+    def stages(self) -> list[nn.Module]:
+        """Return consecutive parts of the network, which share its weights.
+
+        The first takes images (b, C, H, W) in [0, 1], the last gives the feature maps (b, D, h, w) that are pooled to
+        features; ``head`` maps those to logits.
+        """
+        first, *rest = _stages(self.body)
+        return [nn.Sequential(Normalization(self.mean, self.std), first).train(self.training), *rest]
+
+    def head(self) -> nn.Module:
+        """Return the part of the network that maps feature maps (b, D, h, w) to logits (b, k)."""
+        body: Any = self.body
+        pool = body[-1] if isinstance(body, nn.Sequential) else body.avgpool
+        return nn.Sequential(pool, nn.Flatten(), self.fc).train(self.training)
+
+
+def _stages(body: Any) -> list[nn.Module]:
+    """Return consecutive parts of a body up to its pooling, one for each size of feature maps."""
+    if isinstance(body, nn.Sequential):
+        layers = list(body)[:-1]
+        first = len(layers) % GROUP_LAYERS  # of the whitening layer
+        ends = range(first + GROUP_LAYERS, len(layers) + 1, GROUP_LAYERS)
+        parts = [layers[end - GROUP_LAYERS : end] for end in ends]
+        parts[0] = layers[:first] + parts[0]
+    elif isinstance(body, WideResNet):
+        parts = [[body.conv1, body.block1], [body.block2], [body.block3, body.bn1, body.relu]]
+    else:
+        stem = [body.conv1, body.bn1, body.relu, body.maxpool]
+        parts = [[*stem, body.layer1], [body.layer2], [body.layer3], [body.layer4]]
+    return [nn.Sequential(*part).train(body.training) for part in parts]
+
 
 def build(architecture: str, channels: int, classes: int, width: float = 1.0) -> ClassifierNetwork:
     """Return a network with fresh weights.
@@ -66,6 +118,9 @@ def build(architecture: str, channels: int, classes: int, width: float = 1.0) ->
         whitened = architecture == "whitened"
         widths = [max(1, round(width * each)) for each in ((64, 256, 256) if whitened else (32, 64, 128))]
         return ClassifierNetwork(_groups(channels, widths, whitened), nn.Linear(widths[-1], classes), channels)
+    if architecture == WIDE:
+        body = WideResNet(channels)
+        return ClassifierNetwork(body, nn.Linear(body.features, classes), channels)
     return _resnet(architecture, channels, classes)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from oodbench import FitError, OODBenchError
-from oodbench_classifier.networks import ClassifierNetwork
+from oodbench_classifier.networks import WIDE, ClassifierNetwork
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts save a state_dict among other things."""
@@ -73,7 +73,9 @@ def _plain_name(name: str) -> str:
 
 
 def architecture_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the name of the ResNet that the tensors are of; empty where they are of none."""
+    """Return the name of the ResNet or of the WRN that the tensors are of; empty where they are of none."""
+    if {name.split(".")[0] for name in tensors} >= {"block1", "block2", "block3"}:
+        return WIDE
     blocks = {name.split(".")[1] for name in tensors if name.startswith("layer3.")}
     name = RESNETS.get((len(blocks), "layer3.0.conv3.weight" in tensors), "")
     stem = tensors.get("conv1.weight")
@@ -86,7 +88,7 @@ def class_count(tensors: Mapping[str, torch.Tensor], path: str) -> int:
     """Return the number of outputs. Raises OODBenchError where there is no last layer ``fc``."""
     if "fc.weight" not in tensors or tensors["fc.weight"].ndim != 2:
         raise OODBenchError(
-            f"the weights {path} have no last layer fc: they are of no ResNet, and of no network of ours"
+            f"the weights {path} have no last layer fc: they are of no ResNet, no WRN-40-2, and of no network of ours"
         )
     return len(tensors["fc.weight"])
 

@@ -88,6 +88,18 @@ def test_every_network_gives_logits_and_features(architecture):
     assert network.features(images).shape == (2, network.fc.in_features)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_stages_and_the_head_are_the_network(architecture):
+    network = build(architecture, 3, 7, 0.1).eval()
+    network.normalize_by(torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3]))
+    maps = images = torch.rand(2, 3, 32, 32)
+    for stage in network.stages():
+        maps = stage(maps)
+    assert maps.shape[:2] == (2, network.fc.in_features)
+    torch.testing.assert_close(network.head()(maps), network(images))
+    assert not any(part.training for part in (*network.stages(), network.head()))
+
+
 def test_auto_takes_a_network_by_the_shape():
     for shape, kind in {(1, 28, 28): "convnet", (3, 32, 32): "resnet18-32", (3, 224, 224): "resnet18"}.items():
         detector = Classifier(resolve(Classifier, "paper", shape, {}), shape)

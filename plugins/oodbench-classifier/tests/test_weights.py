@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,25 @@ def test_the_names_of_openood_are_known_and_the_small_stem_is_told_from_the_larg
     assert torch.equal(detector.model.body.layer2[0].downsample[0].weight, names["layer2.0.shortcut.0.weight"])
 
 
+def test_a_wrn_of_pytorch_ood_gives_its_own_logits(tmp_path):
+    models = pytest.importorskip("pytorch_ood.model")
+    torch.manual_seed(0)
+    network = models.WideResNet(num_classes=5).eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2.0)
+    path = tmp_path / "cifar10_wrn_pretrained_epoch_99.pt"
+    torch.save(network.state_dict(), path)
+    detector, batch = fit(path, normalization="wrn"), torch.rand(3, *SHAPE)
+    mean, std = torch.tensor([125.3, 123.0, 113.9]) / 255, torch.tensor([63.0, 62.1, 66.7]) / 255
+    with torch.no_grad():
+        expected = network((batch - mean[:, None, None]) / std[:, None, None])
+    torch.testing.assert_close(detector.outputs(batch)["logits"], expected)
+    again = Classifier(detector.params, detector.shape)
+    again.load_state(detector.state())
+    assert torch.equal(again.score(batch), detector.score(batch))
+
+
 def test_our_own_weights_are_taken_with_their_normalisation(tmp_path):
     trained = Classifier(resolve(Classifier, "quick", SHAPE, {"width": 0.1, "training.epochs": 1}), SHAPE)
     trained.fit(images(3), images(3), Context(torch.device("cpu")))
@@ -95,6 +115,15 @@ def test_the_record_says_that_nothing_was_trained_and_with_which_file(resnet, tm
     assert not Classifier.is_reduced(params, SHAPE)
 
 
+def test_the_same_file_elsewhere_is_the_same_run(resnet, tmp_path):
+    """A run's identity leaves out a parameter beside which there is its SHA-256."""
+    torch.save(resnet.state_dict(), tmp_path / "a.pt")
+    shutil.copy(tmp_path / "a.pt", tmp_path / "b.pt")
+    params = [resolve(Classifier, "paper", SHAPE, {"weights": str(tmp_path / name)}) for name in ("a.pt", "b.pt")]
+    assert params[0].weights != params[1].weights
+    assert params[0].weights_sha256 == params[1].weights_sha256
+
+
 def write(path: Path, kind: str) -> Path:
     if kind == "text":
         path.write_text("no weights")
@@ -104,6 +133,12 @@ def write(path: Path, kind: str) -> Path:
         torch.save({"conv1.weight": torch.zeros(3)}, path)
     elif kind == "other":
         torch.save({"fc.weight": torch.zeros(5, 3), "fc.bias": torch.zeros(5), "strange": torch.zeros(2)}, path)
+    elif kind == "wider":
+        torch.save({f"block{n}.layer.0.conv1.weight": torch.zeros(160, 16, 3, 3) for n in (1, 2, 3)}
+                   | {"fc.weight": torch.zeros(5, 640), "fc.bias": torch.zeros(5)}, path)  # fmt: skip
+    elif kind == "grey":
+        torch.save(torchvision.models.resnet18(num_classes=5).state_dict() | {"conv1.weight": torch.zeros(64, 1, 7, 7)},
+                   path)  # fmt: skip
     elif kind == "classes":
         torch.save(torchvision.models.resnet18(num_classes=7).state_dict(), path)
     return path
@@ -117,6 +152,8 @@ def write(path: Path, kind: str) -> Path:
         ("list", "it holds a list that is no state_dict"),
         ("no head", "have no last layer fc"),
         ("other", "are not of a resnet18-32; set architecture="),
+        ("wider", "are not of a wrn-40-2"),
+        ("grey", "are not of a resnet18"),
         ("classes", "tell 7 classes apart, and noise has 5"),
     ],
 )

@@ -1,0 +1,118 @@
+"""Image lists, as OpenOOD and others publish their splits: a text file with a picture's path and its class per line.
+
+``imglist:LIST`` is a list of one's own, a test split; ``imglist:FOLDER`` is one of ``train.txt``, ``validation.txt`` or
+``val.txt``, and ``test.txt`` per split. Paths are relative to the folder of the list.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from oodbench.api import Dataset, ImageSet, Shape
+from oodbench.builtin.own import UserDataset
+from oodbench.data.imaging import picture_shape, read_pictures
+from oodbench.errors import DataError
+from oodbench.plugin.hookspecs import hookimpl
+from oodbench.reading import read_text
+from oodbench.text import shorten
+
+LIST_BYTES = 2**28
+"""The most that a list may have: that of ImageNet's training images has 60 MB."""
+SPLIT_FILES = {"train": ("train.txt",), "validation": ("validation.txt", "val.txt"), "test": ("test.txt",)}
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Paths of pictures, as written, and their classes, int64 (n,); -1 where a picture has none."""
+
+    paths: list[str]
+    labels: np.ndarray
+
+
+def read_list(path: Path) -> ImageList:
+    """Return the list in a file: per line a path and, behind a space, a whole number, its class; without it -1.
+
+    Raises OODBenchError where the file cannot be read, and DataError, with the line, where it is no such list or empty.
+    """
+    paths, labels = [], []
+    for number, line in enumerate(read_text(path, LIST_BYTES).splitlines(), 1):
+        if line.strip():
+            name, _, label = line.rstrip().rpartition(" ")
+            if not name:
+                name, label = label, "-1"
+            try:
+                labels.append(np.int64(int(label)))
+            except (ValueError, OverflowError):
+                what = f"line {number} is not a path and a class: {shorten(repr(line))}"
+                raise DataError(
+                    f"{path} is no image list, {what}; where a name has a space, write the class too"
+                ) from None
+            paths.append(name)
+    if not paths:
+        raise DataError(f"{path} is an empty image list")
+    return ImageList(paths, np.array(labels, np.int64))
+
+
+def imglist_at(path: str) -> Dataset:
+    """Return the data set of a list, or of a folder of lists.
+
+    An index is a line of its list, without empty ones. Raises DataError where there is no list, or a picture of one is
+    missing.
+    """
+    name, place = f"imglist:{path}", Path(path).expanduser().absolute()
+    files = _split_files(place) if os.path.isdir(place) else {"test": place}
+    if not files or not all(map(os.path.isfile, files.values())):
+        raise DataError(
+            f"{name}: there is no list {place}" + (", nor a test.txt in it" if os.path.isdir(place) else "")
+        )
+    lists = {split: read_list(file) for split, file in files.items()}
+    pictures = {split: [files[split].parent / each for each in lists[split].paths] for split in files}
+    for split, paths in pictures.items():
+        check_there(name, files[split], paths)
+    shape = _one_shape(pictures["train"]) if "train" in files else None
+    labels = {split: found.labels for split, found in lists.items()}
+    classes = np.unique(np.concatenate([*labels.values()])).tolist()
+    every = [path for paths in pictures.values() for path in paths]
+    read = partial(_read, pictures)
+    return UserDataset(name, labels, classes if classes != [-1] else [], shape, read, every).dataset()
+
+
+def check_there(name: str, file: Path, paths: list[Path]) -> None:
+    """Raise DataError, with the first of them, where pictures of a list are missing."""
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        count = f"{len(missing):,} of the {len(paths):,} pictures of {file} are missing"
+        raise DataError(f"{name}: {count}, first of all {missing[0]}")
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    found = {
+        split: folder / file for split, names in SPLIT_FILES.items() for file in names if os.path.isfile(folder / file)
+    }
+    return found if "test" in found else {}
+
+
+def _one_shape(paths: list[Path]) -> Shape | None:
+    """The shape that all pictures have; None if their sizes differ. Grey ones among others are read as colour."""
+    shapes = set(map(picture_shape, paths))
+    return None if len({shape[1:] for shape in shapes}) > 1 else max(shapes)
+
+
+def _read(pictures: Mapping[str, list[Path]], split: str, places: np.ndarray, shape: Shape) -> Iterator[np.ndarray]:
+    return read_pictures((pictures[split][place] for place in places), shape)
+
+
+def _without_path(split: str, root: Path, shape: Shape | None) -> ImageSet:
+    raise DataError("imglist is named with a path: imglist:PATH")
+
+
+@hookimpl
+def register_datasets() -> list[Dataset]:
+    summary = "pictures of an image list, named as imglist:PATH"
+    return [Dataset("imglist", _without_path, shape=None, sizes={}, from_path=imglist_at, summary=summary)]

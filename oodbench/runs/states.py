@@ -1,0 +1,228 @@
+"""What is done of a store or of a suite, what is worked on and where, what has failed, and what waits.
+
+All of it is read from the store, so that any machine can say it: from one list of its files, from ``status.json`` and
+claims of what is worked on, and from the records of failures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from oodbench.api import Run, file_name
+from oodbench.errors import StoreError
+from oodbench.plan.tasks import Task, title_of, with_bases
+from oodbench.store import records
+from oodbench.store.files import Facts
+from oodbench.store.held_claims import NUMBERED, STATUS
+from oodbench.store.processes import is_alive
+from oodbench.store.records import Work
+from oodbench.store.removal import KEY
+from oodbench.store.store import FAILURES, Store
+
+STATES = ("done", "running", "stopped", "failed", "waiting", "unfinished")
+"""Of a run.
+
+``stopped``: its process has given no sign of life for longer than its claim lasts; whoever comes next goes on from its
+checkpoint. ``waiting``: a suite names it, and nobody works on it. ``unfinished``: the same where no suite is given."""
+RECENT_SECONDS = 3600.0
+"""Claims on finished runs are looked at only if they are not older: nobody renews his so seldom."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run, or, of a suite, what is to become one.
+
+    Args:
+        title: what people call it; its key where nothing more is known.
+        state: one of STATES.
+        run: its key; empty where it has none yet.
+        work: who works on it, or did last, where that is on record.
+        silent: seconds since that process gave a sign of life.
+        missing: number of the suite's out-data sets that it has no scores of yet.
+        error: why it failed.
+    """
+
+    title: str
+    state: str
+    run: str = ""
+    work: Work | None = None
+    silent: float = 0.0
+    missing: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a store has of one run: its files, who works on it, and whether that process is alive."""
+
+    key: str
+    names: frozenset[str]
+    work: Work | None = None
+    silent: float = 0.0
+
+    @property
+    def is_fitted(self) -> bool:
+        return "run.json" in self.names
+
+    @property
+    def is_worked_on(self) -> bool:
+        return self.work is not None and is_alive(self.work, self.silent)
+
+    def has_scores(self, out_dataset: str) -> bool:
+        return f"scores/{file_name(out_dataset)}.parquet" in self.names
+
+
+def store_states(store: Store) -> list[RunState]:
+    """Return the state of each run that a store has something of, and of each combination that failed."""
+    found, failures = _survey(store)
+    states = [RunState(_title(each), _state(each), each.key, each.work, each.silent) for each in found]
+    return [*states, *(_failed(run, out, error) for run, out, error in failures)]
+
+
+def suite_states(store: Store, tasks: Sequence[Task]) -> list[RunState]:
+    """Return the state of each run of these tasks, and of those that they stand on; the data need not be here."""
+    found, failures = _survey(store)
+    tasks = with_bases(tasks)
+    beginnings = tuple({_beginning(task.run) for task in tasks})
+    by_identity: dict[str, _Found] = {}
+    for identity, each in _identified(store, [each for each in found if each.key.startswith(beginnings)]):
+        other = by_identity.get(identity)
+        if other is None or _rank(each) >= _rank(other):
+            by_identity[identity] = each
+    errors = {(run.key(""), out): error for run, out, error in failures}
+    return [_of_task(task, by_identity.get(task.run.key("")), errors) for task in tasks]
+
+
+def counts(states: Iterable[RunState]) -> dict[str, int]:
+    """Return how many runs are in each state, without those that none is in."""
+    all_states = [each.state for each in states]
+    return {state: all_states.count(state) for state in STATES if state in all_states}
+
+
+def _of_task(task: Task, found: _Found | None, errors: Mapping[tuple[str, str | None], str]) -> RunState:
+    names = [name for name in task.out_datasets if found is None or not found.has_scores(name)]
+    identity = task.run.key("")
+    error = next((errors[identity, out] for out in (None, *names) if (identity, out) in errors), "")
+    state = RunState(task.title, "waiting", missing=len(names))
+    if found:
+        state = replace(state, run=found.key, work=found.work, silent=found.silent)
+        if found.is_worked_on:
+            return replace(state, state="running")
+        if found.is_fitted and not names and (not task.out_datasets or "results.parquet" in found.names):
+            return replace(state, state="done", work=None)
+    if error:
+        return replace(state, state="failed", error=error)
+    is_stopped = found is not None and found.work is not None and not found.work.ended
+    return replace(state, state="stopped" if is_stopped else "waiting")
+
+
+def _state(found: _Found) -> str:
+    if found.is_worked_on:
+        return "running"
+    if found.is_fitted:
+        return "done"
+    return "stopped" if found.work and not found.work.ended else "unfinished"
+
+
+def _failed(run: Run, out_dataset: str | None, error: str) -> RunState:
+    title = title_of(run) + (f" → {out_dataset}" if out_dataset else "")
+    return RunState(title, "failed", run.key(""), error=error)
+
+
+def _title(found: _Found) -> str:
+    return (found.work.title if found.work else "") or found.key
+
+
+def _rank(found: _Found) -> tuple[bool, bool]:
+    """Of several runs that differ by their images alone, the one that is worked on counts, then a finished one."""
+    return found.is_worked_on, found.is_fitted
+
+
+def _beginning(run: Run) -> str:
+    return run.key("").rpartition("-")[0] + "-"
+
+
+def _identified(store: Store, found: Sequence[_Found]) -> Iterable[tuple[str, _Found]]:
+    """Each run with its key without its data's fingerprint, from its record, or else from who works on it."""
+    fitted = {f"{each.key}/run.json": each for each in found if each.is_fitted}
+    for path, data in store.files.read_many(fitted):
+        each = fitted[path]
+        try:
+            if isinstance(data, bytes):
+                yield records.parse_run(data, each.key)[0].key(""), each
+        except ValueError:
+            continue  # damaged: it is made again
+    for each in found:
+        if not each.is_fitted and each.work and each.work.run:
+            yield each.work.run, each
+
+
+def _survey(store: Store) -> tuple[list[_Found], list[tuple[Run, str | None, str]]]:
+    """What the store has of each run, by key, and its failures."""
+    folders: dict[str, dict[str, Facts]] = {}
+    for path, facts in store.files.listing().items():
+        folder, _, name = path.partition("/")
+        folders.setdefault(folder, {})[name] = facts
+    runs = {key: files for key, files in sorted(folders.items()) if KEY.fullmatch(key)}
+    works = _works(store, runs)
+    found = [_Found(key, frozenset(files), *works.get(key, ())) for key, files in runs.items()]
+    return found, _failures(store, [name for name in folders.get(FAILURES, {}) if name.endswith(".json")])
+
+
+def _works(store: Store, runs: Mapping[str, Mapping[str, Facts]]) -> dict[str, tuple[Work, float]]:
+    """Key → who works, or has worked last, on the run, and for how many seconds that has not been said again."""
+    claims = {key: name for key, files in runs.items() if (name := _claim(files))}
+    if not claims and not any(STATUS in files for files in runs.values()):
+        return {}
+    now = _now(store)
+    wanted = [f"{key}/{STATUS}" for key, files in runs.items() if STATUS in files]
+    for key, name in claims.items():
+        if "run.json" not in runs[key] or now - runs[key][name].modified < RECENT_SECONDS:
+            wanted.append(f"{key}/{name}")
+    works: dict[str, tuple[Work, float]] = {}
+    for path, data in store.files.read_many(wanted):  # claims after what they say of progress
+        key, _, name = path.partition("/")
+        work = _parsed(data)
+        if work is None:
+            continue
+        told, silent = works.get(key, (None, 0.0))
+        age = now - runs[key][name].modified
+        if told and told.token == work.token and not work.ended:
+            works[key] = told, min(silent, age)
+        else:
+            works[key] = work, age
+    return works
+
+
+def _claim(files: Mapping[str, Facts]) -> str:
+    """The last claim on a run in object storage; empty where there is none."""
+    numbers = [int(found[1]) for name in files if (found := NUMBERED.fullmatch(name))]
+    return f".claim-{max(numbers)}" if numbers else ""
+
+
+def _now(store: Store) -> float:
+    """The time by the store's clock, or by this machine's where this user may not write there."""
+    try:
+        return store.claims.clock.now()
+    except StoreError:
+        return time.time()
+
+
+def _parsed(data: object) -> Work | None:
+    try:
+        return records.parse_work(data) if isinstance(data, bytes) else None
+    except ValueError:
+        return None
+
+
+def _failures(store: Store, names: Sequence[str]) -> list[tuple[Run, str | None, str]]:
+    failures = []
+    for _, data in store.files.read_many(f"{FAILURES}/{name}" for name in sorted(names)):
+        try:
+            if isinstance(data, bytes):
+                failures.append(records.parse_failure(data))
+        except ValueError:
+            continue
+    return failures

@@ -1,0 +1,108 @@
+"""What a file system's errors mean, in words, and which of them are worth another try."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from oodbench.text import shorten
+
+T = TypeVar("T")
+RETRY_SECONDS = 30.0
+"""No new attempt begins later after the first; clients of servers try several times within each."""
+FIRST_PAUSE = 0.5
+TRANSIENT_NUMBERS = (errno.EBUSY, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, getattr(errno, "EREMOTEIO", -1))
+TRANSIENT_NAMES = (
+    "EndpointConnectionError", "HTTPClientError", "ConnectionClosedError", "ClientConnectionError",
+    "ClientPayloadError", "ServerDisconnectedError", "IncompleteRead", "FSTimeoutError", "ServiceRequestError",
+    "ServiceResponseError",
+)  # fmt: skip
+"""Classes of botocore, aiohttp, http.client, fsspec and azure.core, none of which need be installed."""
+TRANSIENT_CODES = (
+    "429",
+    "500",
+    "502",
+    "503",
+    "504",
+    "InternalError",
+    "ServiceUnavailable",
+    "SlowDown",
+    "RequestTimeout",
+)
+HINTS = {
+    "NoSuchBucket": "there is no bucket of this name; check the address",
+    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID or AWS_PROFILE",
+    "SignatureDoesNotMatch": "the secret key is not that of the access key; check AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
+    "AccessDenied": "these credentials may not do that; check AWS_PROFILE and the bucket's policy",
+    "403": "these credentials may not do that; check AWS_PROFILE and the bucket's policy",
+    "ExpiredToken": "the credentials have expired; sign in again",
+    "NoCredentialsError": "there are no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+}
+"""Error code of S3, or class of botocore → what is wrong, and what to do."""
+
+
+def why(error: BaseException) -> str:
+    """Return the reason in an error on one line, without the name of its class where it has words."""
+    for each in _chain(error):
+        hint = HINTS.get(error_code(each)) or HINTS.get(type(each).__name__)
+        if hint:
+            return hint
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shorten(" ".join(text.split()) or type(error).__name__, 500)
+
+
+def is_missing_bucket(error: BaseException) -> bool:
+    """Whether not only a file is missing, but all that the address begins with."""
+    return any(error_code(each) == "NoSuchBucket" for each in _chain(error))
+
+
+def error_code(error: BaseException) -> str:
+    """Return the code that an S3 server has answered; empty where the error, or what caused it, has none."""
+    for each in _chain(error):
+        response = getattr(each, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later."""
+    if isinstance(error, FileNotFoundError | FileExistsError | PermissionError | NotADirectoryError):
+        return False
+    for each in _chain(error):
+        if isinstance(each, TimeoutError | ConnectionError) or type(each).__name__ in TRANSIENT_NAMES:
+            return True
+        if isinstance(each, OSError) and each.errno in TRANSIENT_NUMBERS:
+            return True
+        if error_code(each) in TRANSIENT_CODES or str(getattr(each, "code", "")) in TRANSIENT_CODES:  # of S3, of gcsfs
+            return True
+    return False
+
+
+def retrying(request: Callable[[], T]) -> T:
+    """Return what the request gives; after a transient error it is made again, each time after a longer pause."""
+    pauses, start = _pauses(), time.monotonic()
+    while True:
+        try:
+            return request()
+        except Exception as error:
+            if not is_transient(error) or time.monotonic() - start > RETRY_SECONDS:
+                raise
+            time.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds, twice as many each time, less a random part: clients that failed together do not return together."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.0)
+        pause = min(2 * pause, 8.0)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

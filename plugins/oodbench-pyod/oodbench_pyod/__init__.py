@@ -1,0 +1,13 @@
+"""Outlier detectors of PyOD as a plugin of oodbench: one class each, on the features of ``classifier`` or on pixels."""
+
+from __future__ import annotations
+
+from oodbench import Detector, hookimpl
+
+
+@hookimpl
+def register_detectors() -> list[type[Detector]]:
+    """Return the detectors of this plugin."""
+    from oodbench_pyod.detectors import detector_classes
+
+    return detector_classes()

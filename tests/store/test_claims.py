@@ -1,0 +1,272 @@
+"""One process at a time works on a run, on a local disk, on one that looks like it, and in object storage."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from oodbench.api import Run
+from oodbench.errors import OODBenchError
+from oodbench.store import records
+from oodbench.store.processes import Busy, ClaimLost, lease_seconds, this_process
+from oodbench.store.store import Store
+
+KEY = "ae-mnist-s0-01234567"
+
+
+@pytest.fixture(params=["memory", "s3"])
+def address(request):
+    return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else request.getfixturevalue("s3")
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A short lease; the times that object storage says are of whole seconds, and may be off by one."""
+    monkeypatch.setenv("OODBENCH_LEASE_SECONDS", "2.5")
+
+
+EXPIRED = 3.6
+"""Seconds."""
+
+
+def on(host: str, monkeypatch) -> None:
+    monkeypatch.setenv("OODBENCH_HOST", host)
+
+
+def files_of(store: Store) -> list[str]:
+    return sorted(store.files.listing(KEY))
+
+
+def read_claim(store: Store, number: int) -> records.Work:
+    return store.files.read(f"{KEY}/.claim-{number}", records.parse_work)
+
+
+# ---------------------------------------------------------------------------------- object storage
+
+
+def test_a_claim_says_who_works_and_is_kept_as_history(address, monkeypatch):
+    on("machine-a", monkeypatch)
+    store, other = Store(address), Store(address)
+    run = Run("ae", "1", "{}", "mnist")
+    with store.claim(KEY, run=run, title="ae on mnist, seed 0"):
+        store.files.write(f"{KEY}/run.json", b"{}")
+        holder = other.claims.holder(KEY)
+        assert (holder.host, holder.pid, holder.run) == ("machine-a", os.getpid(), run.key(""))
+        with pytest.raises(Busy, match=rf"another process works on {KEY} \(machine-a, process \d+\)"):
+            other.claim(KEY, wait=False).__enter__()
+    assert other.claims.holder(KEY) is None
+    with other.claim(KEY, on_wait=pytest.fail):
+        pass
+    works = [read_claim(store, number) for number in (1, 2)]
+    assert all(work.ended >= work.since for work in works)
+    assert works[0].title == "ae on mnist, seed 0" and works[0].token != works[1].token
+    assert files_of(store) == [f"{KEY}/.claim-1", f"{KEY}/.claim-2", f"{KEY}/run.json"]
+
+
+def test_a_claim_that_left_nothing_leaves_no_file(address):
+    store = Store(address)
+    with pytest.raises(ZeroDivisionError), store.claim(KEY):
+        1 / 0  # noqa: B018
+    assert files_of(store) == []
+
+
+def test_a_claim_is_renewed_for_longer_than_its_lease(address, short):
+    store, other = Store(address), Store(address)
+    with store.claim(KEY):
+        time.sleep(EXPIRED)
+        assert other.claims.holder(KEY) is not None
+        store.files.write(f"{KEY}/run.json", b"{}")
+    assert read_claim(store, 1).ended and not store.files.exists(f"{KEY}/.claim-2")
+
+
+def test_who_was_stopped_for_longer_than_its_lease_can_change_nothing_any_more(address, short, monkeypatch):
+    store, other = Store(address), Store(address)
+    on("stopped", monkeypatch)
+    with store.claim(KEY) as claim:
+        store.files.write(f"{KEY}/checkpoint.pt", b"first")
+        claim.stop()  # as is the thread of a process that is stopped
+        time.sleep(EXPIRED)
+        on("quick", monkeypatch)
+        with other.claim(KEY, wait=False):
+            other.files.write(f"{KEY}/checkpoint.pt", b"second")
+            with pytest.raises(ClaimLost):
+                store.files.write(f"{KEY}/checkpoint.pt", b"late")
+            with pytest.raises(ClaimLost):
+                store.clear(KEY)
+    assert store.files.read(f"{KEY}/checkpoint.pt", bytes) == b"second"
+    assert not read_claim(store, 1).ended and read_claim(store, 1).host == "stopped"
+    assert read_claim(store, 2).ended and read_claim(store, 2).host == "quick"
+
+
+def test_a_fit_is_kept_only_while_nobody_else_has_the_run(address):
+    """Even where the claim was renewed a moment ago: of weights and record both are one process's."""
+    store = Store(address)
+    run = Run("ae", "1", "{}", "mnist")
+    with store.claim(KEY) as claim:
+        store.files.put(f"{KEY}/.claim-2", records.work_json(claim.work))
+        with pytest.raises(ClaimLost):
+            store.write_fit(KEY, run, None, {}, [])
+    assert not store.is_fitted(KEY)
+
+
+def test_the_claim_of_a_process_of_this_machine_that_has_died_is_no_claim(address):
+    """It does not have to expire."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    store = Store(address)
+    work = records.parse_work(records.work_json(this_process()))
+    record = json.loads(records.work_json(work)) | {"pid": dead.pid}
+    store.files.write(f"{KEY}/.claim-1", json.dumps(record).encode())
+    with store.claim(KEY, pytest.fail) as claim:
+        assert claim.number == 2
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"host": 3}'])
+def test_a_claim_that_cannot_be_read_counts_until_it_expires(address, short, content):
+    store = Store(address)
+    store.files.write(f"{KEY}/.claim-1", content)
+    with pytest.raises(Busy):
+        store.claim(KEY, wait=False).__enter__()
+    time.sleep(EXPIRED)
+    with store.claim(KEY, wait=False) as claim:
+        assert claim.number == 2
+
+
+def test_of_many_that_claim_at_once_one_gets_the_run(address):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def take(_):
+        store = Store(address)
+        try:
+            with store.claim(KEY, wait=False):
+                store.files.write(f"{KEY}/run.json", b"{}")
+                time.sleep(1.5)
+                return 1
+        except Busy:
+            return 0
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(take, range(6))) == 1
+
+
+def test_how_far_a_run_is_can_be_read_elsewhere_while_it_is_worked_on(address, short):
+    store, other = Store(address), Store(address)
+    with store.claim(KEY, title="ae on mnist") as claim:
+        claim.report("pretraining", 0.25, 30.0)
+        end = time.monotonic() + 30
+        while other.claims.status(KEY) is None and time.monotonic() < end:
+            time.sleep(0.05)
+        status = other.claims.status(KEY)
+        assert (status.phase, status.share, status.seconds_left) == ("pretraining", 0.25, 30.0)
+        store.files.write(f"{KEY}/run.json", b"{}")
+    assert other.claims.status(KEY) is None
+
+
+class Overwriting:
+    """Files of a store that ignores ``mode``, as obstore does."""
+
+    def __init__(self, fs):
+        self.fs = fs
+
+    def __getattr__(self, name):
+        return getattr(self.fs, name)
+
+    def pipe_file(self, path, data, mode="overwrite"):
+        self.fs.pipe_file(path, data)
+
+
+def test_a_store_that_does_not_create_exclusively_is_named_once(address):
+    store, said = Store(address), []
+    store.check_writable(said.append)
+    assert said == [] and store.claims.exclusive
+    store = Store(address)
+    store.files.fs = Overwriting(store.files.fs)
+    store.check_writable(said.append)
+    store.check_writable(said.append)
+    (line,) = said
+    assert line.startswith(f"{address} does not create files exclusively: two processes may begin the same run")
+    with store.claim(KEY, pytest.fail):
+        assert store.claims.holder(KEY) is not None
+    assert not [path for path in store.files.listing() if ".probe" in path]
+
+
+# ------------------------------------------------------------------------------------ a local disk
+
+
+@pytest.fixture
+def local(tmp_path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+def lock_of_another_machine(store: Store, monkeypatch, silent: float, lease: float = 300.0) -> int:
+    """The lock of a process on another machine, as a file server keeps it: its descriptor here."""
+    on("far", monkeypatch)
+    work = this_process()
+    on("near", monkeypatch)
+    store.files.put(f"{KEY}/status.json", json.dumps(json.loads(records.work_json(work)) | {"lease": lease}).encode())
+    status, lock = Path(store.where(f"{KEY}/status.json")), Path(store.where(f"{KEY}/.lock"))
+    os.utime(status, (time.time() - silent,) * 2)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def test_the_lock_of_a_machine_that_is_dead_is_noticed_and_taken(local, monkeypatch):
+    descriptor = lock_of_another_machine(local, monkeypatch, silent=301)
+    assert local.claims.holder(KEY) is None
+    with local.claim(KEY, wait=False):
+        assert local.claims.status(KEY).host == "near"
+        with pytest.raises(Busy, match="near, process"):
+            Store(local.address).claim(KEY, wait=False).__enter__()
+    os.close(descriptor)
+    assert not Path(local.where(KEY)).exists()
+
+
+def test_the_lock_of_a_machine_that_was_heard_of_lately_counts(local, monkeypatch):
+    descriptor = lock_of_another_machine(local, monkeypatch, silent=290)
+    with pytest.raises(Busy, match=rf"{KEY} \(far, process \d+\)"):
+        local.claim(KEY, wait=False).__enter__()
+    os.close(descriptor)  # now the file system knows of no lock, as one that keeps them on each machine by itself
+    with pytest.raises(Busy, match=rf"{KEY} \(far, process \d+\)"):
+        local.claim(KEY, wait=False).__enter__()
+
+
+def test_a_stopped_process_of_this_machine_keeps_its_lock_for_any_time(local, monkeypatch):
+    """Its lock is proof that it is there."""
+    descriptor = lock_of_another_machine(local, monkeypatch, silent=10_000)
+    status = json.loads(Path(local.where(f"{KEY}/status.json")).read_text())
+    here = json.loads(records.work_json(this_process()))
+    Path(local.where(f"{KEY}/status.json")).write_text(json.dumps(status | {"machine": here["machine"]}))
+    os.utime(local.where(f"{KEY}/status.json"), (0, 0))
+    with pytest.raises(Busy):
+        local.claim(KEY, wait=False).__enter__()
+    os.close(descriptor)
+
+
+def test_who_lost_its_lock_to_another_machine_can_change_nothing_any_more(local, short, monkeypatch):
+    other = Store(local.address)
+    on("far", monkeypatch)
+    with local.claim(KEY) as claim:
+        claim.stop()
+        time.sleep(EXPIRED)
+        on("near", monkeypatch)
+        with other.claim(KEY, wait=False), pytest.raises(ClaimLost):
+            local.files.write(f"{KEY}/run.json", b"late")
+    assert not local.is_fitted(KEY)
+
+
+def test_a_lease_that_is_none_is_refused(monkeypatch):
+    for text in ("0", "-3", "nan", "inf", "five"):
+        monkeypatch.setenv("OODBENCH_LEASE_SECONDS", text)
+        with pytest.raises(OODBenchError, match=f"OODBENCH_LEASE_SECONDS is '{text}': give a number of seconds from 1"):
+            lease_seconds()
+    monkeypatch.setenv("OODBENCH_LEASE_SECONDS", "7.5")
+    assert lease_seconds() == 7.5
