@@ -6,12 +6,13 @@ DIST ?= dist
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 INSTALLED := $(VENV)/.oodbench-installed
 
-.PHONY: help install demo test check bench leaderboards wheels clean
+.PHONY: help install demo test check docs bench leaderboards wheels clean
 
 help:
 	@echo "make demo     train AE and EBAE on handwritten digits and compare them (minutes)"
 	@echo "make test     the tests of the core and of every plugin"
 	@echo "make check    ruff, mypy, import-linter"
+	@echo "make docs     the documentation as a site in build/site; a broken link fails"
 	@echo "make bench    run the benchmarks and write benchmarks/RESULTS.md"
 	@echo "make leaderboards  run the suites that need no download, and write their pages (hours on two cores)"
 	@echo "make wheels   build the core's and the plugins' wheels into $(DIST)/"
@@ -42,6 +43,10 @@ check: install
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: install
+	$(VENV)/bin/python docs/generate.py build
+	$(VENV)/bin/zensical build --strict --clean --config-file build/zensical.toml
 
 bench: install
 	$(VENV)/bin/python -m benchmarks > $(VENV)/benchmarks.md

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from oodbench.text import LONGEST, shorten
 
@@ -16,6 +18,12 @@ def reason(error: BaseException) -> str:
     return shorten(" ".join(text.split()), LONGEST_LINE)
 
 
+def line_in(error: BaseException, files: Collection[Path]) -> str:
+    """Return the innermost line of these files that the error passed, as ``my_method.py:12``; empty for none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) in files]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
 class OODBenchError(Exception):
     """Printed as one line by the command line, which then exits with 1."""
 
@@ -24,6 +32,7 @@ class UnknownName(OODBenchError):
     """A detector, data set, metric, preset or parameter that does not exist; names the near ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
+        self.kind, self.name = kind, name
         known = sorted(known)
         near = difflib.get_close_matches(name[:LONGEST], known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"

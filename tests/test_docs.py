@@ -1,5 +1,5 @@
-"""Every command and every Python block of the README, and every command of the pages below ``docs``, is run, in order,
-in one folder; some only made shorter.
+"""Every command and every Python block of the README and of the pages in ``docs`` is run, in order, in one folder; some
+only made shorter.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,41 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("columns", "many-machines", "executors"))
-"""Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
-BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+ORDER = (  # the others after these
+    "columns",
+    "index",
+    "run",
+    "read-numbers",
+    "tune",
+    "publish",
+    "write-detector",
+    "write-dataset",
+    "write-metric",
+)
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ORDER]
+PAGES += sorted({*ROOT.glob("docs/*.md")} - {*PAGES})
+"""Pages, whose commands need what those of the README and of earlier pages have made, but not the forgotten run."""
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INSTALLING = re.compile(r"make \w+ .*|pip install \. plugins/.*")
+"""What is not run here: .ci/run and .ci/wheels do."""
+EDITABLE = "pip install --editable ./"
+"""Before a package that was made here: it is installed into a folder of the tests."""
 
 
-def commands(page: Path) -> list[str]:
-    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [line for block in blocks for line in block.splitlines() if line.startswith("oodbench ")]
+def pieces(page: Path) -> list[str]:
+    """Return the page's commands and Python blocks, in order."""
+    found = []
+    for kind, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        lines = [line for line in block.splitlines() if not INSTALLING.fullmatch(line)]
+        found += [block] if kind == "python" else [line for line in lines if line.strip()]
+    return found
 
 
-COMMANDS = [*commands(README), *(line for page in PAGES for line in commands(page))]
+def in_readme(piece: str) -> bool:
+    return "\n" in piece and piece in pieces(README)
+
+
+COMMANDS = [piece for page in (README, *PAGES) for piece in pieces(page) if not in_readme(piece)]
 SUITE = """
 detector = "ae"
 in = "mnist5k:0,2-9"
@@ -36,6 +61,7 @@ set = { training.epochs = 1, width = 0.1 }
 """
 SHORTER = {
     "ae": ["training.epochs=1", "width=0.1"],
+    "vae": ["training.epochs=1", "width=0.1"],
     "ebae": ["pretraining.epochs=1", "epochs=1", "width=0.1", "latent_chain.steps=1", "visible_chain.steps=1"],
 }
 
@@ -62,41 +88,46 @@ def shortened(line: str) -> list[str]:
 
 
 def test_the_readme_has_commands():
-    named = {shlex.split(line)[1] for line in COMMANDS}
+    named = {shlex.split(line)[1] for line in pieces(README) if line.startswith("oodbench ")}
     assert named == {
         *("run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare", "plot", "query"),
         *("forget", "publish", "verify", "bundle", "score", "status"),
     }
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_command(line, folder):
+@pytest.mark.parametrize("piece", COMMANDS)
+def test_command(piece, folder):
     environment = os.environ | {
         "OODBENCH_OFFLINE": "1",
         "OODBENCH_CACHE": str(folder / "cache"),
         "OODBENCH_DATA": str(folder / "data"),
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")])),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "oodbench", *shortened(line)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    if "cifar10" in line:  # there is no network in the tests: it must say what to put where
+    if named := re.match(r"# (\w+\.py)\n", piece):  # a file that is to be saved
+        (folder / named[1]).write_text(piece)
+    done = subprocess.run(command(piece, folder), cwd=folder, env=environment, capture_output=True, text=True)
+    if "cifar10" in piece:  # there is no network in the tests: it must say what to put where
         assert done.returncode == 1
         assert "put data_batch_1" in done.stderr and str(folder / "data") in done.stderr
     else:
         assert done.returncode == 0, done.stderr
-    if "--output" in line:
-        assert (folder / shlex.split(line)[-1]).stat().st_size > 1000
+    if "--output" in piece:
+        assert (folder / shlex.split(piece)[-1]).stat().st_size > 1000
 
 
-PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+def command(piece: str, folder: Path) -> list[str]:
+    """Return what runs a piece of a page."""
+    if "\n" in piece:
+        return [sys.executable, "-c", piece]
+    if piece.startswith(EDITABLE):
+        options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(folder / "site")]
+        return [sys.executable, "-m", "pip", "install", *options, piece.removeprefix(EDITABLE[:-2])]
+    assert piece.startswith("oodbench "), f"nothing here runs {piece!r}"
+    return [sys.executable, "-m", "oodbench", *shortened(piece)]
 
 
-@pytest.mark.parametrize("block", PYTHON.findall(README.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("block", [piece for piece in pieces(README) if "\n" in piece])
 def test_python(block, tmp_path):
     """As it stands, but for fits of one epoch."""
     settings = {f"{detector}.{name}": value for detector, sets in SHORTER.items() for name, value in map(pair, sets)}
@@ -116,3 +147,17 @@ def test_python(block, tmp_path):
 def pair(setting: str) -> tuple[str, float]:
     name, _, value = setting.partition("=")
     return name, float(value) if "." in value else int(value)
+
+
+def test_the_pages_of_the_site_are_made_from_the_code(tmp_path):
+    """Each detector's page, the command line and the Python reference; `make docs` checks the links."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", tmp_path], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "docs" / "detectors" / "ebae.md").read_text(encoding="utf-8")
+    assert "| `visible_chain.steps` |" in page and "Suppressing Outlier Reconstruction" in page
+    assert "## oodbench run" in (tmp_path / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert "::: oodbench.api.Detector" in (tmp_path / "docs" / "python.md").read_text(encoding="utf-8")
+    navigation = tomllib.loads((tmp_path / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    assert len(re.findall(r"[\w/-]+\.md", str(navigation))) == len([*(tmp_path / "docs").rglob("*.md")])

@@ -23,6 +23,7 @@ from oodbench.api.images import (
 from oodbench.api.parameters import Params, param
 from oodbench.api.post_hoc import PostHocDetector
 from oodbench.api.record import (
+    LOCAL,
     SCORE_CONVENTION,
     Metric,
     Provenance,
@@ -30,9 +31,11 @@ from oodbench.api.record import (
     Run,
     Scores,
     file_name,
+    is_local_version,
 )
 
 __all__ = [
+    "LOCAL",
     "SCORE_CONVENTION",
     "SPLITS",
     "Base",
@@ -62,6 +65,7 @@ __all__ = [
     "deliver",
     "file_name",
     "fingerprint",
+    "is_local_version",
     "param",
     "shape_text",
 ]

@@ -17,6 +17,8 @@ PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,64})?")
 """A data set's name without a path, and short enough that two of them make one file name."""
 
 
+LOCAL = "local"
+"""The version, before its fingerprint, of code that is a file of one's own and no installed package."""
 BASE_FIELDS = ("detector", "version", "distribution", "params")
 """What tells bases of one run's in-data, seed and precision apart."""
 
@@ -45,10 +47,11 @@ class Run:
     """One detector with its code and parameters, one in-distribution data set and one seed.
 
     Args:
-        version: of the detector's code: ``0.1.1`` of a release, ``0.1.1+5a85784f027a4875`` of code that may change.
+        version: of the detector's code: ``0.1.1`` of a release, ``0.1.1+5a85784f027a4875`` of code that may change,
+            ``local+5a85784f027a4875`` of a file that no package has.
         params: canonical JSON.
         preset: where the parameters came from, as in ``quick, latent_dim=8``; no part of what a run is.
-        distribution: the package that has the code; empty in records made before 0.2.0.
+        distribution: the package that has the code, or the name of a local file; empty in records made before 0.2.0.
         base: the run that this one stands on, of the same in-data, seed and precision; None for none.
     """
 
@@ -74,6 +77,18 @@ class Run:
         return [*facts, *([self.distribution] if self.distribution else []), *of_base]
 
     @property
+    def is_local(self) -> bool:
+        """Whether its code is a file that no package has, so that others cannot install it."""
+        return is_local_version(self.version)
+
+    @property
+    def origin(self) -> str:
+        """Where its code comes from, in words: ``oodbench-ae 0.1.2`` or ``the local file my_method.py``."""
+        if self.is_local:
+            return f"the local file {self.distribution}"
+        return f"{self.distribution or 'an unnamed package'} {self.version.partition('+')[0]}"
+
+    @property
     def base_text(self) -> str:
         """What identifies the base beside in-data, seed and precision, as JSON; empty where there is none."""
         return json.dumps(self.base._description()) if self.base else ""
@@ -91,6 +106,11 @@ class Run:
             raise ValueError(f"its base is none: {str(facts)[:60]}")
         base = replace(self, **{name: facts[name] for name in BASE_FIELDS}, preset="", base=None)
         return replace(base, base=base._described(facts["base"])) if "base" in facts else base
+
+
+def is_local_version(version: str) -> bool:
+    """Whether a run's version is that of a file of one's own."""
+    return version.partition("+")[0] == LOCAL
 
 
 def without_paths(params: str) -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
     "data": "Show which data sets are there, and prepare them.",
     "list": "List detectors, data sets, metrics, executors or plugins.",
     "show": "Show all about one detector, data set, metric or executor.",
+    "new": "Write the package of a new detector, data set or metric.",
     "check": "Check that a detector, data set or metric keeps its contract.",
     "score": "Score new images with a finished run.",
     "evaluate": "Compute the metrics again from stored scores.",

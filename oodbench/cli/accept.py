@@ -25,7 +25,7 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
     hashes, sizes, that every number follows from its scores, and that the images are those of the suite. Nothing
     in it is executed. What is wrong is named, and then nothing is changed.
 
-    \\b
+    \b
     oodbench accept entry.oodbench leaderboards/mnist5k-ood
     """
     from oodbench.data.loading import open_loader

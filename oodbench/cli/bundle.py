@@ -23,7 +23,7 @@ def command(runs: tuple[str, ...], output: Path, store: str) -> None:
     labels of a leaderboard, or detectors. `oodbench verify` checks the file, and who publishes the leaderboard
     takes it in with `oodbench accept`.
 
-    \\b
+    \b
     oodbench bundle ebae -o entry.oodbench
     """
     from oodbench.leaderboard import entries

@@ -9,6 +9,9 @@ from click.shell_completion import CompletionItem
 
 
 def detectors(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Registered names; once a path is begun, files."""
+    if "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
     return _items(_rows("detectors"), incomplete)
 
 

@@ -59,7 +59,7 @@ REQUEST_OPTIONS = (
         "--detector",
         "detectors",
         multiple=True,
-        help="Name of a detector; repeats.",
+        help="Name of a detector, or a file and class: ./my_method.py:MyMethod; repeats.",
         shell_complete=completion.detectors,
     ),
     click.option(

@@ -34,7 +34,7 @@ def command(store: str, suite: Path, drop: tuple[str, ...], quiet: bool, as_json
     leaves some out. Intervals and tests are computed from the scores, which are published with them: `oodbench
     verify SUITE` computes every number again.
 
-    \\b
+    \b
     oodbench publish results leaderboards/mnist5k-ood
     oodbench publish results leaderboards/mnist5k-ood --drop older
     """

@@ -53,7 +53,8 @@ def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str
     from oodbench.api.parameters import fields_by_path
     from oodbench.runs.devices import find_device
 
-    detectors = {registry.detectors[name] for each in requests for name in each.detectors if name in registry.detectors}
+    named = {name for each in requests for name in each.detectors if registry.has_detector(name)}
+    detectors = map(registry.detector, named)
     epochs = {name for detector in detectors for name in fields_by_path(detector.Params) if name.endswith("epochs")}
     ways = [
         "--preset quick" if any(each.preset != "quick" for each in requests) else "",

@@ -22,6 +22,8 @@ WIDTH = 100
 def command(name: str, data_dir: Path | None, as_json: bool) -> None:
     """Show all about one detector, data set, metric or executor.
 
+    NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
+
     For a detector or an executor: each parameter with its default, the presets' values, its bounds, meaning and source.
     For a folder or file of your own, named as in folder:PATH: what was found there, and what becomes train, validation
     and test.

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--detector", "detectors", multiple=True, help="Name of the detector.", shell_complete=completion.detectors
+    "--detector",
+    "detectors",
+    multiple=True,
+    help="Name of the detector, or its file and class.",
+    shell_complete=completion.detectors,
 )
 @click.option(
     "--in",

@@ -33,7 +33,7 @@ def command(published: Path, rerun: int, data_dir: Path | None, quiet: bool, as_
     here. Each cell that differs is named, and the exit code is 1. --rerun shows that the scores, too, are what
     the code gives.
 
-    \\b
+    \b
     oodbench verify leaderboards/mnist5k-ood
     oodbench verify leaderboards/mnist5k-ood --rerun 1
     oodbench verify entry.oodbench

@@ -13,6 +13,7 @@ from oodbench.api import SPLITS, Context, Detector, ImageSet, Scores
 from oodbench.data.loading import open_loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.leaderboard.drawing import COLOURS, IN_COLOUR, bin_edges, paper_style, plain_text, save
+from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, load_detector, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
@@ -68,7 +69,8 @@ def draw_runs(
     """
     registry = registry or load_registry()
     loader = open_loader(registry, data_dir)
-    tasks = plan(requests, registry, loader)
+    with naming_origins(store):
+        tasks = plan(requests, registry, loader)
     in_datasets = list(dict.fromkeys(task.run.in_dataset for task in tasks))
     if len(in_datasets) > 1:
         names = len(in_datasets)

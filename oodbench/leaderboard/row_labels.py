@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from oodbench.api import is_local_version
 from oodbench.api.parameters import flatten
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precisio
 def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
     """Return the results with the column ``label``: the detector, its preset, and what else tells runs apart.
 
-    The preset ``paper`` is not named. A run that is smaller than published is labelled reduced, by whatever options it
-    was requested. Failed runs have the label of other seeds of the same run, where there are any. Results that have
-    labels keep them, as a part of a table may lack the very runs that they tell apart.
+    The preset ``paper`` is not named; a detector in a file that no package has is labelled as such. A run that is
+    smaller than published is labelled reduced, by whatever options it was requested. Failed runs have the label of
+    other seeds of the same run, where there are any. Results that have labels keep them, as a part of a table may lack
+    the very runs that they tell apart.
     """
     if "label" in results:
         return results
@@ -54,8 +56,9 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
         described = _preset_label(preset[row["detector"], row["params"]], row.get("reduced", ""))
         groups.setdefault((row["in_dataset"], row["detector"], described), []).append(row)
     for (_, detector, described), alike in groups.items():
+        local = {row["run"]: "local file" if is_local_version(row["plugin_version"]) else "" for row in alike}
         for run, difference in _differences(alike).items():
-            labels[run] = ", ".join(filter(None, [detector, described, *difference]))
+            labels[run] = ", ".join(filter(None, [detector, local[run], described, *difference]))
     return labels
 
 

@@ -128,7 +128,7 @@ def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_miss
     """
     wanted = dict.fromkeys(name for request in suite.requests for name in request.detectors)
     packages = dict(zip(published["detector"], published["distribution"], strict=True))
-    missing = [name for name in wanted if name not in registry.detectors]
+    missing = [name for name in wanted if not registry.has_detector(name)]
     for name in missing:
         origin = f" comes from {packages[name]}, which" if packages.get(name) else ""
         on_missing(f"this suite's {name}{origin} is not installed; its published results stay as they are")

@@ -86,7 +86,7 @@ def _runs(
 ) -> list[tuple[Run, Sequence[str]]]:
     """The runs of a request, each with the out-data sets that it is to score."""
     _check_given(request)
-    detectors = {name: registry.detector(name) for name in request.detectors}
+    detectors = {detector.name: detector for detector in map(registry.detector, request.detectors)}
     out_datasets = _check_datasets(request, loader, split, on_skip)
     settings = values_by_detector(request.sets, detectors, registry)
     used: dict[str, set[str]] = {}
@@ -185,6 +185,8 @@ def new_detector(run: Run, shape: Shape, registry: Registry, base: FittedBase | 
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
+    if run.detector not in registry.detectors:
+        raise OODBenchError(f"the run is of {run.detector} of {run.origin}, which is not installed or not named here")
     detector, source = registry.detector(run.detector), registry.source("detector", run.detector)
     if (source.code_version, source.distribution) != (run.version, run.distribution):
         raise OODBenchError(

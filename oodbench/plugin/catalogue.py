@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
+NOTHING = "nothing: is @hookimpl missing?"
 Catalogue = dict[str, list[dict[str, Any]]]
 """detectors, datasets, metrics, executors, commands, plugins, and failures of plugins → a row for each."""
 
@@ -97,11 +98,15 @@ def _commands(registry: Registry) -> list[dict[str, Any]]:
 def _plugins(registry: Registry) -> list[dict[str, Any]]:
     """Describe each plugin with what it offers, or why it could not be loaded."""
     names = dict.fromkeys([*registry.plugins.versions, *registry.failures])
+    offers: dict[str, list[str]] = {}
+    for (_, offer), plugin in registry.plugin_of.items():
+        offers.setdefault(plugin, []).append(offer)
+    offers |= {name: [NOTHING] for name in registry.idle_plugins}
     return [
         {
             "name": name,
             "version": registry.plugins.versions.get(name, ""),
-            "offers": ", ".join(offer for (_, offer), plugin in registry.plugin_of.items() if plugin == name),
+            "offers": ", ".join(offers.get(name, [])),
             "failure": registry.failures.get(name, ""),
         }
         for name in names

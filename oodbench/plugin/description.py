@@ -25,15 +25,16 @@ BOUND_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return what is known of the detector, data set, metric or executor of this name.
+    """Return what is known of the detector, data set, metric or executor of this name, or of the detector in a file.
 
     Args:
         data_dir: folder of the data sets' files; None for the user's data folder.
 
     Raises UnknownName if no plugin offers the name.
     """
-    if name in registry.detectors:
-        return _identity("detector", name, registry) | describe_detector(registry.detectors[name])
+    if registry.has_detector(name):
+        detector = registry.detector(name)
+        return _identity("detector", detector.name, registry) | describe_detector(detector)
     if name in registry.datasets:
         return _identity("data set", name, registry) | _describe_dataset(name, registry, data_dir or data_folder())
     kind, _, path = name.partition(":")

@@ -6,15 +6,17 @@ import importlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from typing import Any
 
 import pluggy
 
+from oodbench.api import LOCAL
 from oodbench.errors import OODBenchError, reason
 from oodbench.plugin import hookspecs
+from oodbench.plugin.local_files import LocalFile
 from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
@@ -38,12 +40,16 @@ FIRST_PARTY = tuple(
 
 @dataclass
 class Plugins:
-    """The plugin manager with what was loaded into it (name → version) and what failed (name → reason)."""
+    """The plugin manager with what was loaded into it (name → version) and what failed (name → reason).
+
+    ``files`` are detectors in files that no package has (``/path/my_method.py:MyMethod`` → the file).
+    """
 
     manager: pluggy.PluginManager
     versions: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     distributions: dict[str, metadata.Distribution | None] = field(default_factory=dict)
+    files: dict[str, LocalFile] = field(default_factory=dict)
     loading_since: float = field(default_factory=time.time)
 
     def source(self, name: str) -> Source:
@@ -51,11 +57,24 @@ class Plugins:
 
         Raises OODBenchError where the code has changed since.
         """
-        module: Any = self.manager.get_plugin(name)
-        source = _source_of(module.__name__, self.distributions[name])
-        if source.changed > self.loading_since:
+        if name in self.files:
+            file = self.files[name]
+            source = replace(_source_of(file.module.__name__, None), distribution=file.path.name, version=LOCAL)
+            loaded = file.loaded
+        else:
+            module: Any = self.manager.get_plugin(name)
+            source, loaded = _source_of(module.__name__, self.distributions[name]), self.loading_since
+        if source.changed > loaded:
             raise OODBenchError(f"the code of plugin {name} has changed since it was loaded; run the command again")
         return source
+
+
+def _check_marked(module: Any) -> None:
+    """Raise TypeError where a function has the name of a hook and is not marked as one, so that nothing calls it."""
+    for hook in vars(hookspecs):
+        function = getattr(module, hook, None)
+        if hook.startswith("register_") and callable(function) and not hasattr(function, f"{GROUP}_impl"):
+            raise TypeError(f"{hook} is not marked with @hookimpl, so that nobody calls it")
 
 
 @cache
@@ -103,6 +122,7 @@ def _load(plugins: Plugins, name: str, entry: metadata.EntryPoint) -> None:
         module = entry.load()
         plugins.manager.register(module, name=name)
         plugins.manager.check_pending()
+        _check_marked(module)
     except (Exception, SystemExit) as error:
         if plugins.manager.has_plugin(name):
             plugins.manager.unregister(name=name)

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from oodbench.api import Dataset, Detector, Executor, Metric
-from oodbench.errors import UnknownName, reason
+from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric
+from oodbench.errors import OODBenchError, UnknownName, reason
+from oodbench.plugin.local_files import is_file_word, load_detector
 from oodbench.plugin.manager import Plugins, load_plugins
 from oodbench.plugin.source import Source
 
@@ -57,7 +58,12 @@ class Registry:
         return self._get("data set", name)
 
     def detector(self, name: str) -> type[Detector]:
-        return self._get("detector", name)
+        """Return a detector by its name, or by its file and class, as in ``./my_method.py:MyMethod``."""
+        return self._add_file(name) if is_file_word(name) else self._get("detector", name)
+
+    def has_detector(self, name: str) -> bool:
+        """Whether ``detector`` can be asked for this name; a file is not opened to find out."""
+        return name in self.detectors or is_file_word(name)
 
     def metric(self, name: str) -> Metric:
         return self._get("metric", name)
@@ -67,7 +73,8 @@ class Registry:
 
     def version(self, kind: str, name: str) -> str:
         """Return the version of the plugin that offers this."""
-        return self.plugins.versions[self.plugin_of[kind, name]]
+        plugin = self.plugin_of[kind, name]
+        return LOCAL if plugin in self.plugins.files else self.plugins.versions[plugin]
 
     def source(self, kind: str, name: str) -> Source:
         """Return the source of the code that offers this.
@@ -76,14 +83,32 @@ class Registry:
         """
         return self.plugins.source(self.plugin_of[kind, name])
 
+    @property
+    def idle_plugins(self) -> list[str]:
+        """The plugins that were loaded and offer nothing."""
+        offering = {*self.plugin_of.values(), *self.failures}
+        return [name for name in self.plugins.versions if name not in offering]
+
+    def _add_file(self, word: str) -> type[Detector]:
+        """Register the detector of a file under its own name, as if a plugin offered it."""
+        file, detector = load_detector(word)
+        plugin = f"{file.path}:{detector.__name__}"
+        if self.plugin_of.get(("detector", detector.name)) != plugin:
+            try:
+                _add(self, plugin, "detector", HOOKS["register_detectors"][1], detector)
+            except ValueError as error:
+                raise OODBenchError(f"{file.path.name}: {error}") from None
+            self.plugins.files[plugin] = file
+        return detector
+
     def _get(self, kind: str, name: str) -> Any:
         if name not in self.offers[kind]:
             raise UnknownName(kind, name, self.offers[kind])
         return self.offers[kind][name]
 
 
-def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS) -> Registry:
-    """Collect what every plugin offers.
+def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS, files: Iterable[str] = ()) -> Registry:
+    """Collect what every plugin offers, and the detectors of files (``/path/my_method.py:MyMethod``).
 
     A hook that fails, and an offer that is invalid or whose name is taken, is left out, and the reason is in
     ``failures``; all else of that plugin stays.
@@ -103,6 +128,8 @@ def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS) 
                     _add(registry, plugin, kind, is_kind, offer)
                 except Exception as error:
                     _record_failure(registry, plugin, error)
+    for word in files:
+        registry.detector(word)
     return registry
 
 

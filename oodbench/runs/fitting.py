@@ -98,11 +98,15 @@ def fit(
         shape=splits["train"].shape,
         reduced=reduced,
         facts={**(base.provenance.facts if base else {}), **facts},
-        notes=[*notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
+        notes=[*_local_note(run), *notes, *context.notes, *resumed, *_remarks(detector, facts, base)],
         base_run=base.key if base else "",
         base_fit=base.fit_id if base else "",
     )
     return FitResult(detector, provenance, context.history)
+
+
+def _local_note(run: Run) -> list[str]:
+    return [f"its code is a local file, {run.distribution}, which no package has"] if run.is_local else []
 
 
 KNOWN = "known of the method"

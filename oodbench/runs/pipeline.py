@@ -21,6 +21,7 @@ from oodbench.api import SPLITS, Executor, Job, Metric, Progress
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import OODBenchError, StoreError, WorkerDied, reason
 from oodbench.plan.executors import LOCAL, new_executor
+from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
@@ -85,7 +86,9 @@ def run(
     options, registry = options or ExecutionOptions(), registry or load_registry()
     loader = open_loader(registry, options.data_dir, progress)
     told = (progress or Progress()).message
-    return execute(plan(requests, registry, loader, on_skip=told), registry, loader, options, progress)
+    with naming_origins(options.store):
+        tasks = plan(requests, registry, loader, on_skip=told)
+    return execute(tasks, registry, loader, options, progress)
 
 
 def execute(
@@ -195,7 +198,8 @@ def _hand_out(
         title: Job((task,), title_by_run.get(task.run.base) if task.run.base else None) for title, task in left.items()
     }
     code = code_of(title_by_run, runner.registry)
-    open_ = partial(_open_runner, store, root, tuple(devices), runner.force, code)
+    files = tuple(runner.registry.plugins.files)
+    open_ = partial(_open_runner, store, root, tuple(devices), runner.force, code, files)
     with closing(executor.work(jobs, open_, slots, runner.progress)) as ended:
         for title, outcome in ended:
             if isinstance(outcome, WorkerDied):
@@ -217,10 +221,21 @@ def _seen_by(executor: Executor, store: Store) -> str:
 
 
 def _open_runner(
-    store: str, root: Path, devices: Sequence[str], force: bool, code: Mapping[str, str], progress: Progress, slot: int
+    store: str,
+    root: Path,
+    devices: Sequence[str],
+    force: bool,
+    code: Mapping[str, str],
+    files: Sequence[str],
+    progress: Progress,
+    slot: int,
 ) -> Callable[[str, Task], TaskOutcome]:
-    """Return a function that executes a task, in another process than the one that planned it."""
-    registry = load_registry()
+    """Return a function that executes a task, in another process than the one that planned it.
+
+    Args:
+        files: the words for detectors that are a file and class.
+    """
+    registry = load_registry(files=files)
     check_code(code, registry)
     loader, device = open_loader(registry, root, progress), find_device(devices[slot % len(devices)])
     runner = TaskRunner(registry, loader, Store(store), device, progress, force)

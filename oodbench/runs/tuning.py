@@ -5,6 +5,7 @@ two chooses one point, and only that one then scores test splits. A point is an 
 interrupted goes on, and ``oodbench run`` with the chosen parameters finds the fit there. The grid is searched whole, as
 published, for which Optuna would be of no use.
 
+from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
 from oodbench.runs.tuning import tune
 
@@ -28,6 +29,7 @@ from oodbench.api import SPLITS, ImageSet, Progress, Run, file_name
 from oodbench.data.loading import Loader, open_loader
 from oodbench.data.overlap import count_shared, image_hashes
 from oodbench.errors import DataError, OODBenchError, StoreError
+from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
@@ -104,7 +106,8 @@ def tune(
     options, registry = options or ExecutionOptions(), registry or load_registry()
     loader = open_loader(registry, options.data_dir, progress)
     find_device(options.device)
-    search = _Search(request, val_out, read_grid(grid, request), registry, loader, Store(options.store))
+    with naming_origins(options.store):
+        search = _Search(request, val_out, read_grid(grid, request), registry, loader, Store(options.store))
     _check_separate(search)
     tasks = [task for _, tasks in search.points for task in tasks]
     fitted = execute(tasks, registry, loader, options, progress)

@@ -15,6 +15,7 @@ from oodbench.api.parameters import fields_by_path, flatten, get_path
 from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.isolation import isolated
+from oodbench.testing.faults import Fault
 from oodbench.testing.images import easy_images, held_out, noise
 
 FULL_BUDGET = {"epochs": 4, "steps": 4, "batch_size": 16}
@@ -72,6 +73,8 @@ class DetectorCase:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "float32"
     progress: Progress = field(default_factory=Progress)
+    faults: dict[Fault, str] = field(default_factory=dict, init=False, repr=False)
+    """Exceptions in the detector's own code, each with the check that failed by it first."""
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def params(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oodbench.testing import bases, construction, fitting, portability, scoring
+from oodbench.testing import bases, construction, fitting, generators, portability, scoring
 from oodbench.testing.case import DetectorCase
 
 DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
     construction.builds_from_every_preset,
     construction.takes_grey_and_colour_or_refuses,
     construction.parameters_round_trip,
+    scoring.networks_are_in_evaluation_mode,
     scoring.one_finite_score_an_image,
     scoring.scores_are_not_constant,
     scoring.noise_scores_higher_than_data,
-    scoring.networks_are_in_evaluation_mode,
     scoring.scoring_is_deterministic,
     scoring.scores_do_not_depend_on_the_batch,
     scoring.scoring_leaves_its_images_alone,
@@ -34,6 +34,7 @@ DETECTOR_CHECKS: list[Callable[[DetectorCase], None]] = [
     bases.kept_outputs_give_the_same_scores,
     portability.saved_state_scores_the_same_elsewhere,
     portability.bfloat16_stays_close,
+    generators.generators_are_used_on_their_device,
     portability.cpu_and_gpu_agree,
     construction.every_parameter_takes_effect,
 ]

@@ -64,7 +64,10 @@ class Search:
         return self._outcome(one) != self._outcome(other)
 
     def _outcome(self, values: dict[str, Any]) -> str:
-        """Return a hash of a short fit with these values, or the error it raises, which is an effect too."""
+        """Return a hash of a short fit with these values, or the error it raises, which is an effect too.
+
+        Without values the fit must succeed: else every outcome is the same error, whatever the parameter.
+        """
         key = repr(sorted(values.items()))
         if key not in self.seen:
             try:

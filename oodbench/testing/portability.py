@@ -12,7 +12,7 @@ from oodbench.api import Context, Detector, FittedBase
 from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, some_images
 from oodbench.testing.images import held_out, noise
 from oodbench.testing.results import Skip
-from oodbench.testing.scoring import noise_scores_higher_than_data
+from oodbench.testing.scoring import needs_evaluation_mode, noise_scores_higher_than_data
 from oodbench.testing.subprocesses import run_in_subprocess
 
 BFLOAT16 = 0.1
@@ -75,6 +75,7 @@ def score_there(
 
 def bfloat16_stays_close(case: DetectorCase) -> None:
     """Check that bfloat16 scores are close to float32 ones, and that a fit in bfloat16 ends with float32 weights."""
+    needs_evaluation_mode(case)
     detector = case.trained.detector
     images = torch.cat([held_out(case.shape, 16), noise(case.shape, 16)])
     exact = case.scores(detector, images)

@@ -9,7 +9,8 @@ from typing import Any
 
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.detectors import DETECTOR_CHECKS
-from oodbench.testing.results import known_finding
+from oodbench.testing.faults import fault_of
+from oodbench.testing.results import already_reported, known_finding
 
 
 def parametrize(*cases: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -17,6 +18,7 @@ def parametrize(*cases: Any) -> Callable[[Callable[..., None]], Callable[..., No
 
     The test takes ``check`` and ``case``. A case is a DetectorCase, or a ``pytest.param`` of one with an id or marks.
     A failure that the detector declares in ``known_findings`` is an expected one; where it passes, there is a warning.
+    An exception in the detector's own code fails the first test that meets it, and others are skipped.
     """
     import pytest
 
@@ -41,8 +43,11 @@ def _with_findings(check: Callable[[DetectorCase], None]) -> Callable[[DetectorC
         declared = known_finding(check.__name__, case)
         try:
             check(case)
-        except AssertionError as failure:
-            if not declared:
+        except Exception as failure:
+            fault = fault_of(failure, case.detector)
+            if fault and (earlier := already_reported(fault, check.__name__, case.faults)):
+                pytest.skip(earlier)
+            if not (declared and isinstance(failure, AssertionError)):
                 raise
             pytest.xfail(f"{declared} (found: {failure})")
         if declared:

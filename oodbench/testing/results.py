@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from oodbench.errors import reason
+from oodbench.testing.faults import Fault, fault_of
 
 Case = TypeVar("Case")
 Outcome = Literal["passed", "failed", "skipped", "known"]
@@ -37,13 +38,16 @@ def run_checks(
 ) -> Iterator[CheckResult]:
     """Run the checks in turn and yield the result of each.
 
+    An exception in a detector's own code fails the first check that meets it, with its line; later ones are skipped.
+
     Args:
         before: called with the name of each check before it runs.
     """
+    reported: dict[Fault, str] = getattr(case, "faults", {})
     for check in checks:
         before(check.__name__)
         start = time.perf_counter()
-        outcome, why = _declared(check.__name__, case, *_outcome(check, case))
+        outcome, why = _declared(check.__name__, case, *_outcome(check, case, reported))
         yield CheckResult(check.__name__, outcome, why, time.perf_counter() - start)
 
 
@@ -63,7 +67,8 @@ def known_finding(check: str, case: object) -> str:
     return findings.get(check, "")
 
 
-def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Outcome, str]:
+def _outcome(check: Callable[[Case], None], case: Case, reported: dict[Fault, str]) -> tuple[Outcome, str]:
+    """Run one check. ``reported`` has the faults of the detector's code that earlier checks have failed by."""
     import torch
 
     from oodbench.runs.isolation import isolated
@@ -74,11 +79,20 @@ def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Outcome, str]:
             check(case)
     except Skip as skip:
         return "skipped", _line(skip)
-    except AssertionError as failure:
-        return "failed", _line(failure)
     except Exception as error:
-        return "failed", reason(error)
+        detector = getattr(case, "detector", None)
+        fault = fault_of(error, detector) if detector else None
+        if fault and (earlier := already_reported(fault, check.__name__, reported)):
+            return "skipped", earlier
+        where = f" ({fault.line}, in {fault.method})" if fault else ""
+        return "failed", (_line(error) if isinstance(error, AssertionError) else reason(error)) + where
     return "passed", ""
+
+
+def already_reported(fault: Fault, check: str, reported: dict[Fault, str]) -> str:
+    """Return that another check has failed by this fault; empty where it has not, and remember that this one does."""
+    first = reported.setdefault(fault, check)
+    return "" if first == check else f"{fault.method} raises {fault.error} at {fault.line}: see {first}"
 
 
 def _line(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -21,6 +22,7 @@ WINDOWS, BATCHES, BATCH_BYTES = 5, 16, 1 << 17
 
 def one_finite_score_an_image(case: DetectorCase) -> None:
     """Check that images (b, C, H, W) get finite floating-point scores (b,), for unusual images too."""
+    needs_evaluation_mode(case)
     detector = case.trained.detector
     kinds = {
         "held-out data": held_out(case.shape, 5),
@@ -69,18 +71,29 @@ def networks_are_in_evaluation_mode(case: DetectorCase) -> None:
 
 
 def _in_training_mode(detector: Detector) -> list[str]:
-    """The detector's networks that are, by their attribute, those of a detector that it stands on included."""
+    """Return the names of the networks that are, those in lists and those of a detector that it stands on included."""
     found = []
     for name, value in vars(detector).items():
-        if isinstance(value, torch.nn.Module) and any(module.training for module in value.modules()):
-            found.append(name)
-        elif isinstance(value, Detector):
+        if isinstance(value, Detector):
             found += [f"{name}.{inner}" for inner in _in_training_mode(value)]
+            continue
+        parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+        networks = [part for part in parts if isinstance(part, torch.nn.Module)]
+        if any(module.training for network in networks for module in network.modules()):
+            found.append(name)
     return found
+
+
+def needs_evaluation_mode(case: DetectorCase) -> None:
+    """Raise Skip where a network is in training mode, whose dropout and batch statistics explain any other fault."""
+    if training := _in_training_mode(case.trained.detector):
+        named = " and ".join(training)
+        raise Skip(f"after fit, {named} is in training mode: see networks_are_in_evaluation_mode")
 
 
 def scoring_is_deterministic(case: DetectorCase) -> None:
     """Check that the same images scored twice get the same scores."""
+    needs_evaluation_mode(case)
     assert _is_deterministic(case), (
         "the same images scored twice got different scores: draw noise for scoring from a generator seeded in score, "
         "and switch dropout off"
@@ -89,6 +102,7 @@ def scoring_is_deterministic(case: DetectorCase) -> None:
 
 def scores_do_not_depend_on_the_batch(case: DetectorCase) -> None:
     """Check that a score does not depend on the size or order of the batch, or on the other images in it."""
+    needs_evaluation_mode(case)
     if not _is_deterministic(case):
         raise Skip("scores are not even deterministic: see scoring_is_deterministic")
     detector, images = case.trained.detector, held_out(case.shape, 24)

@@ -37,7 +37,7 @@ def find_checks(
     sets: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> tuple[Sequence[Check], Cases]:
-    """Return the checks for the detector, data set or metric of this name, and the cases to run them on.
+    """Return the checks for the detector (or its file), data set or metric of this name, and the cases to run them on.
 
     Args:
         shapes: shapes to check a detector with, as in ``1x28x28``; by default those it declares, else grey and colour.
@@ -46,8 +46,8 @@ def find_checks(
 
     Raises OODBenchError if the name, a shape or a parameter is invalid.
     """
-    if name in registry.detectors:
-        return DETECTOR_CHECKS, _detector_cases(registry.detectors[name], registry, shapes, sets)
+    if registry.has_detector(name):
+        return DETECTOR_CHECKS, _detector_cases(registry.detector(name), registry, shapes, sets)
     if shapes or sets:
         raise SelectionError("--shape and --set are for detectors")
     if name in registry.datasets and registry.datasets[name].from_path:
@@ -60,13 +60,19 @@ def find_checks(
     raise UnknownName("detector, data set or metric", name, known)
 
 
-def choose_checks(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
-    """Return the checks of these names, in their own order; all if there are no names. Raises UnknownName."""
+def choose_checks(checks: Sequence[Check], only: Sequence[str], skip: Sequence[str] = ()) -> list[Check]:
+    """Return the checks named in ``only`` (all if none is) but for those in ``skip``, in their own order.
+
+    Raises UnknownName for a check that is not among them, and SelectionError where none is left.
+    """
     by_name = {check.__name__: check for check in checks}
-    for name in names:
+    for name in (*only, *skip):
         if name not in by_name:
             raise UnknownName("check", name, by_name)
-    return [check for name, check in by_name.items() if name in names or not names]
+    chosen = [check for name, check in by_name.items() if (name in only or not only) and name not in skip]
+    if not chosen:
+        raise SelectionError("--skip leaves no check")
+    return chosen
 
 
 def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequence[str], sets: Sequence[str]) -> Cases:

@@ -87,6 +87,8 @@ def test_files_that_are_missing_are_said(tmp_path, monkeypatch):
     [
         (["workin"], "did you mean working?"),
         (["working", "--only", "scores_are_constant"], "did you mean scores_are_not_constant"),
+        (["working", "--skip", "nonsense_is_checked"], "unknown check 'nonsense_is_checked'"),
+        (["auroc", "--only", "order_does_not_matter", "--skip", "order_does_not_matter"], "--skip leaves no check"),
         (["working", "--set", "latent_dims=3"], "did you mean latent_dim?"),
         (["working", "--set", "latent_dim=0", "--shape", "1x8x8"], "latent_dim must be greater than or equal to 1"),
         (["working", "--set", "latent_dim"], "write it as name=value"),
@@ -99,6 +101,12 @@ def test_bad_words_are_refused_in_one_line(words, message):
     result = CliRunner().invoke(main, ["check", *words])
     assert result.exit_code in (1, 2)
     assert message in result.stderr.splitlines()[-1]
+
+
+def test_checks_can_be_left_out():
+    words = ("--only", "fit_sees_no_out_data", "--only", "noise_scores_higher_than_data")
+    rows = json.loads(check("inverted", "--shape", "1x8x8", *words, "--skip", words[-1], "--json").stdout)
+    assert [row["check"] for row in rows] == ["fit_sees_no_out_data"]
 
 
 def test_help_names_the_command_as_it_describes_itself():

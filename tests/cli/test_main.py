@@ -137,3 +137,8 @@ def test_what_is_far_too_long_is_refused_in_one_short_line(words, oodbench, toys
     assert result.exit_code != 0
     assert max(map(len, result.stderr.splitlines())) < 1000
     assert "Traceback" not in result.stderr and "OODBENCH_DEBUG" not in result.stderr
+
+
+def test_no_help_shows_a_marker_of_its_layout(invoke, no_traces):
+    for name in COMMANDS:
+        assert "\\b" not in invoke(name, "--help").stdout, name

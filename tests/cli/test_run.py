@@ -222,3 +222,13 @@ def test_an_executor_and_its_settings_are_checked_before_anything_runs(oodbench,
     refused = oodbench(*RUN, "--executor-set", "thread=2", code=1).output
     assert "unknown setting of executor local 'thread'; did you mean threads?" in refused
     assert not (here / "results").exists()
+
+
+def test_a_detector_that_only_the_store_knows_is_said_with_its_package(oodbench, here, monkeypatch):
+    oodbench(*RUN, "-q")
+    monkeypatch.setenv("OODBENCH_PLUGINS", "")
+    for command in ("run", "figure --output a.png", "tune --val-out noise --grid power=1"):
+        words = (*command.split(), "--detector", "mean-distance", "--in", "mnist5k:0", "--out", "constant")
+        assert oodbench(*words, code=1).stderr.splitlines()[-1] == (
+            "Error: no plugin here offers mean-distance; its runs in results are of oodbench-toys 1.2: install it"
+        )

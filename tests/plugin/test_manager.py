@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from oodbench.plugin.catalogue import describe
 from oodbench.plugin.manager import BUILTIN, load_plugins
 from oodbench.plugin.registry import load_registry
 
@@ -94,3 +95,22 @@ def test_an_empty_choice_leaves_the_built_in_plugins(install, monkeypatch):
 def test_a_plugin_named_in_the_environment_must_be_installed(no_traces, monkeypatch):
     monkeypatch.setenv("OODBENCH_PLUGINS", "elsewhere")
     assert load_plugins().failures == {"elsewhere": "named in OODBENCH_PLUGINS but not installed"}
+
+
+def test_a_hook_that_is_not_marked_is_refused_and_named(install):
+    install("plain", "plain_module", good("zero").replace("@hookimpl\n", ""))
+    assert load_plugins().failures == {
+        "plain": "TypeError: register_metrics is not marked with @hookimpl, so that nobody calls it"
+    }
+
+
+@pytest.mark.parametrize(
+    "source", ["", "def register_metric(): return []", good("zero").replace("[Metric", "[][:0] or []#")]
+)
+def test_a_plugin_that_offers_nothing_is_said_to(install, source):
+    install("idle", "idle_module", source)
+    registry = load_registry()
+    assert registry.idle_plugins == ["idle"] and registry.failures == {}
+    rows = {row["name"]: row["offers"] for row in describe(registry)["plugins"]}
+    assert rows["idle"] == "nothing: is @hookimpl missing?"
+    assert "auroc" in rows["builtin-metrics"]

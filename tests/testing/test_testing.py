@@ -29,6 +29,7 @@ from oodbench.testing import (
 from oodbench.testing.parameter_effects import Search, other_values
 
 SHAPE = (1, 8, 8)
+GENERATORS = "generators_are_used_on_their_device"
 ELSEWHERE = "saved_state_scores_the_same_elsewhere"
 HERE = [check for check in DETECTOR_CHECKS if check.__name__ != ELSEWHERE]
 """Without the check that starts a process, seconds each time: that one is run on those it could concern."""
@@ -62,6 +63,14 @@ BROKEN: list[tuple[type[Detector], set[str], str]] = [
     (fits.SeedsTheWorld, {"fit_leaves_global_random_numbers_alone"}, "global random numbers of torch"),
     (fits.ChangesTheDefaultDtype, {"fit_leaves_the_process_alone"}, "changed torch's default dtype for all other"),
     (fits.StaysInTraining, {"networks_are_in_evaluation_mode"}, "after load_state, model is in training mode"),
+    (fits.LeftInTraining, {"networks_are_in_evaluation_mode"}, "after fit, model and networks is in training mode"),
+    (
+        fits.DrawsElsewhere,
+        {GENERATORS},
+        r"fits.py:\d+: torch.randn draws on the CPU from .* on context.device",
+    ),
+    (fits.DrawsThere, {GENERATORS}, r"fits.py:\d+: torch.randperm draws on context.device from a generator .* the CPU"),
+    (fits.Raises, {"builds_from_every_preset"}, r"ValueError: nothing comes of it \(fits.py:\d+, in fit\)"),
     (fits.WritesIntoItsInput, {"fit_leaves_its_inputs_alone"}, "wrote into the images of the train set"),
     (fits.KeepsLabels, {"labels_are_used_only_through_fit"}, "with the labels of the training images after fit"),
     (fits.TakesOutliers, {"fit_sees_no_out_data"}, "outliers=None"),
@@ -96,10 +105,27 @@ def test_a_broken_detector_fails_its_check_and_no_other(detector, expected, mess
 
 
 def test_a_detector_that_ends_the_program_fails_its_checks_alone(capsys):
-    failed = failures(HERE, DetectorCase(fits.Exits, SHAPE))
-    assert "called sys.exit(3)" in failed["scores_are_not_constant"]
-    assert "parameters_round_trip" not in failed
+    (reason,) = failures(HERE, DetectorCase(fits.Exits, SHAPE)).values()
+    assert "called sys.exit(3)" in reason and re.search(r"fits.py:\d+, in fit", reason)
     assert capsys.readouterr().out == ""
+
+
+def test_a_fit_that_fails_is_told_once_with_its_line():
+    results = {result.check: result for result in run_checks(HERE, DetectorCase(fits.Raises, SHAPE))}
+    line = 1 + next(
+        number for number, text in enumerate(Path(fits.__file__).read_text().splitlines()) if "the line that is" in text
+    )
+    assert f"(fits.py:{line}, in fit)" in results["builds_from_every_preset"].reason
+    for check in ("every_parameter_takes_effect", "same_seed_same_scores", "fits_fewer_images_than_a_batch"):
+        assert results[check].outcome == "skipped", check
+        assert results[check].reason == f"fit raises ValueError at fits.py:{line}: see builds_from_every_preset"
+    assert results["parameters_round_trip"].outcome == "passed"
+
+
+def test_a_network_in_training_mode_is_the_cause_that_is_named():
+    results = {result.check: result for result in run_checks(HERE, DetectorCase(fits.LeftInTraining, SHAPE))}
+    for check in ("one_finite_score_an_image", "scores_do_not_depend_on_the_batch", "bfloat16_stays_close"):
+        assert "see networks_are_in_evaluation_mode" in results[check].reason
 
 
 def test_what_is_not_saved_is_missed_elsewhere():
@@ -261,8 +287,9 @@ def test_an_error_of_the_detector_is_a_failed_check():
             raise ZeroDivisionError("no\nluck")
 
     verdicts = {result.check: result for result in run_checks(HERE[:5], DetectorCase(Crashing, SHAPE))}
-    assert verdicts["one_finite_score_an_image"].outcome == "failed"
-    assert verdicts["one_finite_score_an_image"].reason == "ZeroDivisionError: no luck"
+    assert [check for check, result in verdicts.items() if result.outcome == "failed"] == ["builds_from_every_preset"]
+    reason = verdicts["builds_from_every_preset"].reason
+    assert re.fullmatch(r"ZeroDivisionError: no luck \(test_testing.py:\d+, in fit\)", reason)
 
 
 def test_a_class_inside_a_function_cannot_be_sent_elsewhere():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import torch
 
 from oodbench import ImageSet
 from oodbench.nn.training import train
-from oodbench_broken.working import Working
+from oodbench_broken.working import LinearAutoencoder, Working
 
 
 class NeverTrains(Working):
@@ -127,6 +128,60 @@ class ChangesTheDefaultDtype(Working):
     def fit(self, train_set, validation, context):
         super().fit(train_set, validation, context)
         torch.set_default_dtype(torch.float64)
+        return self
+
+
+class Raises(Working):
+    """In every fit, behind a call."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        return self._finish()
+
+    def _finish(self):
+        raise ValueError("nothing comes of it")  # the line that is to be named
+
+
+class Normalising(LinearAutoencoder):
+    """With batch normalisation, whose mode matters: in training mode the other images of a batch have a say."""
+
+    def __init__(self, size, latent_dim, channels):
+        super().__init__(size, latent_dim)
+        self.norm = torch.nn.BatchNorm2d(channels)
+
+    def forward(self, images):
+        return super().forward(self.norm(images))
+
+
+class LeftInTraining(Working):
+    """Its fit switches its network, which is in a list, back to training."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        self.networks = [self.model.train()]
+        return self
+
+    def build(self):
+        return Normalising(math.prod(self.shape), self.params.latent_dim, self.shape[0])
+
+
+class DrawsElsewhere(Working):
+    """Noise on the CPU from a generator that is on the context's device: an error on a GPU alone."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        torch.rand(3, generator=context.generator("right", device="cpu"))
+        torch.rand(3, generator=context.generator("right"), device=context.device)
+        self.noise = torch.randn(3, generator=context.generator("noise"))
+        return self
+
+
+class DrawsThere(Working):
+    """The other way round."""
+
+    def fit(self, train_set, validation, context):
+        super().fit(train_set, validation, context)
+        torch.randperm(3, generator=context.generator("order", device="cpu"), device=context.device)
         return self
 
 

@@ -1,0 +1,202 @@
+"""Puts together what the site is built from: these pages, and those that are made from the code.
+
+``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, a
+page for each detector (from its Params, presets and README), the command line (from click) and the Python reference.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+import oodbench
+from oodbench.cli import COMMANDS, main
+from oodbench.plugin.description import describe_name
+from oodbench.plugin.manager import FIRST_PARTY
+from oodbench.plugin.registry import Registry, load_registry
+
+HERE = Path(__file__).resolve().parent
+PLUGINS = HERE.parent / "plugins"
+FIRST = ("index", "concepts")
+LAST = ("columns", "statistics", "faq")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)((?:#[^)]*)?)\)")
+FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
+
+
+def generate(folder: Path) -> None:
+    """Write the configuration and the pages into the folder; what an earlier call wrote there is replaced."""
+    shutil.rmtree(folder / "docs", ignore_errors=True)
+    (folder / "docs" / "detectors").mkdir(parents=True)
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*.md"))}
+    for file in (*HERE.glob("*.svg"), HERE / "style.css"):
+        shutil.copy(file, folder / "docs")
+    registry = load_registry()
+    detectors = [name for name in sorted(registry.detectors) if _readme(name, registry)]
+    made = {
+        "command-line": command_line(),
+        "python": python_reference(),
+        "detectors/index": detector_index(detectors, registry),
+        **{f"detectors/{name}": detector_page(name, registry, folder / "docs") for name in detectors},
+    }
+    names = {*pages, *made}
+    for name, text in (pages | made).items():
+        whole = "".join(part if FENCE.match(part) else _links(part, name, names) for part in FENCE.split(text))
+        (folder / "docs" / f"{name}.md").write_text(whole, encoding="utf-8")
+    settings = (HERE / "zensical.toml").read_text(encoding="utf-8")
+    settings = settings.replace("nav = []", f"nav = {navigation([*pages], detectors)}").replace(
+        "ROOT", str(HERE.parent)
+    )
+    (folder / "zensical.toml").write_text(settings, encoding="utf-8")
+
+
+def navigation(pages: list[str], detectors: list[str]) -> str:
+    """Return the navigation as TOML: pages that are named nowhere are among those that say how to."""
+    how_to = ["run", "read-numbers", "tune", "publish", "write-detector", "write-dataset", "write-metric"]
+    how_to += [name for name in pages if name not in (*FIRST, *LAST, *how_to)]
+    sections = {
+        "How to": how_to,
+        "Reference": ["command-line", "python", *LAST],
+        "Detectors": ["detectors/index", *(f"detectors/{name}" for name in detectors)],
+    }
+    parts = [json.dumps(f"{name}.md") for name in FIRST]
+    parts += [
+        f"{{ {json.dumps(title)} = [{', '.join(json.dumps(f'{name}.md') for name in names)}] }}"
+        for title, names in sections.items()
+    ]
+    return f"[{', '.join(parts)}]"
+
+
+def _links(text: str, page: str, names: set[str]) -> str:
+    """Keep links to pages of the site and to elsewhere; of a file of the repository only the text stays."""
+    folder = page.rpartition("/")[0]
+
+    def link(match: re.Match[str]) -> str:
+        mark, words, target, _ = match.groups()
+        if not target or "://" in target or mark:
+            return match.group()
+        path = f"{folder}/{target}" if folder else target
+        return match.group() if path.removesuffix(".md") in names else words
+
+    return LINK.sub(link, text)
+
+
+# ----------------------------------------------------------------------------------------- detectors
+
+
+def _readme(name: str, registry: Registry) -> Path | None:
+    """Return the README of the package of this repository that offers the detector; None for any other."""
+    distribution = registry.source("detector", name).distribution
+    path = PLUGINS / distribution / "README.md"
+    return path if distribution in FIRST_PARTY and path.is_file() else None
+
+
+def detector_index(names: list[str], registry: Registry) -> str:
+    """Return the page that lists the detectors."""
+    rows = [f"| [{name}]({name}.md) | {registry.detectors[name].summary} |" for name in names]
+    return "\n".join(["# Detectors", "", "| detector | score |", "|---|---|", *rows, ""])
+
+
+def detector_page(name: str, registry: Registry, docs: Path) -> str:
+    """Return a detector's page: its facts and parameters, then the README of its package, whose pictures are copied."""
+    facts = describe_name(name, registry)
+    path = _readme(name, registry)
+    assert path is not None, name
+    for picture in path.parent.glob("*.png"):
+        shutil.copy(picture, docs / "detectors")
+    readme = "".join(
+        part if FENCE.match(part) else re.sub("^#", "##", part, flags=re.MULTILINE)
+        for part in FENCE.split(path.read_text(encoding="utf-8"))
+    )
+    listed = ("summary", "paper", "stands on", "shapes", "plugin")
+    lines = [f"# {name}", "", *(f"- **{word}:** {facts[word]}" for word in listed if facts[word])]
+    lines += [f"- **known finding:** {finding}" for finding in facts["known findings"]]
+    return "\n".join([*lines, "", "## Parameters", "", *_parameters(facts["parameters"]), "", readme])
+
+
+def _parameters(parameters: list[Mapping[str, Any]]) -> Iterator[str]:
+    if not parameters:
+        yield "It has none."
+        return
+    yield "Where a preset is not named, it has the default."
+    yield ""
+    yield "| parameter | default | presets | meaning | bounds | source |"
+    yield "|---|---|---|---|---|---|"
+    for each in parameters:
+        presets = "; ".join(f"{preset}: {value}" for preset, value in each["presets"].items())
+        unit = f" ({each['unit']})" if each["unit"] else ""
+        words = (f"`{each['name']}`", each["default"], presets, each["meaning"] + unit, each["bounds"], each["source"])
+        yield "| " + " | ".join(str(word).replace("|", "\\|").replace("<", "&lt;") for word in words) + " |"
+
+
+# ----------------------------------------------------------------------------------- command line, Python
+
+
+def command_line() -> str:
+    """Return the page of all core commands with their options."""
+    context = click.Context(main, info_name="oodbench")
+    listed = (f"- [`oodbench {name}`](#oodbench-{name}): {what}" for name, what in COMMANDS.items())
+    lines = ["# Command line", "", *listed]
+    for name in COMMANDS:
+        command = main.get_command(context, name)
+        assert command is not None, name
+        lines += ["", *_command(command, click.Context(command, info_name=name, parent=context), 2)]
+    return "\n".join([*lines, ""])
+
+
+def _command(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
+    yield f"{'#' * level} {context.command_path}"
+    yield ""
+    yield from (f"```text\n{context.get_usage().removeprefix('Usage: ')}\n```", "")
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        text = paragraph.replace("\b\n", "")
+        yield f"```text\n{text}\n```" if paragraph.startswith("\b") else _escape(" ".join(text.split()))
+        yield ""
+    records = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
+    yield from ("| option | |", "|---|---|")
+    for option, what in records:
+        yield f"| `{option.replace('|', '&#124;')}` | {_escape(' '.join(what.split()))} |".replace("&#124;", "\\|")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, name
+            yield ""
+            yield from _command(below, click.Context(below, info_name=name, parent=context), level + 1)
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([|<*_\[])", r"\\\1", text)
+
+
+def python_reference() -> str:
+    """Return the page of the public names, by the module that has them; mkdocstrings fills them in."""
+    by_module: dict[str, list[str]] = {}
+    for name in sorted(oodbench.__all__):
+        if name in oodbench._MODULE_OF:
+            by_module.setdefault(oodbench._MODULE_OF[name], []).append(name)
+    lines = [
+        "# Python reference",
+        "",
+        "All of these are names of `oodbench`: `from oodbench import Detector`.",
+        "",
+        "Networks and training loops that detectors are made of are in `oodbench.nn`, and checks of the contract in "
+        "`oodbench.testing`.",
+    ]
+    for module, names in by_module.items():
+        lines += ["", f"## {module}", ""]
+        lines += [f"::: {module}.{name}\n" for name in names]
+    lines += ["", "## oodbench.testing", "", "::: oodbench.testing\n    options:\n      members: []\n"]
+    lines += ["## oodbench.nn.training", ""]
+    lines += [f"::: oodbench.nn.training.{name}\n" for name in ("Phase", "train")]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    generate(Path(sys.argv[1]))

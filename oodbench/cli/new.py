@@ -1,0 +1,55 @@
+"""``oodbench new``: a package of a detector, a data set or a metric that already works."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oodbench.cli import completion, echo, find_plugins
+
+if TYPE_CHECKING:
+    from oodbench.scaffold.package import Kind
+
+EXAMPLES = {
+    "detector": "oodbench run --detector {name} --in mnist5k:0,2-9 --out mnist5k:1 --preset quick",
+    "dataset": "oodbench show {name}",
+    "metric": "oodbench evaluate --metric {name}",
+}
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["detector", "dataset", "metric"]))
+@click.argument("name")
+@click.option(
+    "--base", default="", help="Detector that it stands on, as in classifier.", shell_complete=completion.detectors
+)
+@click.option("--network", is_flag=True, help="Of a detector that trains a network.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: oodbench-NAME]")
+def command(kind: Kind, name: str, base: str, network: bool, output: Path | None) -> None:
+    """Write the package of a new detector, data set or metric.
+
+    It works as it is, and is to be edited: a pyproject.toml with the entry point, the code, a README, and tests of the
+    contract. Of a detector, --network writes one that trains a network, and --base one that stands on another detector.
+
+    \b
+    oodbench new detector my-method
+    oodbench new detector my-score --base classifier
+    """
+    from oodbench.scaffold.package import new_package, write_package
+
+    if (base or network) and kind != "detector":
+        raise click.UsageError("--base and --network are for detectors")
+    if base and network:
+        raise click.UsageError("give --base or --network, not both")
+    package = new_package(kind, name, find_plugins(), base, network)
+    folder = output or Path(package.distribution)
+    write_package(package, folder)
+    where = folder if folder.is_absolute() else f".{os.sep}{folder}"
+    echo(f"{folder}{os.sep} has a {kind.replace('dataset', 'data set')} that works. Next:")
+    echo(f"  pip install --editable {where}")
+    echo(f"  oodbench check {name}")
+    echo(f"  {EXAMPLES[kind].format(name=name)}")
+    echo(f"and edit {folder / package.main_file}")
