@@ -20,10 +20,10 @@ from oodbench.api import Context, Progress
 from oodbench.data.loading import Loader
 from oodbench.folders import cache_folder, data_folder
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.tasks import plan
+from oodbench.plan.tasks import new_detector, plan, run_key
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
-from oodbench.runs.fitting import new_detector, run_key, score
+from oodbench.runs.scoring import score
 from oodbench.store.store import Store
 
 
@@ -40,7 +40,7 @@ def curve(words: RunRequest, path: Path, data_dir: Path, device: str, store: str
     splits = {split: loader.load(task.run.in_dataset, split) for split in ("train", "validation", "test")}
     out_datasets = [loader.load(name, "test", splits["test"].shape) for name in task.out_datasets]
     key = run_key(task.run, splits)
-    detector = new_detector(task.run, splits, registry)
+    detector = new_detector(task.run, splits["train"].shape, registry)
     auroc = registry.metric("auroc").compute
     started = time.monotonic()
 

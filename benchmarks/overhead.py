@@ -16,11 +16,11 @@ from oodbench_ae.detector import AE
 
 from benchmarks.machine import describe, median, table
 from oodbench import Context, ImageSet
-from oodbench.cli.progress import RichProgress
 from oodbench.data.loading import open_loader
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import Registry, load_registry
+from oodbench.progress import RichProgress
 from oodbench.runs.devices import find_device
 from oodbench.runs.pipeline import ExecutionOptions, run
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
+    from oodbench import metrics, nn
     from oodbench.api import (
         SCORE_CONVENTION,
         Base,
@@ -18,69 +19,112 @@ if TYPE_CHECKING:
         Context,
         Dataset,
         Detector,
+        Executor,
         FittedBase,
         ImageSet,
+        Job,
+        Location,
         Metric,
+        Open,
         Params,
+        Perform,
         PostHocDetector,
         Progress,
+        ProgressSender,
         Provenance,
         Result,
         Run,
         Scores,
         Shape,
         Stream,
+        deliver,
         param,
         shape_text,
     )
-    from oodbench.errors import DataError, FitError, OODBenchError, ScoreError, StoreError, UnknownName
+    from oodbench.errors import (
+        DataError,
+        FitError,
+        OODBenchError,
+        ScoreError,
+        StoreError,
+        UnknownName,
+        WorkerDied,
+        reason,
+    )
+    from oodbench.notebook.detectors import ArrayDetector, ArrayScorer, detector
+    from oodbench.notebook.running import Runs, run
+    from oodbench.notebook.stores import StoreReader, load_dataset, open_store
     from oodbench.plan.settings import resolve
     from oodbench.plugin.hookspecs import hookimpl
     from oodbench.plugin.registry import find_detector, find_metric
 
 _HOME = {
     "oodbench.api": (
-        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector FittedBase ImageSet Metric Params PostHocDetector "
-        "Progress Provenance Result Run Scores Shape Stream param shape_text"
+        "SCORE_CONVENTION Base Checkpoints Context Dataset Detector Executor FittedBase ImageSet Job Location "
+        "Metric Open Params Perform PostHocDetector Progress ProgressSender Provenance Result Run Scores "
+        "Shape Stream deliver param shape_text"
     ),
-    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName",
+    "oodbench.notebook.detectors": "ArrayDetector ArrayScorer detector",
+    "oodbench.notebook.running": "Runs run",
+    "oodbench.notebook.stores": "StoreReader load_dataset open_store",
+    "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName WorkerDied reason",
     "oodbench.plugin.hookspecs": "hookimpl",
     "oodbench.plugin.registry": "find_detector find_metric",
     "oodbench.plan.settings": "resolve",
 }
+_MODULES = ("metrics", "nn")
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
     "SCORE_CONVENTION",
+    "ArrayDetector",
+    "ArrayScorer",
     "Base",
     "Checkpoints",
     "Context",
     "DataError",
     "Dataset",
     "Detector",
+    "Executor",
     "FitError",
     "FittedBase",
     "ImageSet",
+    "Job",
+    "Location",
     "Metric",
     "OODBenchError",
+    "Open",
     "Params",
+    "Perform",
     "PostHocDetector",
     "Progress",
+    "ProgressSender",
     "Provenance",
     "Result",
     "Run",
+    "Runs",
     "ScoreError",
     "Scores",
     "Shape",
     "StoreError",
+    "StoreReader",
     "Stream",
     "UnknownName",
+    "WorkerDied",
     "__version__",
+    "deliver",
+    "detector",
     "find_detector",
     "find_metric",
     "hookimpl",
+    "load_dataset",
+    "metrics",
+    "nn",
+    "open_store",
     "param",
+    "reason",
     "resolve",
+    "run",
     "shape_text",
 ]
 
@@ -90,6 +134,12 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata
 
         return metadata.version("oodbench")
+    if name in _MODULES:
+        return importlib.import_module(f"oodbench.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'oodbench' has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -30,6 +30,10 @@ class UnknownName(OODBenchError):
         super().__init__(f"unknown {kind} {shorten(repr(name))}; {hint}")
 
 
+class WorkerDied(OODBenchError):
+    """The process or the machine that worked on a task was lost before the task ended."""
+
+
 class DataError(OODBenchError):
     """A data set that is missing, damaged, empty, or cannot be used as asked."""
 

@@ -1,4 +1,4 @@
-"""The user's own folders that oodbench reads and writes when no option says otherwise."""
+"""The user's own folders and files that oodbench reads and writes when no option says otherwise."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("OODBENCH_CACHE") or user_cache_path("oodbench"))
+
+
+def settings_file() -> Path:
+    """Return the file of the user's own settings: ``OODBENCH_SETTINGS``, else settings.toml in the config folder."""
+    from platformdirs import user_config_path
+
+    return Path(os.environ.get("OODBENCH_SETTINGS") or user_config_path("oodbench") / "settings.toml")

@@ -26,6 +26,7 @@ def no_traces(tmp_path, monkeypatch):
     """Nothing is read from or written to the user's own folders, and no installed plugin takes part."""
     monkeypatch.setenv("OODBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OODBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("OODBENCH_SETTINGS", str(tmp_path / "settings.toml"))
     monkeypatch.setenv("OODBENCH_PLUGINS", "")
     monkeypatch.delenv("OODBENCH_STORE", raising=False)
     monkeypatch.delenv("OODBENCH_DEBUG", raising=False)

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (ROOT / "docs" / "columns.md", ROOT / "docs" / "many-machines.md")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("columns", "many-machines", "executors"))
 """Further pages, whose commands need what those of the README have made, but not the run that is forgotten."""
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 
@@ -44,6 +45,10 @@ def folder(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("readme")
     (made / "digits").mkdir()
     (made / "digits" / "suite.toml").write_text(SUITE)
+    (made / "pictures").mkdir()
+    for number in range(12):
+        Image.linear_gradient("L").rotate(30 * number).save(made / "pictures" / f"{number}.png")
+    (made / "pictures" / "damaged.png").write_bytes(b"no picture")
     return made
 
 
@@ -60,7 +65,7 @@ def test_the_readme_has_commands():
     named = {shlex.split(line)[1] for line in COMMANDS}
     assert named == {
         *("run", "list", "show", "data", "tune", "leaderboard", "figure", "evaluate", "compare", "plot", "query"),
-        *("forget", "publish", "verify", "bundle", "status"),
+        *("forget", "publish", "verify", "bundle", "score", "status"),
     }
 
 
@@ -93,12 +98,21 @@ PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 @pytest.mark.parametrize("block", PYTHON.findall(README.read_text(encoding="utf-8")))
 def test_python(block, tmp_path):
-    """As it stands, but for a fit of one epoch."""
-    assert 'preset="quick")' in block
-    shorter = block.replace('preset="quick")', 'preset="quick", sets=("training.epochs=1", "width=0.1"))')
+    """As it stands, but for fits of one epoch."""
+    settings = {f"{detector}.{name}": value for detector, sets in SHORTER.items() for name, value in map(pair, sets)}
+    own = {name.removeprefix("ebae."): value for name, value in settings.items() if name.startswith("ebae.")}
+    shorter = block.replace('preset="quick")', f'preset="quick", params={settings})')
+    shorter = shorter.replace("latent_dim=8)", f"latent_dim=8, **{own})")
+    assert shorter.count("epochs") == 5
     environment = os.environ | {"OODBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", shorter], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "mnist5k:1" in done.stdout and done.stdout.splitlines()[-1].isdecimal()
+    assert "mnist5k:1" in done.stdout
+    assert len(done.stdout.rpartition("[")[2].split()) == 8, "the scores of eight images"
+
+
+def pair(setting: str) -> tuple[str, float]:
+    name, _, value = setting.partition("=")
+    return name, float(value) if "." in value else int(value)

@@ -8,7 +8,18 @@ better: an AUROC below 0.5 is a finding.
 from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Checkpoints, Context, Progress
 from oodbench.api.detector import Detector
-from oodbench.api.images import SPLITS, Dataset, ImageSet, Shape, Stream, chunk_rows, fingerprint, shape_text
+from oodbench.api.executor import Executor, Job, Open, Perform, ProgressSender, deliver
+from oodbench.api.images import (
+    SPLITS,
+    Dataset,
+    ImageSet,
+    Location,
+    Shape,
+    Stream,
+    chunk_rows,
+    fingerprint,
+    shape_text,
+)
 from oodbench.api.parameters import Params, param
 from oodbench.api.post_hoc import PostHocDetector
 from oodbench.api.record import (
@@ -29,12 +40,18 @@ __all__ = [
     "Context",
     "Dataset",
     "Detector",
+    "Executor",
     "FittedBase",
     "ImageSet",
+    "Job",
+    "Location",
     "Metric",
+    "Open",
     "Params",
+    "Perform",
     "PostHocDetector",
     "Progress",
+    "ProgressSender",
     "Provenance",
     "Result",
     "Run",
@@ -42,6 +59,7 @@ __all__ = [
     "Shape",
     "Stream",
     "chunk_rows",
+    "deliver",
     "file_name",
     "fingerprint",
     "param",

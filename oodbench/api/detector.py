@@ -11,7 +11,7 @@ import pydantic
 
 from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Context
-from oodbench.api.images import ImageSet, Shape, shape_text
+from oodbench.api.images import ImageSet, Shape, is_shape, shape_text
 from oodbench.api.parameters import Params, group_defaults, is_smaller, merge
 from oodbench.errors import OODBenchError, UnknownName
 
@@ -46,6 +46,17 @@ class Detector(ABC):
     """The fitted base, there before ``fit``, ``load_state`` and ``score`` are called; only where there is a base."""
 
     def __init__(self, params: pydantic.BaseModel, shape: Shape):
+        """Take valid parameters, an instance of ``Params``, and the shape (C, H, W) of the images.
+
+        Raises OODBenchError where they are something else.
+        """
+        if not isinstance(params, self.Params):
+            raise OODBenchError(
+                f"{self.name}: its parameters are a {self.Params.__name__}, not {type(params).__name__}; "
+                f"oodbench.resolve makes them, and oodbench.detector({self.name!r}) all of it"
+            )
+        if not is_shape(shape):
+            raise OODBenchError(f"{self.name}: a shape is (channels, height, width), not {shape}")
         self.params: Any = params
         self.shape = shape
 

@@ -24,6 +24,11 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 
+def is_shape(value: object) -> bool:
+    """Whether a value is a Shape: three whole numbers above 0."""
+    return isinstance(value, tuple) and len(value) == 3 and all(type(size) is int and size > 0 for size in value)
+
+
 def shape_text(shape: Shape) -> str:
     """``(1, 28, 28)`` → ``1×28×28``."""
     return "×".join(map(str, shape))
@@ -222,6 +227,26 @@ def fingerprint(shape: Shape, chunks: Iterable[np.ndarray], labels: np.ndarray) 
 
 
 @dataclass(frozen=True)
+class Location:
+    """Where the images of a data set are that is named with a path, and what they are called there.
+
+    Args:
+        path: the folder or file; that of two names of one place is the same.
+        chosen: classes that the name chooses; None for all.
+        class_names: of the data set's classes, in their order; empty where they have none.
+        counts: split → name or number of a class → number of its images, all classes.
+        files: ``files(split)`` are the picture files that the indices of a split are places in; None where the images
+            are no files.
+    """
+
+    path: Path
+    chosen: Sequence[int] | None = None
+    class_names: Sequence[str] = ()
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    files: Callable[[str], Sequence[Path]] | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set that can be named after ``--in`` and ``--out``.
 
@@ -235,6 +260,8 @@ class Dataset:
         stream: what ``load`` gives, in chunks, for a data set that may be larger than memory.
         from_path: of a kind that is named with a path, as in ``folder:PATH``: ``from_path(path)`` gives the data set
             at that path. The kind itself has no images.
+        location: of a data set that ``from_path`` gave.
+        rules: what becomes train, validation and test, and in which order.
         checksums: gives the published MD5 of each file: path below the root → MD5. None if none are published.
         download_instructions: ``download_instructions(root)`` says which files to put where, for a data set that must
             be fetched by hand.
@@ -252,5 +279,7 @@ class Dataset:
     version: int = 1
     stream: Callable[[str, Path, Shape | None], Stream] | None = None
     from_path: Callable[[str], Dataset] | None = None
+    location: Location | None = None
+    rules: str = ""
     checksums: Callable[[], Mapping[str, str]] | None = None
     download_instructions: Callable[[Path], str] | None = None

@@ -12,7 +12,11 @@ MISSING: Final = object()
 
 
 class Params(pydantic.BaseModel):
-    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params."""
+    """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params.
+
+    A file is identified by its content where there is, beside its path ``x``, a parameter ``x_sha256`` that a validator
+    fills in: the path is then on record, and no part of what a run is.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -113,9 +117,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def nest(path: str, value: Any) -> dict[str, Any]:
     """Return nested dicts that have only ``value``, at the dotted name."""
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
+    name, _, rest = path.partition(".")
+    return {name: nest(rest, value) if rest else value}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

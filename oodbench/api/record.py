@@ -169,6 +169,8 @@ class Provenance:
     """Facts of the fitted detector, and of its base, on the in-data's test split, such as a classifier's accuracy."""
     reduced: bool | None = None
     """Whether the run is smaller than published (see ``Detector.is_reduced``); None in records made before 0.2.0."""
+    shape: Sequence[int] = ()
+    """(C, H, W) of the in-data's images; empty in records made before it was kept."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from oodbench.api import Dataset, ImageSet, Shape
-from oodbench.builtin.own import UserDataset
-from oodbench.data.imaging import picture_shape, read_pictures
+from oodbench.builtin.own_dataset import UserDataset
+from oodbench.builtin.own_folders import read_files, shape_of
+from oodbench.builtin.own_names import LIST_RULES, choose_classes, take_apart
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
 from oodbench.reading import read_text
@@ -62,10 +62,15 @@ def read_list(path: Path) -> ImageList:
 def imglist_at(path: str) -> Dataset:
     """Return the data set of a list, or of a folder of lists.
 
-    An index is a line of its list, without empty ones. Raises DataError where there is no list, or a picture of one is
-    missing.
+    An index is a line of its list, without empty ones.
+
+    Args:
+        path: of the list or folder, with classes and a shape behind it (see ``own_names.take_apart``).
+
+    Raises DataError where there is no list, or a picture of one is missing.
     """
-    name, place = f"imglist:{path}", Path(path).expanduser().absolute()
+    given = take_apart("imglist", path)
+    name, place = f"imglist:{given.path}{given.shape_suffix}", Path(given.path).expanduser().absolute()
     files = _split_files(place) if os.path.isdir(place) else {"test": place}
     if not files or not all(map(os.path.isfile, files.values())):
         raise DataError(
@@ -75,12 +80,16 @@ def imglist_at(path: str) -> Dataset:
     pictures = {split: [files[split].parent / each for each in lists[split].paths] for split in files}
     for split, paths in pictures.items():
         check_there(name, files[split], paths)
-    shape = _one_shape(pictures["train"]) if "train" in files else None
+    every = [path for paths in pictures.values() for path in paths]
+    shape = shape_of(given, every if given.size else pictures.get("train", []), is_fitted="train" in files)
     labels = {split: found.labels for split, found in lists.items()}
     classes = np.unique(np.concatenate([*labels.values()])).tolist()
-    every = [path for paths in pictures.values() for path in paths]
-    read = partial(_read, pictures)
-    return UserDataset(name, labels, classes if classes != [-1] else [], shape, read, every).dataset()
+    classes = classes if classes != [-1] else []
+    chosen = choose_classes(name, given.classes, classes, ())
+    read = partial(read_files, pictures)
+    return UserDataset(
+        name, labels, classes, shape, read, every, place, chosen, split_files=pictures, rules=LIST_RULES
+    ).dataset()
 
 
 def check_there(name: str, file: Path, paths: list[Path]) -> None:
@@ -98,16 +107,6 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return found if "test" in found else {}
 
 
-def _one_shape(paths: list[Path]) -> Shape | None:
-    """The shape that all pictures have; None if their sizes differ. Grey ones among others are read as colour."""
-    shapes = set(map(picture_shape, paths))
-    return None if len({shape[1:] for shape in shapes}) > 1 else max(shapes)
-
-
-def _read(pictures: Mapping[str, list[Path]], split: str, places: np.ndarray, shape: Shape) -> Iterator[np.ndarray]:
-    return read_pictures((pictures[split][place] for place in places), shape)
-
-
 def _without_path(split: str, root: Path, shape: Shape | None) -> ImageSet:
     raise DataError("imglist is named with a path: imglist:PATH")
 
@@ -115,4 +114,6 @@ def _without_path(split: str, root: Path, shape: Shape | None) -> ImageSet:
 @hookimpl
 def register_datasets() -> list[Dataset]:
     summary = "pictures of an image list, named as imglist:PATH"
-    return [Dataset("imglist", _without_path, shape=None, sizes={}, from_path=imglist_at, summary=summary)]
+    return [
+        Dataset("imglist", _without_path, shape=None, sizes={}, from_path=imglist_at, summary=summary, rules=LIST_RULES)
+    ]

@@ -51,23 +51,25 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
-def pictures_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+def pictures_below(
+    folder: Path, above: tuple[str, ...] = (), on_fault: Callable[[str], None] | None = None
+) -> Iterator[Path]:
     """Yield the picture files of a folder and of those in it, in an order that is the same on every machine.
 
     Links are followed, but not back to a folder that they are in. ``above`` are those that this one is in. Raises
-    DataError at a folder that cannot be read, a link to nothing, a picture that is no regular file, and a picture in a
-    format that is not read.
+    DataError at a folder that cannot be read; and at a link to nothing, a picture that is no regular file, and a
+    picture in a format that is not read, unless ``on_fault`` is given, which is told so, and they are left out.
     """
     place = os.path.realpath(folder)
     if place in above:
         return
-    folders, names = _entries(folder)
+    folders, names = _entries(folder, on_fault)
     yield from (folder / name for name in names)
     for name in folders:
-        yield from pictures_below(folder / name, (*above, place))
+        yield from pictures_below(folder / name, (*above, place), on_fault)
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
+def _entries(folder: Path, on_fault: Callable[[str], None] | None = None) -> tuple[list[str], list[str]]:
     """The folders and the picture files in a folder that are not hidden, each sorted."""
     folders, names = [], []
     try:
@@ -82,13 +84,26 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
             is_folder = is_file = False  # a link in a circle
         if is_folder:
             folders.append(entry.name)
-        elif entry.name.lower().endswith(UNREADABLE):
-            raise DataError(f"{entry.path} is of a format that is not read: convert it to PNG, or move it away")
-        elif is_picture(entry.name) or (entry.is_symlink() and not is_file):
-            if not is_file:
-                check_regular(Path(entry.path))
-            names.append(entry.name)
+            continue
+        try:
+            if _is_readable(entry, is_file):
+                names.append(entry.name)
+        except DataError as error:
+            if on_fault is None:
+                raise
+            on_fault(str(error))
     return sorted(folders), sorted(names)
+
+
+def _is_readable(entry: os.DirEntry[str], is_file: bool) -> bool:
+    """Whether a file is a picture. DataError where it is one that cannot be read."""
+    if entry.name.lower().endswith(UNREADABLE):
+        raise DataError(f"{entry.path} is of a format that is not read: convert it to PNG, or move it away")
+    if not is_picture(entry.name) and (is_file or not entry.is_symlink()):
+        return False
+    if not is_file:
+        check_regular(Path(entry.path))
+    return True
 
 
 def _unreadable(folder: Path, error: OSError) -> DataError:

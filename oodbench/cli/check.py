@@ -14,7 +14,7 @@ from oodbench.cli.options import data_option, json_option, print_json, print_tab
 
 
 @click.command()
-@click.argument("name", shell_complete=completion.anything)
+@click.argument("name", shell_complete=completion.checkable)
 @click.option(
     "--shape", "shapes", multiple=True, metavar="CxHxW", help="As in 1x28x28; repeats.  [default: all it takes]"
 )

@@ -1,4 +1,4 @@
-"""``oodbench list detectors|datasets|metrics|plugins``"""
+"""``oodbench list detectors|datasets|metrics|executors|plugins``"""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from oodbench.plugin.catalogue_cache import current_catalogue
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(["detectors", "datasets", "metrics", "plugins"]))
+@click.argument("kind", type=click.Choice(["detectors", "datasets", "metrics", "executors", "plugins"]))
 @json_option
 def command(kind: str, as_json: bool) -> None:
-    """List detectors, data sets, metrics or plugins."""
+    """List detectors, data sets, metrics, executors or plugins."""
     rows = current_catalogue(find_plugins)[kind]
     if as_json:
         print_json(rows)

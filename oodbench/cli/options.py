@@ -93,14 +93,27 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 jobs_option = click.option(
     "-j",
     "--jobs",
-    default=1,
-    show_default=True,
     type=click.IntRange(1),
-    help="Number of runs at once, each in its own process with a share of the cores or GPUs.",
+    help="Number of runs at once, each in its own process with a share of the cores or GPUs.  [default: 1; of an "
+    "executor other than local as many as there is room for]",
 )
 EXECUTION_OPTIONS = (
     device_option,
     jobs_option,
+    click.option(
+        "--executor",
+        "executor",
+        default="",
+        help="Where runs are worked on: local, or one that a plugin offers, as ray or slurm.  [default: local]",
+        shell_complete=completion.executors,
+    ),
+    click.option(
+        "--executor-set",
+        "executor_sets",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the executor: gpus=.5; repeats. `oodbench show ray` lists them.",
+    ),
     data_option,
     store_option,
     click.option("--force", is_flag=True, help="Do it all again, even what is finished."),
@@ -127,10 +140,17 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_options(**given: Any) -> None:
+        from oodbench.plan.executors import ExecutorChoice, choose_executor
+        from oodbench.plan.suite_files import read_suite_executor
         from oodbench.runs.pipeline import ExecutionOptions
+        from oodbench.runs.waiting import wait_asleep_if_busy
 
+        wait_asleep_if_busy()
+        suite = read_suite_executor(given["suite"]) if given.get("suite") else ExecutorChoice()
+        executor, settings = choose_executor(given.pop("executor"), given.pop("executor_sets"), suite)
         names = ("store", "data_dir", "device", "jobs", "force")
-        command(options=ExecutionOptions(**{name: given.pop(name) for name in names}), **given)
+        options = {name: given.pop(name) for name in names}
+        command(options=ExecutionOptions(**options, executor=executor, executor_settings=settings), **given)
 
     return _with(EXECUTION_OPTIONS, with_options)
 
@@ -161,7 +181,7 @@ def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
     Args:
         shorter: options that would make a long fit shorter, for the message about it.
     """
-    from oodbench.cli.progress import RichProgress
+    from oodbench.progress import RichProgress
 
     try:
         with RichProgress(shorter, quiet) as progress:

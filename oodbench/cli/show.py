@@ -1,4 +1,4 @@
-"""``oodbench show NAME``: all about one detector, data set or metric."""
+"""``oodbench show NAME``: all about one detector, data set, metric or executor."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ WIDTH = 100
 @data_option
 @json_option
 def command(name: str, data_dir: Path | None, as_json: bool) -> None:
-    """Show all about one detector, data set or metric.
+    """Show all about one detector, data set, metric or executor.
 
-    For a detector: each parameter with its default, the presets' values, its bounds, meaning and source.
+    For a detector or an executor: each parameter with its default, the presets' values, its bounds, meaning and source.
+    For a folder or file of your own, named as in folder:PATH: what was found there, and what becomes train, validation
+    and test.
     """
     from oodbench.plugin.description import describe_name
 
@@ -39,13 +41,20 @@ def _print(field: str, value: Any) -> None:
         for parameter in value:
             echo()
             _print_parameter(parameter)
-    elif value not in ("", []):
-        text = value
-        if isinstance(value, list):
-            text = ", ".join(map(str, value))
-        elif isinstance(value, Mapping):
-            text = ", ".join(f"{name} {number}" for name, number in value.items())
-        echo(f"{field + ': ':10}{text}")
+    elif value not in ("", [], {}):
+        line = f"{field + ': ':10}{_text(value)}"
+        echo(textwrap.fill(line, WIDTH, subsequent_indent=" " * 10) if field == "splits" else line)
+
+
+def _text(value: Any) -> str:
+    """``train 36, test 8``; of a mapping of mappings ``train: cat 18, dog 18; test: cat 8``."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if not isinstance(value, Mapping):
+        return str(value)
+    if any(isinstance(inner, Mapping) for inner in value.values()):
+        return "; ".join(f"{name}: {_text(inner)}" for name, inner in value.items())
+    return ", ".join(f"{name} {number}" for name, number in value.items())
 
 
 def _print_parameter(parameter: Mapping[str, Any]) -> None:

@@ -114,7 +114,7 @@ def _runs(count: int) -> str:
 
 
 def _row(state: RunState) -> dict[str, str]:
-    from oodbench.cli.progress import duration
+    from oodbench.progress import duration
     from oodbench.text import shorten
 
     row = {"state": state.state, "run": shorten(state.title, 70)}

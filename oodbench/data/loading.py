@@ -106,7 +106,9 @@ class Loader:
             raise DataError(f"{kind}: the path {path!r} is not UTF-8, as names must be: rename it") from None
         if name not in self._at:
             self._at[name] = dataset.from_path(path)
-        return self._at[name], None
+        found = self._at[name]
+        chosen = found.location.chosen if found.location else None
+        return found, None if chosen is None else tuple(chosen)
 
     def share_classes(self, one: str, other: str) -> bool:
         """Whether two names choose the same class of one source: as in and out they would call the same images both.
@@ -137,8 +139,10 @@ class Loader:
         """The same for two names of one place, however its path is written."""
         kind, _, path = name.partition(":")
         dataset = self.find(name)[0]
-        at = self.registry.dataset(kind).from_path
-        return f"{kind}:{Path(path).expanduser().resolve()}" if at else dataset.name
+        if self.registry.dataset(kind).from_path is None:
+            return dataset.name
+        place = dataset.location.path if dataset.location else Path(path).expanduser()
+        return f"{kind}:{place.resolve()}"
 
     def shape(self, name: str) -> Shape | None:
         """Return the shape of the data set's images; None where it has none of its own."""
@@ -149,7 +153,8 @@ class Loader:
         dataset, classes = self.find(name)
         if split not in dataset.sizes:
             other = "" if split == "test" else "; it can be named after --out only"
-            raise DataError(f"{dataset.name} has no {split} split{other}")
+            how = f", until it has one: see `oodbench show {name.partition(':')[0]}`" if other and dataset.rules else ""
+            raise DataError(f"{dataset.name} has no {split} split{other}{how}")
         missing = sorted(set(classes or ()) - set(dataset.classes))
         if missing and not dataset.classes:
             raise DataError(f"{dataset.name} has no classes to choose from: name it without ':'")

@@ -1,5 +1,54 @@
 """Networks, training loops and base classes that detectors are built from.
 
 Here belongs what several detectors share, and what authors of others can build on. What one detector alone needs is in
-its plugin. No step of a run imports this folder.
+its plugin. No step of a run imports this folder. The names below are imported when first used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, build_networks
+    from oodbench.nn.autoencoder_detector import AutoencoderDetector, AutoencoderParams, ReconstructionDetector
+    from oodbench.nn.likelihood_detector import LikelihoodDetector
+    from oodbench.nn.network_detector import NetworkDetector
+    from oodbench.nn.reconstruction import ReconstructionParams, fit_reconstruction
+    from oodbench.nn.replay import ReplayBuffer
+    from oodbench.nn.training import Phase, steps_per_epoch, train, weights_of
+
+_HOME = {
+    "oodbench.nn.autoencoder": "Autoencoder build_autoencoder build_networks",
+    "oodbench.nn.autoencoder_detector": "AutoencoderDetector AutoencoderParams ReconstructionDetector",
+    "oodbench.nn.likelihood_detector": "LikelihoodDetector",
+    "oodbench.nn.network_detector": "NetworkDetector",
+    "oodbench.nn.reconstruction": "ReconstructionParams fit_reconstruction",
+    "oodbench.nn.replay": "ReplayBuffer",
+    "oodbench.nn.training": "Phase steps_per_epoch train weights_of",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [
+    "Autoencoder",
+    "AutoencoderDetector",
+    "AutoencoderParams",
+    "LikelihoodDetector",
+    "NetworkDetector",
+    "Phase",
+    "ReconstructionDetector",
+    "ReconstructionParams",
+    "ReplayBuffer",
+    "build_autoencoder",
+    "build_networks",
+    "fit_reconstruction",
+    "steps_per_epoch",
+    "train",
+    "weights_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'oodbench.nn' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)

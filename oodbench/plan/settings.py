@@ -32,7 +32,7 @@ def values_by_detector(
         if not equals:
             raise OODBenchError(f"--set {text}: write it as name=value")
         for name, parameter in _targets(path.strip(), detectors, registry):
-            values.setdefault(name, {})[parameter] = _value(value.strip())
+            values.setdefault(name, {})[parameter] = setting_value(value.strip())
     return values
 
 
@@ -69,7 +69,7 @@ def check_used(
                 raise OODBenchError(f"--set {name}.{path}: what stands on {name} gives its {path}; set it there")
 
 
-def _value(text: str) -> Any:
+def setting_value(text: str) -> Any:
     """Return the JSON value, else the text itself, also where it is JSON too long or too deep for Python to read."""
     try:
         return json.loads(text)
@@ -90,11 +90,11 @@ def resolve(detector: type[Detector], preset: str, shape: Shape, values: Mapping
     try:
         return detector.Params(**merged)
     except pydantic.ValidationError as error:
-        faults = "; ".join(map(_fault, error.errors(include_url=False)))
+        faults = "; ".join(map(fault, error.errors(include_url=False)))
         raise OODBenchError(f"{detector.name}: {faults}; `oodbench show {detector.name}` lists the bounds") from None
 
 
-def _fault(error: Mapping[str, Any]) -> str:
+def fault(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors: ``visible_chain.steps must be greater than or equal to 0 (got -3)``."""
     where = ".".join(map(str, error["loc"]))
     what = " ".join(error["msg"].split()).removeprefix("Value error, ").replace("Input should be", "must be")

@@ -12,6 +12,7 @@ from typing import Any
 
 from oodbench.api.parameters import flatten
 from oodbench.errors import OODBenchError, UnknownName
+from oodbench.plan.executors import ExecutorChoice, read_executor_table
 from oodbench.plan.requests import RunRequest, first_seeds
 from oodbench.reading import read_text
 from oodbench.text import shorten
@@ -46,12 +47,8 @@ def read_suite_file(path: Path) -> SuiteFile:
 
     Raises OODBenchError, naming the file, where it cannot be understood.
     """
-    path = path / "suite.toml" if os.path.isdir(path) else path
-    text = read_text(path)
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # no TOML, no text, a number too long, nested too deep
-        raise OODBenchError(f"suite {path} is not TOML: {shorten(str(error))}") from None
+    path, table = _read(path)
+    table.pop("executor", None)
     tables = table.pop("run", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise OODBenchError(f"suite {path}: write runs as [[run]] tables")
@@ -65,10 +62,28 @@ def read_suite_file(path: Path) -> SuiteFile:
         raise OODBenchError(f"suite {path}: {error}") from None
 
 
+def read_suite_executor(path: Path) -> ExecutorChoice:
+    """Return what the ``[executor]`` table of a suite file says; nothing where it has none."""
+    path, table = _read(path)
+    try:
+        return read_executor_table(table.get("executor", {}))
+    except OODBenchError as error:
+        raise OODBenchError(f"suite {path}: {error}") from None
+
+
+def _read(path: Path) -> tuple[Path, dict[str, Any]]:
+    path = path / "suite.toml" if os.path.isdir(path) else path
+    text = read_text(path)
+    try:
+        return path, tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # no TOML, no text, a number too long, nested too deep
+        raise OODBenchError(f"suite {path} is not TOML: {shorten(str(error))}") from None
+
+
 def _request(table: Mapping[str, Any]) -> RunRequest:
     for word in table:
         if word not in SUITE_WORDS:
-            raise UnknownName("word", word, (*SUITE_WORDS, "run", "groups", "rank"))
+            raise UnknownName("word", word, (*SUITE_WORDS, "executor", "run", "groups", "rank"))
     return RunRequest(
         detectors=_texts(table, "detector"),
         in_datasets=_texts(table, "in"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run
+from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run, Shape
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.bases import Configurator, bases_of
 from oodbench.plan.requests import RunRequest
@@ -51,15 +51,23 @@ def title_of(run: Run) -> str:
     )
 
 
-def plan(requests: Iterable[RunRequest], registry: Registry, loader: Loader, split: str = "test") -> list[Task]:
+def plan(
+    requests: Iterable[RunRequest],
+    registry: Registry,
+    loader: Loader,
+    split: str = "test",
+    on_skip: Callable[[str], None] = lambda text: None,
+) -> list[Task]:
     """Return a task for every combination that the requests name, each run once.
+
+    Of several in- and out-data sets, one that is both is not scored against itself: ``on_skip`` is told so.
 
     Raises OODBenchError at the first word that is invalid.
     """
     out_datasets_by_run: dict[Run, list[str]] = {}
     for request in requests:
-        for run in _runs(request, registry, loader, split):
-            out_datasets_by_run.setdefault(run, []).extend(request.out_datasets)
+        for run, out_datasets in _runs(request, registry, loader, split, on_skip):
+            out_datasets_by_run.setdefault(run, []).extend(out_datasets)
     return [Task(run, tuple(dict.fromkeys(names)), split) for run, names in out_datasets_by_run.items()]
 
 
@@ -73,22 +81,29 @@ def with_bases(tasks: Sequence[Task]) -> list[Task]:
     return list(ordered.values())
 
 
-def _runs(request: RunRequest, registry: Registry, loader: Loader, split: str) -> list[Run]:
+def _runs(
+    request: RunRequest, registry: Registry, loader: Loader, split: str, on_skip: Callable[[str], None]
+) -> list[tuple[Run, Sequence[str]]]:
+    """The runs of a request, each with the out-data sets that it is to score."""
     _check_given(request)
     detectors = {name: registry.detector(name) for name in request.detectors}
-    _check_datasets(request, loader, split)
+    out_datasets = _check_datasets(request, loader, split, on_skip)
     settings = values_by_detector(request.sets, detectors, registry)
     used: dict[str, set[str]] = {}
-    runs: list[Run] = []
+    runs: list[tuple[Run, Sequence[str]]] = []
     for in_name, detector in product(request.in_datasets, detectors.values()):
         shape = loader.shape(in_name)
         if shape is None:
-            raise OODBenchError(f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images")
+            how = f", or name it as {shorten(in_name)}@32x32x3" if loader.find(in_name)[0].location else ""
+            raise OODBenchError(
+                f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images{how}"
+            )
         configuration = Configurator(request.preset or "paper", shape, settings, registry).configure(detector)
         for each in configuration.chain:
             used.setdefault(each.detector.name, set()).update(each.settings)
         precision = request.precision or "float32"
-        runs += [configuration.run(in_name, seed, precision, registry) for seed in request.seeds or (0,)]
+        made = [configuration.run(in_name, seed, precision, registry) for seed in request.seeds or (0,)]
+        runs += [(run, out_datasets[in_name]) for run in made]
     check_used(settings, detectors, used)
     return runs
 
@@ -105,18 +120,29 @@ def _check_given(request: RunRequest) -> None:
             raise OODBenchError(f"a seed is a whole number from 0, not {seed}")
 
 
-def _check_datasets(request: RunRequest, loader: Loader, split: str) -> None:
-    """Refuse data sets that are missing a split, and in- and out-data that share classes."""
+def _check_datasets(
+    request: RunRequest, loader: Loader, split: str, on_skip: Callable[[str], None]
+) -> dict[str, list[str]]:
+    """Return in-data set → the out-data sets that share no class with it.
+
+    A pair that shares some is left out, and ``on_skip`` told so, where each of the two has another partner. Raises
+    DataError where a data set lacks a split, OODBenchError where one would be left without any.
+    """
     for name in request.in_datasets:
         for each in SPLITS:
             loader.check(name, each)
     for name in request.out_datasets:
         loader.check(name, split)
-    for in_name, out_name in product(request.in_datasets, request.out_datasets):
-        if loader.share_classes(in_name, out_name):
+    pairs = list(dict.fromkeys(product(request.in_datasets, request.out_datasets)))
+    sharing = [pair for pair in pairs if loader.share_classes(*pair)]
+    apart = [pair for pair in pairs if pair not in sharing]
+    for in_name, out_name in sharing:
+        if in_name not in {name for name, _ in apart} or out_name not in {name for _, name in apart}:
             flag = "--out" if split == "test" else "--val-out"
-            apart = "choose others, as in mnist:0-8 and mnist:9"
-            raise OODBenchError(f"{flag} {shorten(out_name)} has classes of --in {shorten(in_name)}; {apart}")
+            other = "choose others, as in mnist:0-8 and mnist:9"
+            raise OODBenchError(f"{flag} {shorten(out_name)} has classes of --in {shorten(in_name)}; {other}")
+        on_skip(f"left out: {shorten(in_name)} against {shorten(out_name)}, which has classes of it")
+    return {name: [out_name for in_name, out_name in apart if in_name == name] for name in request.in_datasets}
 
 
 # ------------------------------------------------------------------------------------ identity
@@ -149,15 +175,13 @@ def load_detector(
     below, base = run.base, None
     if below:
         base = FittedBase(lambda: load_detector(below, splits, registry, read_state, context), context)
-    detector = new_detector(run, splits, registry, base)
+    detector = new_detector(run, splits["train"].shape, registry, base)
     detector.load_state(read_state(run_key(run, splits)))
     return detector
 
 
-def new_detector(
-    run: Run, splits: Mapping[str, ImageSet], registry: Registry, base: FittedBase | None = None
-) -> Detector:
-    """Return the run's detector, not yet fitted, on its base.
+def new_detector(run: Run, shape: Shape, registry: Registry, base: FittedBase | None = None) -> Detector:
+    """Return the run's detector for images of this shape, not yet fitted, on its base.
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
@@ -167,7 +191,7 @@ def new_detector(
             f"{run.detector} is {source.distribution} {source.code_version} here, and the run is of "
             f"{run.distribution} {run.version}: scores of one run come from one code; run it again with this code"
         )
-    made = detector(detector.Params.model_validate_json(run.params), splits["train"].shape)
+    made = detector(detector.Params.model_validate_json(run.params), shape)
     if base is not None:
         made.fitted_base = base
     return made

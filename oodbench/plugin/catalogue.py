@@ -1,4 +1,4 @@
-"""What the plugins offer as plain facts: a row of strings and numbers per detector, data set, metric and command."""
+"""What the plugins offer as plain facts: a row of strings and numbers for each detector, data set, metric …"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
 Catalogue = dict[str, list[dict[str, Any]]]
-"""detectors, datasets, metrics, commands, plugins, and failures of plugins → a row for each."""
+"""detectors, datasets, metrics, executors, commands, plugins, and failures of plugins → a row for each."""
 
 
 def describe(registry: Registry) -> Catalogue:
@@ -17,6 +17,7 @@ def describe(registry: Registry) -> Catalogue:
         "detectors": _detectors(registry),
         "datasets": _datasets(registry),
         "metrics": _metrics(registry),
+        "executors": _executors(registry),
         "commands": _commands(registry),
         "plugins": _plugins(registry),
         "failures": [{"name": name, "reason": why} for name, why in registry.failures.items()],
@@ -65,6 +66,18 @@ def _metrics(registry: Registry) -> list[dict[str, Any]]:
             "summary": metric.summary,
         }
         for name, metric in registry.metrics.items()
+    ]
+
+
+def _executors(registry: Registry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "plugin": registry.plugin_of["executor", name],
+            "version": registry.version("executor", name),
+            "summary": executor.summary,
+        }
+        for name, executor in registry.executors.items()
     ]
 
 

@@ -14,7 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from oodbench.api import Dataset, Detector, Metric
+    from oodbench.api import Dataset, Detector, Executor, Metric
 
 hookspec = pluggy.HookspecMarker("oodbench")
 hookimpl = pluggy.HookimplMarker("oodbench")
@@ -33,6 +33,11 @@ def register_detectors() -> list[type[Detector]]:
 @hookspec
 def register_metrics() -> list[Metric]:
     """Return the metrics, each a function of (in scores, out scores)."""
+
+
+@hookspec
+def register_executors() -> list[type[Executor]]:
+    """Return the executor classes that can be named after ``--executor``."""
 
 
 @hookspec

@@ -18,24 +18,19 @@ from oodbench.plugin import hookspecs
 from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
-BUILTIN = (
-    "metrics",
-    "synthetic",
-    "samples",
-    "vision",
-    "characters",
-    "derived",
-    "celeba",
-    "imagenet32",
-    "own",
-    "image_lists",
-    "openood",
-)
+BUILTIN = {
+    name: f"oodbench.builtin.{name}"
+    for name in (
+        "metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own",
+        "image_lists", "openood",
+    )
+} | {"local": "oodbench.runs.executors.local"}  # fmt: skip
+"""Name → module."""
 FIRST_PARTY = tuple(
     f"oodbench-{name}"
     for name in (
         "ae", "classifier", "dae", "dagmm", "ebae", "glow", "igebm", "input-complexity", "pixelcnnpp", "pyod",
-        "pytorch-ood", "vae", "wae",
+        "pytorch-ood", "ray", "slurm", "vae", "wae",
     )
 )  # fmt: skip
 """Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""
@@ -74,9 +69,9 @@ def load_plugins() -> Plugins:
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(manager)
     core = metadata.distribution("oodbench")
-    for builtin in BUILTIN:
+    for builtin, module in BUILTIN.items():
         name = f"builtin-{builtin}"
-        manager.register(importlib.import_module(f"oodbench.builtin.{builtin}"), name=name)
+        manager.register(importlib.import_module(module), name=name)
         plugins.versions[name], plugins.distributions[name] = core.version, core
     wanted = os.environ.get("OODBENCH_PLUGINS")
     names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from oodbench.api import Dataset, Detector, Metric
+from oodbench.api import Dataset, Detector, Executor, Metric
 from oodbench.errors import UnknownName, reason
 from oodbench.plugin.manager import Plugins, load_plugins
 from oodbench.plugin.source import Source
@@ -18,6 +18,7 @@ HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_datasets": ("data set", lambda offer: isinstance(offer, Dataset)),
     "register_detectors": ("detector", lambda offer: isinstance(offer, type) and issubclass(offer, Detector)),
     "register_metrics": ("metric", lambda offer: isinstance(offer, Metric)),
+    "register_executors": ("executor", lambda offer: isinstance(offer, type) and issubclass(offer, Executor)),
     "register_commands": ("command", lambda offer: isinstance(offer, click.Command) and bool(offer.name)),
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -45,6 +46,10 @@ class Registry:
         return self.offers["metric"]
 
     @property
+    def executors(self) -> dict[str, type[Executor]]:
+        return self.offers["executor"]
+
+    @property
     def commands(self) -> dict[str, click.Command]:
         return self.offers["command"]
 
@@ -56,6 +61,9 @@ class Registry:
 
     def metric(self, name: str) -> Metric:
         return self._get("metric", name)
+
+    def executor(self, name: str) -> type[Executor]:
+        return self._get("executor", name)
 
     def version(self, kind: str, name: str) -> str:
         """Return the version of the plugin that offers this."""

@@ -28,9 +28,7 @@ def find_device(name: str) -> torch.device:
     """Return the device of this name, as in ``auto``, ``cpu`` or ``cuda:1``; OODBenchError if it is not there."""
     import torch
 
-    word, _, number = name.partition(":")
-    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not DEVICE_NUMBER.fullmatch(number))):
-        raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
+    word, number = parse_device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if word == "cpu" or (word == "auto" and not count):
         tune_malloc()
@@ -40,6 +38,14 @@ def find_device(name: str) -> torch.device:
         raise OODBenchError(f"--device {name}: {there}; --device auto takes the best there is")
     disable_tf32()
     return torch.device("cuda", int(number or 0))
+
+
+def parse_device(name: str) -> tuple[str, str]:
+    """Return word and number of a device's name; UnknownName if it is not one, whatever this machine has."""
+    word, _, number = name.partition(":")
+    if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not DEVICE_NUMBER.fullmatch(number))):
+        raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
+    return word, number
 
 
 def disable_tf32() -> None:

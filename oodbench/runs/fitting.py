@@ -79,7 +79,7 @@ def fit(
     reset_peak_memory(device)
     start = time.perf_counter()
     with isolated(device, title_of(run)):
-        detector = new_detector(run, splits, registry, base)
+        detector = new_detector(run, splits["train"].shape, registry, base)
         reduced = detector.is_reduced(detector.params, detector.shape) or bool(base and base.provenance.reduced)
         detector = detector.fit(splits["train"], splits["validation"], context)
         wait_for(device)
@@ -95,6 +95,7 @@ def fit(
         images={split: len(images) for split, images in splits.items()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         in_images=images_hash(splits),
+        shape=splits["train"].shape,
         reduced=reduced,
         facts={**(base.provenance.facts if base else {}), **facts},
         notes=[*notes, *context.notes, *resumed, *_remarks(detector, facts, base)],

@@ -12,21 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from oodbench.api import SPLITS, Metric, Progress
+from oodbench.api import SPLITS, Executor, Job, Metric, Progress
 from oodbench.data.loading import Loader, open_loader
-from oodbench.errors import StoreError, reason
+from oodbench.errors import OODBenchError, StoreError, WorkerDied, reason
+from oodbench.plan.executors import LOCAL, new_executor
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
-from oodbench.runs.devices import assign_devices, find_device
+from oodbench.runs.devices import assign_devices, find_device, parse_device
 from oodbench.runs.evaluation import update_results
-from oodbench.runs.executors import local
 from oodbench.runs.fitting import checkpoint_seconds
+from oodbench.runs.same_code import check_code, code_of
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
 from oodbench.store.processes import Busy, described, lease_seconds
 from oodbench.store.store import Store
@@ -46,16 +47,20 @@ class ExecutionOptions:
         store: folder or fsspec address of the store.
         data_dir: folder of the data sets' files; None for the user's data folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        jobs: number of runs at once, each in a process of its own with its share of the cores; the runs take turns on
-            the GPUs.
+        jobs: number of runs at once; None for one on this machine, and elsewhere for as many as there is room for. On
+            this machine each has a process of its own with its share of the cores, and the runs take turns on the GPUs.
         force: do everything again, even what is finished.
+        executor: name of the executor that works on the runs; ``local`` is this machine.
+        executor_settings: its settings, dotted name → value.
     """
 
     store: str = "results"
     data_dir: Path | None = None
     device: str = "auto"
-    jobs: int = 1
+    jobs: int | None = None
     force: bool = False
+    executor: str = LOCAL
+    executor_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def run(
     """
     options, registry = options or ExecutionOptions(), registry or load_registry()
     loader = open_loader(registry, options.data_dir, progress)
-    return execute(plan(requests, registry, loader), registry, loader, options, progress)
+    told = (progress or Progress()).message
+    return execute(plan(requests, registry, loader, on_skip=told), registry, loader, options, progress)
 
 
 def execute(
@@ -94,22 +100,27 @@ def execute(
     Only tasks of the split ``test`` have results.
     """
     requested, tasks = {task.run for task in tasks}, with_bases(tasks)
-    device, store = find_device(options.device), Store(options.store)
+    executor = new_executor(options.executor, options.executor_settings, registry)
+    parse_device(options.device)  # whether it is there, is for who computes to say
+    device = find_device(options.device if executor.name == LOCAL else "cpu")
+    store = Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
     checkpoint_seconds(0.0)  # refuses a bad value before anything is run
     lease_seconds()  # so does this
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
-    outcomes = [*_work_off(runner, titles, options).values()]
+    outcomes = _work_off(runner, titles, executor, options)
     out_datasets_by_run = {
         outcome.key: outcome.out_datasets
-        for task, outcome in zip(tasks, outcomes, strict=True)
+        for task, outcome in zip(tasks, outcomes.values(), strict=True)
         if outcome.key is not None and task.run in requested
     }
-    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    failures = [failure for outcome in outcomes.values() for failure in outcome.failures]
     return Outcome([*out_datasets_by_run], _requested_results(store, out_datasets_by_run), failures)
 
 
-def _work_off(runner: TaskRunner, tasks: Mapping[str, Task], options: ExecutionOptions) -> dict[str, TaskOutcome]:
+def _work_off(
+    runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, options: ExecutionOptions
+) -> dict[str, TaskOutcome]:
     """Work on the tasks, in rounds, and return title → outcome, in the order planned.
 
     What another process works on is put aside for the next round, with all that stands on it; that round begins with
@@ -121,7 +132,7 @@ def _work_off(runner: TaskRunner, tasks: Mapping[str, Task], options: ExecutionO
     aside: dict[str, TaskOutcome] = {}
     while left:
         aside = {title: outcome for title, outcome in aside.items() if title not in left}
-        for title, outcome in _work_round(runner, left, options):
+        for title, outcome in _work_round(runner, left, executor, options):
             base = left[title].run.base
             of_base = aside.get(title_by_run[base]) if base else None
             if outcome.busy:
@@ -135,15 +146,17 @@ def _work_off(runner: TaskRunner, tasks: Mapping[str, Task], options: ExecutionO
 
 
 def _work_round(
-    runner: TaskRunner, tasks: Mapping[str, Task], options: ExecutionOptions
+    runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, options: ExecutionOptions
 ) -> Iterator[tuple[str, TaskOutcome]]:
-    """Work on each task once, one after the other or several at once. Yields title and outcome; a base comes first."""
-    jobs = min(options.jobs, len(tasks))
-    if jobs > 1:
-        yield from _execute_in_parallel(runner, tasks, assign_devices(options.device, jobs))
-        return
-    for title, task in tasks.items():
-        yield title, runner.execute(task, title)
+    """Work on each task once, in this process or handed out. Yields title and outcome; a base comes first."""
+    slots, devices = options.jobs, [options.device]
+    if executor.name == LOCAL:
+        slots = min(options.jobs or 1, len(tasks))
+        devices = assign_devices(options.device, slots)
+        if slots <= 1:
+            yield from ((title, runner.execute(task, title)) for title, task in tasks.items())
+            return
+    yield from _hand_out(runner, tasks, executor, slots, devices)
 
 
 def _await_free(runner: TaskRunner, aside: Mapping[str, TaskOutcome]) -> list[str]:
@@ -163,32 +176,54 @@ def _await_free(runner: TaskRunner, aside: Mapping[str, TaskOutcome]) -> list[st
     return []
 
 
-def _execute_in_parallel(
-    runner: TaskRunner, tasks: Mapping[str, Task], devices: Sequence[str]
+def _hand_out(
+    runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, slots: int | None, devices: Sequence[str]
 ) -> Iterator[tuple[str, TaskOutcome]]:
-    """Work on several tasks at once, in one process per device. Yields title and outcome as they come."""
+    """Let an executor work on what is not finished yet."""
+    store, root = _seen_by(executor, runner.store), runner.loader.root.absolute()
     _decode(tasks.values(), runner.loader)
-    store, root = runner.store.address, runner.loader.root
-    openers = [partial(_open_runner, store, root, device, runner.force) for device in devices]
-    threads = local.threads_each(len(devices))
-    arguments = {title: (task,) for title, task in tasks.items()}
-    title_by_run = {task.run: title for title, task in tasks.items()}
-    after = {title: title_by_run[task.run.base] for title, task in tasks.items() if task.run.base in title_by_run}
-    with closing(local.work(arguments, openers, threads, runner.progress, after)) as finished:
-        for title, outcome in finished:
-            if isinstance(outcome, local.WorkerDied):
-                failure = runner.record_failure(tasks[title].run, None, outcome)
+    left = dict(tasks)
+    for title, task in tasks.items():
+        if done := runner.finished(task, title):
+            del left[title]
+            yield title, done
+    if not left:
+        return
+    runner.check_writable()
+    title_by_run = {task.run: title for title, task in left.items()}
+    jobs = {
+        title: Job((task,), title_by_run.get(task.run.base) if task.run.base else None) for title, task in left.items()
+    }
+    code = code_of(title_by_run, runner.registry)
+    open_ = partial(_open_runner, store, root, tuple(devices), runner.force, code)
+    with closing(executor.work(jobs, open_, slots, runner.progress)) as ended:
+        for title, outcome in ended:
+            if isinstance(outcome, WorkerDied):
+                failure = runner.record_failure(left[title].run, None, outcome)
                 outcome = TaskOutcome(failures=[failure])
             yield title, outcome
 
 
+def _seen_by(executor: Executor, store: Store) -> str:
+    """Return the address at which the executor's workers find the store. Raises OODBenchError if there is none."""
+    if not store.files.local:
+        return store.address
+    if not executor.shares_files:
+        raise OODBenchError(
+            f"the workers of executor {executor.name} may be on machines that do not see the folder {store.address}: "
+            "name a store at an address, as s3://bucket/name, or say --executor-set shares_files=true where they do"
+        )
+    return str(Path(store.files.root).absolute())
+
+
 def _open_runner(
-    store: str, root: Path, device: str, force: bool, progress: Progress
+    store: str, root: Path, devices: Sequence[str], force: bool, code: Mapping[str, str], progress: Progress, slot: int
 ) -> Callable[[str, Task], TaskOutcome]:
     """Return a function that executes a task, in another process than the one that planned it."""
     registry = load_registry()
-    loader = open_loader(registry, root, progress)
-    runner = TaskRunner(registry, loader, Store(store), find_device(device), progress, force)
+    check_code(code, registry)
+    loader, device = open_loader(registry, root, progress), find_device(devices[slot % len(devices)])
+    runner = TaskRunner(registry, loader, Store(store), device, progress, force)
     return lambda title, task: runner.execute(task, title)
 
 

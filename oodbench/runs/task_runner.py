@@ -89,9 +89,7 @@ class TaskRunner:
         splits = {split: self.loader.load(run.in_dataset, split) for split in SPLITS}
         key = run_key(run, splits)
         if not self.force and self._is_finished(key, task, splits):
-            self.progress.message(f"{title}: finished already")
-            outcome.key, outcome.out_datasets = key, list(task.out_datasets) if task.split == "test" else []
-            self.store.clear_earlier_failure(run)
+            outcome.key, outcome.out_datasets = key, self._found_finished(task, title)
             return
         self.check_writable()
         self._check_base_is_free(run, splits)
@@ -117,6 +115,23 @@ class TaskRunner:
             key = run_key(run.base, splits)
             if not self.store.is_fitted(key) and (work := self.store.claims.holder(key)):
                 raise Busy(key, work)
+
+    def finished(self, task: Task, title: str) -> TaskOutcome | None:
+        """Return the outcome of a task of which nothing is left to be done; None for any other."""
+        try:
+            splits = {split: self.loader.load(task.run.in_dataset, split) for split in SPLITS}
+        except Exception:
+            return None  # who works on the task will report the error
+        key = run_key(task.run, splits)
+        if self.force or not self._is_finished(key, task, splits):
+            return None
+        return TaskOutcome(key, self._found_finished(task, title))
+
+    def _found_finished(self, task: Task, title: str) -> list[str]:
+        """Say so; the out-data sets that have results."""
+        self.progress.message(f"{title}: finished already")
+        self.store.clear_earlier_failure(task.run)
+        return list(task.out_datasets) if task.split == "test" else []
 
     def check_writable(self) -> None:
         """Raise StoreError, and end the command, where nothing can be written: then no failure can be recorded either.
@@ -239,7 +254,7 @@ class FittedRun:
             return self.fitted
         runner, run = self.runner, self.run
         with isolated(runner.device, title_of(run)):
-            detector = new_detector(run, self.splits, runner.registry, self.base)
+            detector = new_detector(run, self.splits["train"].shape, runner.registry, self.base)
             detector.load_state(runner.store.read_weights(self.key, runner.device))
         return detector
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 Count = Annotated[int, pydantic.Field(ge=0, strict=True)]
 Text = Annotated[str, pydantic.Field(strict=True, max_length=schema.TEXT_LENGTH)]
 Name = Annotated[str, pydantic.Field(strict=True, min_length=1, max_length=4096)]
+Size = Annotated[int, pydantic.Field(ge=1, le=2**16, strict=True)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Hash = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})$")]
 
@@ -61,6 +62,7 @@ class _Provenance(_Record):
     base_fit: Text = ""
     facts: dict[str, Finite] = {}
     reduced: bool | None = None
+    shape: tuple[()] | tuple[Size, Size, Size] = ()
 
 
 class _File(_Record):

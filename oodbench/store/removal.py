@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from oodbench.api import Run
-from oodbench.errors import OODBenchError, StoreError, UnknownName
+from oodbench.errors import StoreError
 from oodbench.store.processes import Busy
+from oodbench.store.selection import matching_key
 from oodbench.store.store import FAILURES, Store
-from oodbench.text import shorten
 
 KEY = re.compile(r".+-s\d+-[0-9a-f]{8}", re.DOTALL)
 """The form of a run's key: nothing else in a store's folder is ever taken for a run, as that may be any folder."""
@@ -50,19 +50,8 @@ def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
     of_folder = {key: _failure_key(store, key) for key in (folders if failures else ())}
     failed = {_key_of(name) for name in failures} - {*of_folder.values()}
     known = sorted({*folders, *failed})
-    keys = dict.fromkeys(_matching(name, known) for name in names)
+    keys = dict.fromkeys(matching_key(name, known) for name in names)
     return [_stored(store, key, of_folder.get(key) or key, failures) for key in keys]
-
-
-def _matching(name: str, keys: Sequence[str]) -> str:
-    found = [key for key in keys if key == name] or [key for key in keys if name and key.startswith(name)]
-    if len(found) > 1:
-        raise OODBenchError(
-            f"several runs begin with {shorten(name)}: {shorten(', '.join(found[:5]))}; write more of it"
-        )
-    if not found:
-        raise UnknownName("run", name, keys)
-    return found[0]
 
 
 def _stored(store: Store, key: str, failure_key: str, failures: Sequence[str]) -> StoredRun:

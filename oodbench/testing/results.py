@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import torch
-
 from oodbench.errors import reason
-from oodbench.runs.isolation import isolated
 
 Case = TypeVar("Case")
 Outcome = Literal["passed", "failed", "skipped", "known"]
@@ -67,6 +64,10 @@ def known_finding(check: str, case: object) -> str:
 
 
 def _outcome(check: Callable[[Case], None], case: Case) -> tuple[Outcome, str]:
+    import torch
+
+    from oodbench.runs.isolation import isolated
+
     try:
         # What one check's detector changes in the process must not fail the next one; sys.exit fails this one alone.
         with isolated(torch.device("cpu"), check.__name__):

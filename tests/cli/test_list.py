@@ -42,3 +42,8 @@ def test_plugins_are_listed_with_what_they_offer(oodbench):
 
 def test_list_of_something_else_is_a_usage_error(oodbench):
     assert "detectors" in oodbench("list", "detector", code=2).stderr
+
+
+def test_list_executors_has_that_of_this_machine(oodbench):
+    rows = json.loads(oodbench("list", "executors", "--json").stdout)
+    assert [row["name"] for row in rows] == ["local"]

@@ -109,7 +109,7 @@ def test_a_long_fit_is_told_how_to_be_shorter(oodbench, install, monkeypatch):
         """
 from oodbench_toys import MeanDistance
 from oodbench import Params, hookimpl, param
-from oodbench.cli import progress
+from oodbench import progress
 
 class SlowParams(Params):
     epochs: int = param(100, "epochs")
@@ -141,7 +141,7 @@ def register_detectors():
         def sleep(self, seconds: float) -> None:
             self.now += seconds
 
-    monkeypatch.setattr("oodbench.cli.progress.time", Clock())
+    monkeypatch.setattr("oodbench.progress.time", Clock())
     result = oodbench("run", "--detector", "slow", "--in", "bars:0", "--out", "white", "--device", "cpu")
     assert "This fit will take about 1 h 41 min. Shorter: --preset quick, --set epochs=…, " in result.stderr
     assert "--precision bfloat16, --device cuda.\n" in result.stderr
@@ -215,3 +215,10 @@ def register_datasets():
     result = oodbench(*RUN, "--out", "hollow:1", "-q", code=1)
     assert "hollow:1 has no image in its test split" in result.stderr
     assert "bars:1" in result.stdout
+
+
+def test_an_executor_and_its_settings_are_checked_before_anything_runs(oodbench, here):
+    assert "unknown executor 'lokal'; did you mean local?" in oodbench(*RUN, "--executor", "lokal", code=1).output
+    refused = oodbench(*RUN, "--executor-set", "thread=2", code=1).output
+    assert "unknown setting of executor local 'thread'; did you mean threads?" in refused
+    assert not (here / "results").exists()

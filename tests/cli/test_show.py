@@ -77,3 +77,9 @@ def test_what_a_detector_stands_on_and_what_is_known_of_it_is_shown(standing, oo
     assert "stands on" not in oodbench("show", "centre").output
     (row,) = [line for line in oodbench("list", "detectors").output.splitlines() if line.startswith("upon ")]
     assert row.split()[-1] == "offset"
+
+
+def test_show_an_executor_has_its_settings(oodbench):
+    shown = json.loads(oodbench("show", "local", "--json").stdout)
+    assert shown["kind"] == "executor" and [row["name"] for row in shown["parameters"]] == ["threads"]
+    assert "threads = 0  [int, ≥ 0]" in oodbench("show", "local").stdout

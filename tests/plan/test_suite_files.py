@@ -102,7 +102,7 @@ def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('detectors = "x"', "unknown word 'detectors'; did you mean detector?"),
+        ('detectors = "x"', "unknown word 'detectors'; did you mean detector or executor?"),
         ("detector = 3", "detector is a name or a list of names, not 3"),
         ("in = [3]", "in is a name or a list of names, not [3]"),
         ("preset = []", "preset is one text, not []"),

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from oodbench.api.parameters import fields_by_path
+from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.requests import RunRequest
+from oodbench.plan.tasks import plan
 from oodbench.plugin.registry import load_registry
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -169,3 +171,38 @@ def test_halves_and_chimeras_are_other_images_than_those_they_are_made_from(plan
 def test_parameters_are_named_with_their_groups():
     registry = load_registry()
     assert list(fields_by_path(registry.detector("mean-distance").Params)) == ["power", "blur.strength", "blur.steps"]
+
+
+@pytest.fixture
+def crossed(toys, tmp_path):
+    """``crossed(ins, outs)`` gives in-data set → out-data sets, and what was left out."""
+    registry = load_registry()
+
+    def crossed(ins: tuple[str, ...], outs: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+        left_out: list[str] = []
+        request = RunRequest(("mean-distance",), ins, outs)
+        tasks = plan([request], registry, Loader(registry, tmp_path, tmp_path), on_skip=left_out.append)
+        return {task.run.in_dataset: task.out_datasets for task in tasks}, left_out
+
+    return crossed
+
+
+def test_of_several_in_and_out_none_is_scored_against_itself(crossed):
+    tasks, left_out = crossed(("bars:0", "bars:1"), ("bars:0", "bars:1", "white"))
+    assert tasks == {"bars:0": ("bars:1", "white"), "bars:1": ("bars:0", "white")}
+    assert left_out == [
+        "left out: bars:0 against bars:0, which has classes of it",
+        "left out: bars:1 against bars:1, which has classes of it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ins", "outs", "message"),
+    [
+        (("bars:0",), ("bars:0", "white"), "--out bars:0 has classes of --in bars:0"),
+        (("bars:0", "bars"), ("bars:1",), "--out bars:1 has classes of --in bars;"),
+    ],
+)
+def test_what_would_be_left_without_a_partner_is_refused(crossed, ins, outs, message):
+    with pytest.raises(OODBenchError, match=message):
+        crossed(ins, outs)

@@ -10,23 +10,60 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from oodbench.errors import OODBenchError, reason
+from oodbench.api import Executor, Job, Open, Params, Perform, Progress, ProgressSender, deliver, param
+from oodbench.errors import OODBenchError, WorkerDied, reason
+from oodbench.plugin.hookspecs import hookimpl
 
-if TYPE_CHECKING:
-    from oodbench.api import Progress
-
-Perform = Callable[..., Any]
-Open = Callable[["Progress"], Perform]
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class WorkerDied(OODBenchError):
-    """The process that worked on a task ended before the task did."""
+@hookimpl
+def register_executors() -> list[type[Executor]]:
+    """Return the executor that needs nothing but this machine."""
+    return [Local]
+
+
+class LocalParams(Params):
+    threads: int = param(0, "threads of each process; 0 for its share of the cores", ge=0)
+
+
+class Local(Executor):
+    """Works on tasks in processes of this machine, one for each slot; one by one where nothing is said."""
+
+    name = "local"
+    summary = "processes of this machine, each with its share of the cores"
+    Params = LocalParams
+
+    def work(
+        self, tasks: Mapping[str, Job], open_: Open, slots: int | None, progress: Progress
+    ) -> Generator[tuple[str, Any], None, None]:
+        """Work on the tasks, started in their order (see Executor). Closing it ends all processes at once."""
+        count = min(slots or 1, len(tasks)) or 1
+        threads = self.params.threads or threads_each(count)
+        workers = [_Worker(open_, slot, threads) for slot in range(count)]
+        waiting, free, ended = dict(tasks), deque(workers), set[str]()
+        busy: dict[Connection, _Worker] = {}
+        try:
+            while waiting or busy:
+                ready = [title for title, job in waiting.items() if job.may_start(ended)]
+                for title in ready[: len(free)]:
+                    worker = free.popleft()
+                    worker.start_task(title, waiting.pop(title).arguments, progress)
+                    busy[worker.connection] = worker
+                for connection in wait([*busy]):
+                    worker = busy[connection]  # type: ignore[index]
+                    if worker.receive():
+                        free.append(busy.pop(worker.connection))
+                        ended.add(worker.title)
+                        yield worker.title, worker.outcome
+        finally:
+            for worker in workers:
+                worker.stop()
 
 
 def threads_each(count: int) -> int:
@@ -37,54 +74,13 @@ def threads_each(count: int) -> int:
     return max(1, min(torch.get_num_threads(), cores // count))
 
 
-def work(
-    tasks: Mapping[str, tuple[Any, ...]],
-    opens: Sequence[Open],
-    threads: int,
-    progress: Progress,
-    after: Mapping[str, str] | None = None,
-) -> Generator[tuple[str, Any], None, None]:
-    """Work on the tasks, started in their order, in one process for each of ``opens``.
-
-    Args:
-        tasks: title → arguments.
-        opens: functions that can be pickled. Each is called in its process with a Progress, and returns the function
-            that is then called there with a task's title and arguments.
-        threads: number of threads of each process.
-        progress: its ``for_run(title)`` receives the progress of each task.
-        after: title → the title of an earlier task that must have ended, well or not, before this one is started.
-
-    Yields the title and return value of each finished task; WorkerDied instead of the value if its process died. Raises
-    OODBenchError if the function raises. Closing the generator early ends all processes at once.
-    """
-    workers = [_Worker(open_, threads) for open_ in opens]
-    waiting, free, after, ended = dict(tasks), deque(workers), after or {}, set[str]()
-    busy: dict[Connection, _Worker] = {}
-    try:
-        while waiting or busy:
-            ready = [title for title in waiting if after.get(title) is None or after[title] in ended]
-            for title in ready[: len(free)]:
-                worker = free.popleft()
-                worker.start_task(title, waiting.pop(title), progress)
-                busy[worker.connection] = worker
-            for connection in wait([*busy]):
-                worker = busy[connection]  # type: ignore[index]
-                if worker.receive():
-                    free.append(busy.pop(worker.connection))
-                    ended.add(worker.title)
-                    yield worker.title, worker.outcome
-    finally:
-        for worker in workers:
-            worker.stop()
-
-
 class _Worker:
     """One process: it is started for the first task, and again after a task that killed it."""
 
     connection: Connection
 
-    def __init__(self, open_: Open, threads: int):
-        self.open = open_
+    def __init__(self, open_: Open, slot: int, threads: int):
+        self.open, self.slot = open_, slot
         self.threads = threads
         self.process: subprocess.Popen[bytes] | None = None
         self.title = ""
@@ -107,12 +103,7 @@ class _Worker:
             if kind == "raised":
                 raise OODBenchError(*values)
             if kind != "done":
-                on_progress: dict[str, Callable[..., None]] = {
-                    "plan": self.progress.plan,
-                    "advance": self.progress.advance,
-                    "message": self.progress.message,
-                }
-                on_progress[kind](*values)
+                deliver((kind, *values), self.progress)
                 return False
             (self.outcome,) = values
         self.progress.close()
@@ -145,7 +136,7 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._send(self.open)
+        self._send((self.open, self.slot))
 
     def _send(self, order: object) -> None:
         with suppress(BrokenPipeError):  # it has died, which the next receive reports
@@ -167,10 +158,12 @@ def serve(descriptor: int) -> None:
     connection = Connection(descriptor)
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
-    perform = pickle.loads(orders.get())(_sent(connection))
-    while True:
-        task = pickle.loads(orders.get())
-        connection.send(_attempt(perform, task))
+    open_, slot = pickle.loads(orders.get())
+    kind, perform = _attempt(open_, (ProgressSender(connection.send), slot))
+    if kind == "raised":
+        connection.send((kind, perform))
+    while kind == "done":
+        connection.send(_attempt(perform, pickle.loads(orders.get())))
 
 
 def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
@@ -186,20 +179,3 @@ def _attempt(perform: Perform, task: tuple[Any, ...]) -> tuple[str, Any]:
         return "done", perform(*task)
     except Exception as error:
         return "raised", reason(error)
-
-
-def _sent(connection: Connection) -> Progress:
-    """Return a Progress that sends every call to the other side."""
-    from oodbench.api import Progress
-
-    class Sent(Progress):
-        def plan(self, phases: Mapping[str, float]) -> None:
-            connection.send(("plan", dict(phases)))
-
-        def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
-            connection.send(("advance", phase, share, epoch, dict(values)))
-
-        def message(self, text: str) -> None:
-            connection.send(("message", text))
-
-    return Sent()

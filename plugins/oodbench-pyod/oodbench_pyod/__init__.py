@@ -8,6 +8,6 @@ from oodbench import Detector, hookimpl
 @hookimpl
 def register_detectors() -> list[type[Detector]]:
     """Return the detectors of this plugin."""
-    from oodbench_pyod.detectors import detector_classes
+    from oodbench_pyod.detectors import DETECTORS
 
-    return detector_classes()
+    return [*DETECTORS]

@@ -98,11 +98,6 @@ def _array(values: torch.Tensor) -> np.ndarray:
     return found
 
 
-def detector_classes() -> list[type[Detector]]:
-    """Return one class for each of METHODS."""
-    return [_detector_class(name, method) for name, method in METHODS.items()]
-
-
 def _detector_class(name: str, method: Method) -> type[Detector]:
     own = method.place.partition(":")[2]
     params = pydantic.create_model(f"{own}Params", __base__=PyODParams, __module__=__name__, **method.params)
@@ -119,3 +114,7 @@ def _detector_class(name: str, method: Method) -> type[Detector]:
     })  # fmt: skip
     globals()[own] = made  # so that another process can import it
     return made
+
+
+DETECTORS = tuple(_detector_class(name, method) for name, method in METHODS.items())
+"""One class for each of METHODS."""

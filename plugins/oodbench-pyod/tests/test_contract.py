@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pyod")
 
-from oodbench_pyod.detectors import detector_classes
+from oodbench_pyod.detectors import DETECTORS
 
 from oodbench.testing import DetectorCase, parametrize
 
@@ -23,8 +23,8 @@ def case(detector, on):
 
 @pytest.mark.filterwarnings("ignore:.* passes (noise_scores_higher|training_helps)")  # it depends on what is scored
 @parametrize(
-    *(case(detector, "features") for detector in detector_classes()),
-    *(case(detector, "pixels") for detector in detector_classes() if detector.name != "pyod-mcd"),  # minutes a fit
+    *(case(detector, "features") for detector in DETECTORS),
+    *(case(detector, "pixels") for detector in DETECTORS if detector.name != "pyod-mcd"),  # minutes a fit
 )
 def test_contract(check, case):
     check(case)

@@ -14,7 +14,8 @@ pytest.importorskip("pyod")
 
 import pyod.models.copod
 import pyod.models.ecod
-from oodbench_pyod.detectors import PyODDetector, detector_classes
+from oodbench_pyod import detectors
+from oodbench_pyod.detectors import PyODDetector
 from oodbench_pyod.methods import METHODS
 
 from oodbench import Context, Detector, FitError, FittedBase, Params, resolve
@@ -23,7 +24,7 @@ from oodbench.testing.images import held_out, noise, tensor
 
 SHAPE = (1, 28, 28)
 CPU = torch.device("cpu")
-DETECTORS = {detector.name: detector for detector in detector_classes()}
+DETECTORS = {detector.name: detector for detector in detectors.DETECTORS}
 TRAIN = easy_images(SHAPE, "train", 150)
 ALONE = {"pyod-ecod": pyod.models.ecod.ECOD, "pyod-copod": pyod.models.copod.COPOD}
 """Those of which PyOD scores an image together with its batch."""

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from oodbench.api import Progress
-from oodbench.errors import OODBenchError
+from oodbench.api import Job, Progress
+from oodbench.errors import OODBenchError, WorkerDied
 from oodbench.runs.executors import local
-from oodbench.runs.executors.local import WorkerDied, work
+from oodbench.runs.executors.local import Local
+from oodbench.testing import EXECUTOR_CHECKS, ExecutorCase
 
 
-def do(progress: Progress) -> Callable[..., object]:
+def do(progress: Progress, slot: int) -> Callable[..., object]:
     """Runs in the other process: a function that does what it is told."""
 
     def perform(title: str, what: str, *more: object) -> object:
@@ -66,7 +67,8 @@ class Heard(Progress):
 
 
 def all_of(tasks, count=2, progress=None, threads=1):
-    with closing(work(tasks, [do] * count, threads, progress or Heard())) as outcomes:
+    jobs = {title: Job(arguments) for title, arguments in tasks.items()}
+    with closing(Local(Local.Params(threads=threads)).work(jobs, do, count, progress or Heard())) as outcomes:
         return dict(outcomes)
 
 
@@ -144,11 +146,12 @@ PARENT = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever these tests were started with
 from contextlib import closing
-from oodbench.api import Progress
-from oodbench.runs.executors.local import work
+from oodbench.api import Job, Progress
+from oodbench.runs.executors.local import Local
+from oodbench.testing import EXECUTOR_CHECKS, ExecutorCase
 from test_local import do
-tasks = {name: ("wait", f"{sys.argv[1]}/{name}") for name in "ab"}
-with closing(work(tasks, [do, do], 1, Progress())) as outcomes:
+jobs = {name: Job(("wait", f"{sys.argv[1]}/{name}")) for name in "ab"}
+with closing(Local(Local.Params(threads=1)).work(jobs, do, 2, Progress())) as outcomes:
     list(outcomes)
 """
 
@@ -164,3 +167,8 @@ def test_no_process_outlives_the_one_that_started_it(end, tmp_path):
     parent.send_signal(end)
     assert parent.wait(120) != 0
     assert soon(lambda: not any(map(is_alive, processes)))
+
+
+@pytest.mark.parametrize("check", EXECUTOR_CHECKS)
+def test_contract(check, tmp_path):
+    check(ExecutorCase(lambda: Local(Local.Params(threads=1)), tmp_path))

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from oodbench.cli import progress as module
-from oodbench.cli.progress import RichProgress, duration
+from oodbench import progress as module
+from oodbench.progress import RichProgress, duration
 from oodbench.runs.estimate import Estimate
 
 

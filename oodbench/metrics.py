@@ -1,0 +1,52 @@
+"""The metrics of the benchmark as functions of two arrays of scores, which are checked.
+
+A higher score is more out-of-distribution, and the out-data is the positive class. A metric of a plugin is
+``oodbench.find_metric(name).compute``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oodbench.builtin import metrics
+from oodbench.errors import ScoreError
+
+__all__ = ["aupr_in", "aupr_out", "auroc", "fpr95_in", "fpr95_out"]
+
+Compute = Callable[[np.ndarray, np.ndarray], Any]
+Function = Callable[[npt.ArrayLike, npt.ArrayLike], float]
+
+
+def _checked(compute: Compute) -> Function:
+    """Return the metric with its arguments checked: finite numbers (n,) and (m,), not none, else ScoreError."""
+
+    @wraps(compute)
+    def metric(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> float:
+        return float(compute(_finite(in_scores, "in_scores"), _finite(out_scores, "out_scores")))
+
+    return metric
+
+
+def _finite(scores: npt.ArrayLike, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(scores, np.float64)
+    except (TypeError, ValueError):
+        raise ScoreError(f"{name} are no numbers: give one score per image, (n,)") from None
+    if array.ndim != 1 or not len(array):
+        raise ScoreError(f"{name} are {array.shape}: give one score per image, (n,), of one image or more")
+    bad = int(np.count_nonzero(~np.isfinite(array)))
+    if bad:
+        raise ScoreError(f"{bad:,} of the {len(array):,} {name} are NaN or infinite")
+    return array
+
+
+auroc = _checked(metrics.auroc)
+aupr_out = _checked(metrics.aupr_out)
+aupr_in = _checked(metrics.aupr_in)
+fpr95_out = _checked(metrics.fpr95_out)
+fpr95_in = _checked(metrics.fpr95_in)

@@ -1,0 +1,293 @@
+"""Detectors for arrays: fit one to images in memory, and score others. Nothing is read from or written to a store."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from oodbench.api import Context, Detector, FittedBase, ImageSet, Params, Progress, Shape, shape_text
+from oodbench.api.parameters import flatten
+from oodbench.builtin.vision import choose
+from oodbench.errors import DataError, OODBenchError, UnknownName
+from oodbench.notebook.arrays import Layout, image_set
+from oodbench.plan.bases import Configuration, Configurator
+from oodbench.plan.settings import check_used, values_by_detector
+from oodbench.plan.tasks import PRECISIONS
+from oodbench.plugin.registry import Registry, load_registry
+from oodbench.runs.devices import find_device
+from oodbench.runs.isolation import isolated
+from oodbench.runs.scoring import score
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import pandas as pd
+    import torch
+
+ANY_SHAPE: Shape = (1, 28, 28)
+"""What parameters are checked with before the images are known, where a detector takes any shape."""
+VALIDATION_RATIO = (9, 1, 0)
+
+
+def detector(
+    name: str,
+    *,
+    preset: str = "paper",
+    seed: int = 0,
+    precision: str = "float32",
+    device: str = "auto",
+    quiet: bool = False,
+    **params: Any,
+) -> ArrayDetector:
+    """Return the detector of this name, to be fitted to arrays.
+
+    Example::
+
+        det = oodbench.detector("ae", preset="quick", latent_dim=8).fit(images)
+        scores = det.score(others)  # (n,) float64; higher is more out-of-distribution
+
+    Args:
+        name: as ``oodbench list detectors`` has it.
+        preset: ``paper`` as published, which needs a GPU for most; ``quick`` for a CPU; or another that it has.
+        seed: of all random numbers of the fit.
+        precision: of matrix products and convolutions, ``float32`` or ``bfloat16``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        quiet: show no progress.
+        params: parameters over the preset; of a group as a mapping, ``training={"epochs": 3}``, or by a dotted name,
+            ``**{"training.epochs": 3}``. Those of the detector that it stands on begin with its name:
+            ``classifier={"training": {"epochs": 3}}``.
+
+    Raises OODBenchError where a name or a value is invalid.
+    """
+    registry = load_registry()
+    found = registry.detector(name)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise OODBenchError(f"a seed is a whole number from 0, not {seed!r}")
+    settings = values_by_detector(as_settings(params), {name: found}, registry)
+    made = ArrayDetector(found, preset, settings, registry, find_device(device), seed, precision, quiet)
+    made.check()
+    return made
+
+
+def as_settings(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return parameters, in groups or by dotted names, as ``--set`` has them: ``training.epochs=3``.
+
+    Raises OODBenchError for a value that no parameter can have.
+    """
+    return tuple(f"{path}={_json(path, value)}" for path, value in flatten(params).items())
+
+
+def _json(path: str, value: Any) -> str:
+    plain = value.item() if isinstance(value, np.generic) else value
+    try:
+        return json.dumps(plain)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise OODBenchError(f"{path} cannot be a {kind}: give a number, a text or a truth value") from None
+
+
+class ArrayScorer:
+    """A detector that scores arrays. ``StoreReader.detector`` gives that of a run."""
+
+    def __init__(
+        self,
+        name: str,
+        device: torch.device,
+        seed: int,
+        precision: str,
+        quiet: bool,
+        fitted: Detector | None = None,
+    ):
+        self.name = name
+        self.seed, self.precision = seed, precision
+        self.device, self.quiet = device, quiet
+        self._fitted = fitted
+
+    @property
+    def fitted(self) -> Detector:
+        """The fitted detector itself, of the class that its plugin offers. Raises OODBenchError before ``fit``."""
+        if self._fitted is None:
+            raise OODBenchError(f"{self.name} is not fitted yet: call fit(images) first")
+        return self._fitted
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of the images that it was fitted to."""
+        return self.fitted.shape
+
+    @property
+    def params(self) -> Params:
+        """All parameters of the fit."""
+        params: Params = self.fitted.params
+        return params
+
+    def score(self, images: Any, *, layout: Layout | None = None) -> np.ndarray:
+        """Return the score of every image, float64 (n,); higher is more out-of-distribution.
+
+        Args:
+            images: of the shape that it was fitted to (see ``fit``), or an ImageSet.
+            layout: ``NCHW`` or ``NHWC``, where the shape leaves it open.
+
+        Raises DataError where the images are invalid, ScoreError where the detector gives no finite score for each.
+        """
+        detector = self.fitted
+        given = image_set(images, split="test", layout=layout, expected=detector.shape)
+        with progress_display(self.quiet) as progress:
+            return score(detector, given, self._context(progress)).values
+
+    def reconstruct(self, images: Any, *, layout: Layout | None = None) -> np.ndarray | None:
+        """Return reconstructions, float32 (n, C, H, W) in [0, 1]; None from a detector that makes none.
+
+        Raises DataError as ``score`` does.
+        """
+        import torch
+
+        detector, parts = self.fitted, []
+        given = image_set(images, split="test", layout=layout, expected=detector.shape)
+        with isolated(self.device, self.name), torch.no_grad():
+            for batch in given.batches(256, self.device):
+                made = detector.reconstruct(batch)
+                if made is None:
+                    return None
+                parts.append(made.float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _context(self, progress: Progress) -> Context:
+        return Context(self.device, self.seed, self.precision, progress)
+
+    def __repr__(self) -> str:
+        state = "not fitted" if self._fitted is None else f"fitted to images of {shape_text(self.shape)}"
+        return f"<{self.name}, {state}>"
+
+
+class ArrayDetector(ArrayScorer):
+    """A detector that is fitted to arrays. ``oodbench.detector`` makes one.
+
+    Args:
+        settings: detector → dotted name → value, for this one and those that it stands on.
+    """
+
+    def __init__(
+        self,
+        detector: type[Detector],
+        preset: str,
+        settings: Mapping[str, Mapping[str, Any]],
+        registry: Registry,
+        device: torch.device,
+        seed: int,
+        precision: str,
+        quiet: bool,
+    ):
+        super().__init__(detector.name, device, seed, precision, quiet)
+        self._class, self._preset, self._settings, self._registry = detector, preset, settings, registry
+        self._history: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        """What went wrong or was unusual in the fit."""
+        self.fit_seconds = 0.0
+        """Duration of the last fit, that of its base included."""
+
+    def fit(
+        self,
+        images: Any,
+        labels: Any = None,
+        *,
+        validation: Any = None,
+        validation_labels: Any = None,
+        layout: Layout | None = None,
+    ) -> Self:
+        """Fit to in-distribution images, and forget any earlier fit; a detector that this one stands on is fitted too.
+
+        With the same images, validation images and seed the result is that of ``oodbench run``.
+
+        Args:
+            images: uint8 from 0 to 255, or floats from 0 to 1, which are rounded to 256 levels: array or tensor
+                (n, H, W), (n, C, H, W) or (n, H, W, C); or an ImageSet, such as ``load_dataset`` gives.
+            labels: whole numbers (n,), for a detector that learns from classes or stands on a classifier.
+            validation: as ``images``; None to draw a tenth of these at random, always the same.
+            validation_labels: as ``labels``.
+            layout: ``NCHW`` or ``NHWC``, where both axes could be channels.
+
+        Raises DataError where the images are invalid, OODBenchError where the detector cannot be fitted to images of
+        this shape, FitError where training gives no usable detector.
+        """
+        self._fitted, self._history, self.notes = None, [], []
+        train, held_out = _two_sets(images, labels, validation, validation_labels, layout)
+        configuration = self._configure(train.shape)
+        start = time.perf_counter()
+        with progress_display(self.quiet) as progress:
+            self._fitted = self._fit(configuration, train, held_out, progress)
+        self.fit_seconds = time.perf_counter() - start
+        return self
+
+    def history(self) -> pd.DataFrame:
+        """Return the training curve: one row per epoch, as the detector wrote them; empty where it wrote none."""
+        import pandas
+
+        return pandas.DataFrame(self._history)
+
+    def check(self) -> None:
+        """Raise OODBenchError where parameters are invalid for images of any shape."""
+        shape = (self._class.shapes or (ANY_SHAPE,))[0]
+        if self._class.shapes is None:
+            try:
+                self._class.check_shape(shape)
+            except OODBenchError:
+                return  # fit checks them, with the images' shape
+        self._configure(shape)
+
+    def _configure(self, shape: Shape) -> Configuration:
+        found = Configurator(self._preset, shape, self._settings, self._registry).configure(self._class)
+        used = {each.detector.name: set(each.settings) for each in found.chain}
+        check_used(self._settings, [self.name], used)
+        return found
+
+    def _fit(self, configuration: Configuration, train: ImageSet, validation: ImageSet, progress: Progress) -> Detector:
+        context = self._context(progress)
+        made = configuration.detector
+        below = self._fit(configuration.base, train, validation, progress) if configuration.base else None
+        with isolated(self.device, made.name):
+            fresh = made(configuration.params, train.shape)
+            if below is not None:
+                fresh.fitted_base = FittedBase(lambda: below, context)
+            fitted = fresh.fit(train, validation, context)
+        self.notes += context.notes if made is self._class else [f"{made.name}: {note}" for note in context.notes]
+        self._history = context.history
+        return fitted
+
+
+def progress_display(quiet: bool) -> AbstractContextManager[Progress]:
+    """Show progress on stderr inside, unless ``quiet``."""
+    if quiet:
+        return nullcontext(Progress())
+    from oodbench.progress import RichProgress
+
+    return RichProgress()
+
+
+def _two_sets(
+    images: Any, labels: Any, validation: Any, validation_labels: Any, layout: Layout | None
+) -> tuple[ImageSet, ImageSet]:
+    """Return what to train with and what to validate with."""
+    train = image_set(images, labels, split="train", layout=layout)
+    if validation is not None:
+        expected = train.shape
+        return train, image_set(validation, validation_labels, split="validation", layout=layout, expected=expected)
+    if validation_labels is not None:
+        raise DataError("there are validation_labels, but no validation images")
+    count = len(train)
+    if count < 2:
+        raise DataError("there is one train image, and one must be held out for validation: give more")
+    ratio = VALIDATION_RATIO if count >= sum(VALIDATION_RATIO) else (count - 1, 1, 0)
+    return _part(train, "train", ratio), _part(train, "validation", ratio)
+
+
+def _part(images: ImageSet, split: str, ratio: tuple[int, int, int]) -> ImageSet:
+    chosen = choose(split, len(images), ratio)
+    return ImageSet(images.name, split, images.images[chosen], images.labels[chosen], images.indices[chosen])

@@ -1,0 +1,121 @@
+"""``oodbench.run``: what ``oodbench run`` does, with tables in place of text."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from oodbench.errors import FitError
+from oodbench.notebook.detectors import as_settings, progress_display
+from oodbench.notebook.stores import StoreReader, open_store
+from oodbench.plan.requests import RunRequest, first_seeds
+from oodbench.runs import pipeline
+from oodbench.runs.task_runner import Failure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Names = str | Sequence[str]
+
+
+class Runs(Sequence[str]):
+    """The runs that a call of ``oodbench.run`` asked for: a sequence of their keys, with their results.
+
+    Args:
+        outcome: what came of them.
+        store: that keeps them.
+    """
+
+    def __init__(self, outcome: pipeline.Outcome, store: StoreReader):
+        self._outcome = outcome
+        self.store = store
+
+    def results(self) -> pd.DataFrame:
+        """Return one row per run, out-data set and metric that was asked for (columns: ``docs/columns.md``)."""
+        return self._outcome.results.copy()
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """What failed, and why."""
+        return tuple(self._outcome.failures)
+
+    def __len__(self) -> int:
+        return len(self._outcome.keys)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        return self._outcome.keys[place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outcome.keys)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} runs in {self.store.address}: {', '.join(self)}>"
+
+
+def run(
+    detectors: Names,
+    ins: Names,
+    outs: Names,
+    *,
+    preset: str = "paper",
+    seeds: int | Sequence[int] = 1,
+    params: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+    store: str | os.PathLike[str] = "results",
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    force: bool = False,
+    quiet: bool = False,
+) -> Runs:
+    """Fit detectors to in-data sets, score them and the out-data sets, and keep all of it in a store.
+
+    Every combination is run. What the store has is not done again, and an interrupted fit goes on from its last
+    checkpoint. What fails becomes a warning and does not stop the others.
+
+    Args:
+        detectors, ins, outs: a name, or several, as after ``--detector``, ``--in`` and ``--out``.
+        seeds: a number of seeds, 3 for 0, 1 and 2; or exactly these: ``[3, 5]``.
+        params: parameters over the preset, for every detector that has them or, as ``ebae.latent_dim``, for one; groups
+            are mappings or dotted names.
+        store: folder or fsspec address.
+        data_dir: folder of the data sets' files; None for the user's data folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        jobs: number of runs at once, each in a process of its own.
+        force: do everything again, even what is finished.
+        quiet: show no progress.
+
+    Raises OODBenchError before anything is run if a name or a value is invalid; FitError if every run failed.
+    """
+    request = RunRequest(
+        detectors=_names(detectors),
+        in_datasets=_names(ins),
+        out_datasets=_names(outs),
+        seeds=first_seeds(seeds) if isinstance(seeds, int) else tuple(seeds),
+        preset=preset,
+        sets=as_settings(params or {}),
+        precision=precision,
+    )
+    address = os.fspath(store)
+    options = pipeline.ExecutionOptions(address, Path(data_dir) if data_dir else None, device, jobs, force)
+    with progress_display(quiet) as progress:
+        outcome = pipeline.run(request, options=options, progress=progress)
+    told = [" → ".join(filter(None, [each.run, each.out_dataset])) + f": {each.error}" for each in outcome.failures]
+    if not outcome.keys:
+        raise FitError(f"every run failed; {'; '.join(told)}")
+    for text in told:
+        warnings.warn(f"failed: {text}", RuntimeWarning, stacklevel=2)
+    return Runs(outcome, open_store(address, data_dir=data_dir))
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

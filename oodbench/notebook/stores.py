@@ -1,0 +1,196 @@
+"""A store as tables, arrays and detectors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.api import Context, ImageSet, Shape
+from oodbench.data.loading import Loader, open_loader
+from oodbench.errors import DataError, StoreError, UnknownName
+from oodbench.notebook.detectors import ArrayScorer
+from oodbench.plugin.registry import load_registry
+from oodbench.runs.devices import find_device
+from oodbench.runs.stored import image_shape, open_detector
+from oodbench.store.schema import SCORE_ARRAYS, SCORE_COLUMNS
+from oodbench.store.selection import find_run
+from oodbench.store.store import Store
+from oodbench.store.tables import results_and_failures
+from oodbench.text import shorten
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def open_store(address: str | os.PathLike[str] = "results", *, data_dir: str | Path | None = None) -> StoreReader:
+    """Return a store that runs were kept in, to be read. Nothing is written to it.
+
+    Args:
+        address: folder or fsspec address.
+        data_dir: folder of the data sets' files; None for the user's data folder.
+
+    Raises StoreError where there is no such folder.
+    """
+    text = os.fspath(address)
+    store = Store(text)
+    if store.files.local and not os.path.isdir(store.files.root):
+        raise StoreError(f"there is no store {shorten(text)}: oodbench.run makes one, or name another folder")
+    return StoreReader(store, Path(data_dir) if data_dir else None)
+
+
+def load_dataset(
+    name: str, split: str = "test", *, shape: Shape | None = None, data_dir: str | Path | None = None
+) -> ImageSet:
+    """Return one split of a data set: ``images`` uint8 (n, C, H, W), ``labels`` and ``indices`` int64 (n,).
+
+    Args:
+        name: as after ``--in`` and ``--out``: ``mnist5k:0,2-9``, ``noise``, ``folder:PATH``.
+        split: ``train``, ``validation`` or ``test``.
+        shape: (C, H, W) to bring the images to; None for their own.
+        data_dir: folder of the data sets' files; None for the user's data folder.
+
+    Raises UnknownName and DataError where there is no such data set, split or class, or its files are missing.
+    """
+    return open_loader(load_registry(), Path(data_dir) if data_dir else None).load(name, split, shape)
+
+
+class StoreReader:
+    """The runs of a store. Each method that takes a run takes its key, or a beginning that no other key has."""
+
+    def __init__(self, store: Store, data_dir: Path | None):
+        self._store, self._data_dir = store, data_dir
+
+    @property
+    def address(self) -> str:
+        """Folder or address of the store."""
+        return self._store.address
+
+    def runs(self) -> list[str]:
+        """Return the keys of the finished runs, sorted."""
+        return self._store.keys()
+
+    def results(self) -> pd.DataFrame:
+        """Return one row per run, out-data set and metric, and one per combination that failed.
+
+        The columns are those of ``docs/columns.md``, but for the three that only published results have.
+        """
+        return results_and_failures(self._store)
+
+    def scores(self, run: str, dataset: str | None = None, split: str = "test") -> pd.DataFrame:
+        """Return one row per image of a data set that the run has scored.
+
+        Args:
+            dataset: an out-data set; None, or its own name, for the in-data.
+            split: ``test``; ``validation`` where ``oodbench tune`` scored it.
+
+        Returns the columns ``run``, ``dataset``, ``split``, ``index`` (the image's position in its source), ``label``
+        (its class there) and ``score`` (higher is more out-of-distribution).
+
+        Raises UnknownName where the run has no scores of that data set.
+        """
+        import pandas
+
+        key = find_run(self._store, run)
+        stored = self._store.read_scores(key, self._out_dataset(key, dataset, split), split)
+        columns = {column: getattr(stored, field) for column, field in SCORE_ARRAYS.items()}
+        facts = {"run": key, "dataset": stored.dataset, "split": stored.split}
+        return pandas.DataFrame({**facts, **columns}, columns=list(SCORE_COLUMNS))
+
+    def images(self, rows: pd.DataFrame | pd.Series) -> np.ndarray:
+        """Return the images of rows that ``scores`` gave, in their order: uint8 (k, C, H, W), as they were scored.
+
+        Example::
+
+            scores = store.scores(run, "noise")
+            most_unusual = store.images(scores.nlargest(8, "score"))
+
+        Args:
+            rows: of one run and one data set; one row alone gives k = 1.
+
+        Raises DataError where the rows are not such, StoreError where the images are no longer those that were scored.
+        """
+        table = _as_table(rows)
+        key, dataset, split = (_one_value(table, name) for name in ("run", "dataset", "split"))
+        run, _ = self._store.read_run(key)
+        registry, loader = load_registry(), self._loader()
+        is_in = dataset == run.in_dataset
+        shape = None if is_in else image_shape(key, self._store, registry, loader)
+        found = loader.load(dataset, split, shape)
+        stored = self._store.read_scores(key, None if is_in else dataset, split)
+        if found.fingerprint != stored.fingerprint:
+            raise StoreError(f"the images of {dataset} are no longer those that were scored: run {key} on them again")
+        chosen: np.ndarray = found.images[_places(found.indices, table["index"].to_numpy(np.int64))]
+        return chosen
+
+    def files(self, rows: pd.DataFrame | pd.Series) -> list[Path]:
+        """Return the picture files of rows that ``scores`` gave of a data set such as ``folder:PATH``, in their order.
+
+        Raises DataError where its images are no files, StoreError where the files are no longer those that were scored.
+        """
+        table = _as_table(rows)
+        self.images(table)  # refuses what has changed
+        dataset, split = (_one_value(table, name) for name in ("dataset", "split"))
+        location = self._loader().find(dataset)[0].location
+        if location is None or location.files is None:
+            raise DataError(f"the images of {dataset} are no picture files; images(rows) gives them")
+        files = location.files(split)
+        return [files[index] for index in table["index"]]
+
+    def history(self, run: str) -> pd.DataFrame:
+        """Return the training curve of a run: one row per epoch, with what its detector recorded."""
+        return self._store.read_history(find_run(self._store, run))
+
+    def detector(self, run: str, *, device: str = "auto", quiet: bool = False) -> ArrayScorer:
+        """Return the fitted detector of a run, to score other images with. Its in-data is not needed.
+
+        Raises OODBenchError where the code that is installed is not the run's.
+        """
+        key = find_run(self._store, run)
+        words, _ = self._store.read_run(key)
+        context = Context(find_device(device), words.seed, words.precision)
+        fitted = open_detector(key, self._store, load_registry(), self._loader(), context)
+        return ArrayScorer(words.detector, context.device, words.seed, words.precision, quiet, fitted)
+
+    def _out_dataset(self, key: str, dataset: str | None, split: str) -> str | None:
+        """The name that scores are stored under, None for the in-data."""
+        run, _ = self._store.read_run(key)
+        if dataset in (None, run.in_dataset):
+            return None
+        known = self._store.out_datasets(key)
+        if split == "test" and dataset not in known:
+            raise UnknownName(f"data set with scores of {key}", str(dataset), [run.in_dataset, *known])
+        return dataset
+
+    def _loader(self) -> Loader:
+        return open_loader(load_registry(), self._data_dir)
+
+    def __repr__(self) -> str:
+        return f"<store {self.address}, {len(self.runs())} runs>"
+
+
+def _as_table(rows: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    import pandas
+
+    return rows.to_frame().T if isinstance(rows, pandas.Series) else rows
+
+
+def _one_value(table: pd.DataFrame, column: str) -> str:
+    if not {column, "index"} <= set(table.columns):
+        raise DataError(f"the rows have no column {column!r} or 'index': give rows of what scores() returned")
+    values = table[column].unique()
+    if len(values) != 1:
+        raise DataError(f"the rows have {len(values)} values of {column!r}: give those of one run and data set")
+    return str(values[0])
+
+
+def _places(indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where the wanted indices stand among the set's."""
+    order = np.argsort(indices, kind="stable")
+    found = np.searchsorted(indices[order], wanted)
+    inside = found < len(indices)
+    if not inside.all() or (indices[order][found] != wanted).any():
+        raise DataError("the rows have an index that the data set has no image of")
+    return np.asarray(order[found])

@@ -1,0 +1,158 @@
+"""Images that a finished run has not seen: picture files, folders, or a data set, brought to its shape part by part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodbench.api import Dataset, ImageSet, Location, Shape, chunk_rows
+from oodbench.builtin.pictures import pictures_below
+from oodbench.data.imaging import conform, read_picture
+from oodbench.errors import DataError, OODBenchError
+from oodbench.text import shorten
+
+if TYPE_CHECKING:
+    from oodbench.data.loading import Loader
+
+
+PART = 512
+"""The most pictures that are read at once: large ones take seconds, and progress is seen after each part."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the images, in order.
+
+    Args:
+        images: uint8 (k, C, H, W).
+        indices: int64 (k,), the place of each among all, or in its source.
+        paths: of the picture files; empty texts where the images are no files.
+    """
+
+    images: np.ndarray
+    indices: np.ndarray
+    paths: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Picture files of any size and mode, turned as their EXIF orientation says.
+
+    Args:
+        files: to be read.
+        paths: what they are called, one each.
+        indices: int64, one each.
+        damaged: why files could not be read, one line each; more are added while the parts are read.
+    """
+
+    files: Sequence[Path]
+    paths: Sequence[str]
+    indices: np.ndarray
+    damaged: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def parts(self, shape: Shape) -> Iterator[Part]:
+        """Yield the pictures that can be read, in the shape. A part may have none."""
+        rows = min(PART, chunk_rows(shape))
+        for start in range(0, len(self), rows):
+            images, places = np.empty((rows, *shape), np.uint8), list[int]()
+            for place in range(start, min(start + rows, len(self))):
+                try:
+                    images[len(places)] = conform(read_picture(self.files[place])[None], shape)[0]
+                except DataError as error:
+                    self.damaged.append(str(error))
+                else:
+                    places.append(place)
+            yield Part(images[: len(places)], self.indices[places], [self.paths[place] for place in places])
+
+
+@dataclass(frozen=True)
+class SetOfImages:
+    """A split of a data set whose images are no files. None of them is damaged: it would not have been loaded."""
+
+    images: ImageSet
+    damaged: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def parts(self, shape: Shape) -> Iterator[Part]:
+        """Yield the images, which were brought to the shape when they were loaded."""
+        start = 0
+        for chunk in self.images.chunks():
+            yield Part(np.asarray(chunk), self.images.indices[start : start + len(chunk)], [""] * len(chunk))
+            start += len(chunk)
+
+
+NewImages = PictureFiles | SetOfImages
+
+
+def open_images(words: Sequence[str], shape: Shape, loader: Loader, split: str = "test") -> NewImages:
+    """Return the images that the words name.
+
+    Args:
+        words: picture files, and folders with pictures in them and below; or the name of one data set, as in
+            ``folder:PATH``, ``npz:PATH`` or ``noise``. What exists as a path is one.
+        shape: to bring the images of a data set to.
+        split: of a data set.
+
+    Raises OODBenchError where a word is neither, and DataError where there is no picture.
+    """
+    names = [word for word in words if not os.path.lexists(os.path.expanduser(word))]
+    if not names:
+        return _picture_files(words)
+    for name in names:
+        if name.partition(":")[0] not in loader.registry.datasets:
+            raise OODBenchError(f"{shorten(name)} is no picture, no folder and no data set: there is nothing there")
+    if len(words) > 1:
+        raise OODBenchError(f"{shorten(names[0])} is a data set: score it alone, and pictures with another command")
+    loader.check(words[0], split)
+    dataset, chosen = loader.find(words[0])
+    location = dataset.location
+    if location is not None and location.files is not None:
+        return _files_of(dataset, location, chosen, split, shape, loader)
+    return SetOfImages(loader.load(words[0], split, shape))
+
+
+def _picture_files(words: Iterable[str]) -> PictureFiles:
+    files: list[Path] = []
+    paths: list[str] = []
+    damaged: list[str] = []
+    for word in words:
+        place = Path(word).expanduser()
+        found = [*pictures_below(place, on_fault=damaged.append)] if place.is_dir() else [place]
+        if not found and not damaged:
+            raise DataError(f"there is no picture in {shorten(word)}")
+        files += found
+        paths += [_text(path) for path in found]
+    return PictureFiles(files, paths, np.arange(len(files)), damaged)
+
+
+def _files_of(
+    dataset: Dataset, location: Location, chosen: Sequence[int] | None, split: str, shape: Shape, loader: Loader
+) -> PictureFiles:
+    """The picture files of a split, called by their paths in the folder, with their indices in the data set."""
+    assert location.files is not None
+    if dataset.stream is None:
+        raise DataError(f"{dataset.name} has files, but no labels of them")
+    stream = dataset.stream(split, loader.root, shape)  # nothing is read before its chunks are
+    wanted = np.isin(stream.labels, chosen) if chosen is not None else np.ones(len(stream.labels), bool)
+    every, indices = location.files(split), np.asarray(stream.indices)[wanted]
+    files = [every[index] for index in indices]
+    if not files:
+        raise DataError(f"{dataset.name} has no image of these classes in its {split} split")
+    top = location.path if location.path.is_dir() else location.path.parent
+    paths = [path.relative_to(top) if path.is_relative_to(top) else path for path in files]
+    return PictureFiles(files, list(map(_text, paths)), indices)
+
+
+def _text(path: Path) -> str:
+    """A path as text that every file can hold, also where its name is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,63 @@
+"""Which code a worker must have: that of the process which planned the runs."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import oodbench
+from oodbench.errors import OODBenchError
+
+if TYPE_CHECKING:
+    from oodbench.api import Run
+    from oodbench.plugin.registry import Registry
+
+
+def code_of(runs: Iterable[Run], registry: Registry) -> dict[str, str]:
+    """Return what computes the scores and results of these runs: name → version, with a fingerprint if it can change.
+
+    That is the core, torch, and the detectors and metrics. The images are not among them: a run's key has their hash.
+    """
+    chain = [each for run in runs for each in _with_bases(run)]
+    return _of(sorted({run.detector for run in chain}), registry)
+
+
+def check_code(expected: Mapping[str, str], registry: Registry) -> None:
+    """Raise OODBenchError where the code of this process is not what ``code_of`` gave in the one that planned."""
+    kinds = [name for name in expected if name.startswith("detector ")]
+    here = _of([name.partition(" ")[2] for name in kinds], registry)
+    for name, version in expected.items():
+        if here.get(name) != version:
+            raise OODBenchError(
+                f"a worker on {platform.node() or 'another host'} has other code: {name} is "
+                f"{here.get(name) or 'missing'} there, and {version} where the runs were planned; install the same on "
+                "both, and run the command again"
+            )
+
+
+def _of(detectors: Iterable[str], registry: Registry) -> dict[str, str]:
+    code = {"oodbench": f"{metadata.version('oodbench')}+{_core_hash()}", "torch": metadata.version("torch")}
+    code |= {
+        f"detector {name}": registry.source("detector", name).code_version
+        for name in detectors
+        if name in registry.detectors
+    }
+    return code | {f"metric {name}": registry.version("metric", name) for name in registry.metrics}
+
+
+def _with_bases(run: Run) -> list[Run]:
+    return [run, *(_with_bases(run.base) if run.base else [])]
+
+
+@cache
+def _core_hash() -> str:
+    """Hash every module of the core, once per process: a process runs the code that it has loaded."""
+    folder, hashed = Path(oodbench.__file__).parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        hashed.update(f"{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())
+    return hashed.hexdigest()[:16]

@@ -1,0 +1,93 @@
+"""Which finished run of a store is meant: by the beginning of its key, or by what is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from oodbench.api import Run
+from oodbench.api.parameters import get_path
+from oodbench.errors import OODBenchError, StoreError, UnknownName
+from oodbench.store.store import Store
+from oodbench.text import shorten
+
+SHOWN = 5
+"""The most runs that a message names."""
+
+
+@dataclass(frozen=True)
+class RunWords:
+    """What is known of a run; an empty field is not known.
+
+    Args:
+        seed: None where it is not known.
+        params: dotted name → value.
+    """
+
+    detector: str = ""
+    in_dataset: str = ""
+    seed: int | None = None
+    preset: str = ""
+    precision: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def fits(self, run: Run) -> bool:
+        """Whether the run may be the one that is meant."""
+        words = {"detector": self.detector, "in_dataset": self.in_dataset, "precision": self.precision}
+        if any(word and word != getattr(run, name) for name, word in words.items()):
+            return False
+        if self.seed is not None and self.seed != run.seed:
+            return False
+        if self.preset and self.preset != run.preset.partition(", ")[0]:
+            return False
+        params = json.loads(run.params)
+        return all(get_path(params, path, None) == value for path, value in self.params.items())
+
+
+def matching_key(name: str, keys: Sequence[str]) -> str:
+    """Return the key that is the name, or the only one that begins with it.
+
+    Raises UnknownName where there is none, OODBenchError where there are several.
+    """
+    found = [key for key in keys if key == name] or [key for key in keys if name and key.startswith(name)]
+    if len(found) > 1:
+        raise OODBenchError(f"several runs begin with {shorten(name)}: {_listed(found)}; write more of it")
+    if not found:
+        raise UnknownName("run", name, keys)
+    return found[0]
+
+
+def find_run(store: Store, words: str | RunWords) -> str:
+    """Return the key of the one finished run that is meant.
+
+    Args:
+        words: a key, a beginning that no other key has, or what is known of the run.
+
+    Raises StoreError where the store has no finished run, UnknownName or OODBenchError where none or several are meant.
+    """
+    keys = store.keys()
+    if not keys:
+        raise StoreError(f"there is no finished run in {shorten(store.address)}; `oodbench run` makes one")
+    if isinstance(words, str):
+        return matching_key(words, keys)
+    found = [key for key in keys if _is_meant(store, key, words)]
+    if not found:
+        raise OODBenchError(f"no run of {shorten(store.address)} is of these words; there are: {_listed(keys)}")
+    if len(found) > 1:
+        raise OODBenchError(f"several runs are of these words: {_listed(found)}; give more of them, or a key")
+    return found[0]
+
+
+def _is_meant(store: Store, key: str, words: RunWords) -> bool:
+    """Whether the words are those of the run. A run that cannot be read is none: it must not hide the others."""
+    with suppress(StoreError):
+        return words.fits(store.read_run(key)[0])
+    return False
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = [f"and {len(keys) - SHOWN:,} more"] if len(keys) > SHOWN else []
+    return shorten(", ".join([*keys[:SHOWN], *more]), 500)

@@ -1,0 +1,47 @@
+"""What Slurm says of jobs. It is asked about all of them at once, as many small questions load its controller."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Collection
+
+from oodbench import OODBenchError
+
+SECONDS = 60
+OVER = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"),
+}
+"""States from which a job does not come back by itself."""
+
+
+def queued() -> dict[str, str] | None:
+    """Return job → state of the user's jobs that wait or run; None where Slurm does not answer."""
+    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T")
+    return None if text is None else _pairs(text)
+
+
+def accounted(jobs: Collection[str]) -> dict[str, str]:
+    """Return job → state of these, as far as the accounting knows; nothing where the cluster has none."""
+    asked = ",".join(sorted({job.partition("_")[0] for job in jobs}))
+    text = _ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={asked}")
+    return {job: state.split()[0] for job, state in _pairs(text or "").items() if state}  # "CANCELLED by 1000"
+
+
+def cancel(jobs: Collection[str]) -> None:
+    """End jobs at once, those that run and those that wait. Raises OODBenchError where Slurm does not answer."""
+    killed = _ask("scancel", "--quiet", "--signal=KILL", *jobs)  # submitit lets the signal pass that a plain one sends
+    if _ask("scancel", "--quiet", *jobs) is None and killed is None:
+        raise OODBenchError(f"Slurm does not answer: end these jobs by hand, with scancel {' '.join(jobs)}")
+
+
+def _ask(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = (line.partition("|") for line in text.splitlines())
+    return {job.strip(): state.strip() for job, bar, state in pairs if bar}

@@ -1,0 +1,54 @@
+"""``oodbench.run``: the words of the command line, in Python."""
+
+from __future__ import annotations
+
+import pytest
+
+import oodbench
+from oodbench import FitError, OODBenchError
+
+
+@pytest.fixture
+def here(tmp_path, toys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_one_name_or_several_and_seeds_as_in_a_suite(here):
+    runs = oodbench.run("mean-distance", "bars:0", "bars:1", seeds=2, params={"power": 1.0, "blur": {"steps": 2}})
+    assert sorted(runs.results()["seed"].unique()) == [0, 1]
+    assert set(runs.results()["preset"]) == {"paper, power=1.0, blur.steps=2"}
+    one = oodbench.run(["mean-distance"], ["bars:0"], ["bars:1"], seeds=[5], store=here / "other", quiet=True)
+    assert one.results()["seed"].unique().tolist() == [5]
+    assert (here / "results").is_dir() and (here / "other").is_dir()
+
+
+def test_what_is_done_is_not_done_again(here, toys, capsys):
+    oodbench.run("mean-distance", "bars:0", "bars:1", quiet=True)
+    toys.calls.clear()
+    oodbench.run("mean-distance", "bars:0", "bars:1")
+    assert not [call for call in toys.calls if call.startswith("fit")]
+    assert "finished already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"detectors": "mean"}, "unknown detector 'mean'; there are: broken, mean-distance"),
+        ({"outs": "bars:0"}, "has classes of"),
+        ({"outs": []}, "name at least one --out"),
+        ({"params": {"powr": 3}}, "unknown parameter of mean-distance 'powr'; did you mean power"),
+        ({"seeds": -1}, "give a number of seeds"),
+        ({"store": ""}, "is no folder and no address"),
+    ],
+)
+def test_bad_words_are_refused_before_anything_is_run(here, toys, words, message):
+    given = {"detectors": "mean-distance", "ins": "bars:0", "outs": "bars:1", "quiet": True} | words
+    with pytest.raises(OODBenchError, match=message):
+        oodbench.run(**given)
+    assert toys.calls == []
+
+
+def test_it_is_an_error_where_every_run_fails(here):
+    with pytest.raises(FitError, match="every run failed; broken on bars:0.*: RuntimeError: the loss is not finite"):
+        oodbench.run("broken", "bars:0", "bars:1", params={"fault": "fit"}, quiet=True)
