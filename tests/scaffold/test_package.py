@@ -56,7 +56,9 @@ def test_what_is_written_is_a_whole_package_in_order(package, tmp_path):
     assert not [path for path in files if "{{" in path.read_text().replace("${{ matrix.python }}", "")]
     linted = ("--config", ROOT / "pyproject.toml", ".")
     run(sys.executable, "-m", "ruff", "format", "--check", *linted, cwd=folder)
-    run(sys.executable, "-m", "ruff", "check", "--ignore", "I001,TID253", *linted, cwd=folder)  # there, oodbench is a third party's
+    run(
+        sys.executable, "-m", "ruff", "check", "--ignore", "I001,TID253", *linted, cwd=folder
+    )  # there, oodbench is a third party's
 
 
 @pytest.mark.parametrize("name", PACKAGES)

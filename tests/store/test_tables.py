@@ -11,6 +11,7 @@ import pytest
 
 from oodbench.api import Provenance, Run, Scores
 from oodbench.errors import StoreError
+from oodbench.runs import new_scores
 from oodbench.store import schema
 from oodbench.store.store import Store
 from oodbench.store.tables import history_table, results_and_failures, scores_dataset
@@ -79,8 +80,9 @@ def test_the_documentation_names_exactly_these_columns():
         "results": (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS, *schema.PUBLISHED_COLUMNS),
         "scores": schema.SCORE_COLUMNS,
         "history": schema.HISTORY_COLUMNS,
+        "new images": new_scores.COLUMNS,
     }
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         if line.startswith("| `"):
             _, _, kind, _, meaning, _ = line.split("|")
-            assert kind.strip() in ("text", "integer", "double") and meaning.strip()
+            assert kind.strip() in ("text", "integer", "double", "boolean") and meaning.strip()

@@ -31,7 +31,7 @@ poll = 0.2
 minutes = 10
 """
 SCRIPT = Path(__file__).parents[3] / ".ci" / "slurm"
-MADE = ["fit_seconds", "created", "commit", "plugin_commit"]
+MADE = ["fit_seconds", "created", "plugin_commit"]
 """Columns that say when and from which checkout a run was made: that may change meanwhile."""
 SLURM = ("slurmctld", "slurmd", "sbatch", "munged")
 
