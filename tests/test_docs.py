@@ -130,7 +130,8 @@ def command(piece: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize("block", [piece for piece in pieces(README) if "\n" in piece])
 def test_python(block, tmp_path):
     """As it stands, but for fits of one epoch."""
-    settings = {f"{detector}.{name}": value for detector, sets in SHORTER.items() for name, value in map(pair, sets)}
+    named = [detector for detector in SHORTER if f'"{detector}"' in block]
+    settings = {f"{each}.{name}": value for each in named for name, value in map(pair, SHORTER[each])}
     own = {name.removeprefix("ebae."): value for name, value in settings.items() if name.startswith("ebae.")}
     shorter = block.replace('preset="quick")', f'preset="quick", params={settings})')
     shorter = shorter.replace("latent_dim=8)", f"latent_dim=8, **{own})")
