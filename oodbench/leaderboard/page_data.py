@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from oodbench.api.parameters import flatten
 from oodbench.leaderboard.curves import histograms, small_roc_curve
 from oodbench.leaderboard.failures import is_failure
+from oodbench.leaderboard.row_labels import Row
 from oodbench.leaderboard.score_file import ScoreTable
 from oodbench.leaderboard.sections import Board
 from oodbench.text import one_line, printable
@@ -43,8 +44,6 @@ FACTS = {
 
 Place = tuple[str, str, str]
 """(row, in-data set, out-data set)."""
-Row = Mapping[Any, Any]
-"""Column → value."""
 
 
 def page_data(board: Board, scores: ScoreTable) -> tuple[dict[Place, int], str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
+from oodbench.leaderboard.row_labels import Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Mapping[Any, Any]
-"""Column → value."""
 UNVERIFIED = "unverified: its scores are not published, so that nobody can recompute its numbers"
 
 

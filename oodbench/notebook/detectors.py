@@ -12,6 +12,7 @@ import numpy as np
 
 from oodbench.api import Context, Detector, FittedBase, ImageSet, Params, Progress, Shape, shape_text
 from oodbench.api.parameters import flatten
+from oodbench.builtin.own_dataset import VALIDATION_RATIO
 from oodbench.builtin.vision import choose
 from oodbench.errors import DataError, OODBenchError, UnknownName
 from oodbench.notebook.arrays import Layout, image_set
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 ANY_SHAPE: Shape = (1, 28, 28)
 """What parameters are checked with before the images are known, where a detector takes any shape."""
-VALIDATION_RATIO = (9, 1, 0)
 
 
 def detector(
