@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from oodbench.lazy import lazy_names
+
 if TYPE_CHECKING:
     __version__: str
 
@@ -73,7 +75,7 @@ _HOME = {
     "oodbench.plan.settings": "resolve",
 }
 _MODULES = ("metrics", "nn")
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+_find = lazy_names("oodbench", _HOME)
 
 __all__ = [
     "SCORE_CONVENTION",
@@ -136,9 +138,7 @@ def __getattr__(name: str) -> Any:
         return metadata.version("oodbench")
     if name in _MODULES:
         return importlib.import_module(f"oodbench.{name}")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'oodbench' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    return _find(name)
 
 
 def __dir__() -> list[str]:

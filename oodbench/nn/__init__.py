@@ -6,8 +6,9 @@ its plugin. No step of a run imports this folder. The names below are imported w
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from oodbench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from oodbench.nn.autoencoder import Autoencoder, build_autoencoder, build_networks
@@ -27,7 +28,6 @@ _HOME = {
     "oodbench.nn.replay": "ReplayBuffer",
     "oodbench.nn.training": "Phase steps_per_epoch train weights_of",
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
     "Autoencoder",
@@ -47,8 +47,4 @@ __all__ = [
     "weights_of",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'oodbench.nn' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+__getattr__ = lazy_names("oodbench.nn", _HOME)

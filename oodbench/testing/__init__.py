@@ -19,8 +19,9 @@ are imported when first used: what works on the tasks of an executor needs few o
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from oodbench.lazy import lazy_names
 
 if TYPE_CHECKING:
     from oodbench.testing.case import DetectorCase
@@ -34,17 +35,16 @@ if TYPE_CHECKING:
     from oodbench.testing.results import CheckResult, Skip, run_checks
 
 _HOME = {
-    "case": "DetectorCase",
-    "datasets": "DATASET_CHECKS DatasetCase",
-    "detectors": "DETECTOR_CHECKS",
-    "executors": "EXECUTOR_CHECKS ExecutorCase do_as_told",
-    "images": "easy_images",
-    "interruption": "InMemoryCheckpoints Killed kill_and_resume same_state",
-    "metrics": "METRIC_CHECKS MetricCase",
-    "pytest_support": "parametrize",
-    "results": "CheckResult Skip run_checks",
+    "oodbench.testing.case": "DetectorCase",
+    "oodbench.testing.datasets": "DATASET_CHECKS DatasetCase",
+    "oodbench.testing.detectors": "DETECTOR_CHECKS",
+    "oodbench.testing.executors": "EXECUTOR_CHECKS ExecutorCase do_as_told",
+    "oodbench.testing.images": "easy_images",
+    "oodbench.testing.interruption": "InMemoryCheckpoints Killed kill_and_resume same_state",
+    "oodbench.testing.metrics": "METRIC_CHECKS MetricCase",
+    "oodbench.testing.pytest_support": "parametrize",
+    "oodbench.testing.results": "CheckResult Skip run_checks",
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
     "DATASET_CHECKS",
@@ -67,8 +67,4 @@ __all__ = [
     "same_state",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'oodbench.testing' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"oodbench.testing.{_MODULE_OF[name]}"), name)
+__getattr__ = lazy_names("oodbench.testing", _HOME)
