@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from result_rows import result_row
 
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
@@ -32,30 +33,8 @@ HOSTILE = "=<b>\"'`|&\\{$%_^~#\n\x1b[2J</script><script>alert(1)</script>"
 
 
 def row(detector="ae", out="noise", value=0.5, seed=0, metric="auroc", in_dataset="digits", **facts):
-    return {
-        "run": f"{detector}-{in_dataset}-s{seed}-0",
-        "detector": detector,
-        "in_dataset": in_dataset,
-        "out_dataset": out,
-        "seed": seed,
-        "metric": metric,
-        "value": value,
-        "n_in": 1000,
-        "n_out": 500,
-        "params": json.dumps({"latent_dim": 32, "chain": {"steps": [1, 2], "on": True}}),
-        "preset": "paper",
-        "precision": "float32",
-        "distribution": "",
-        "plugin_version": "0.1.0",
-        "plugin_commit": "",
-        "device": "cpu",
-        "fit_seconds": 12.0,
-        "parameters": 4321,
-        "notes": "",
-        "n_train": 7200,
-        "error": "",
-        **facts,
-    }
+    facts = {"params": {"latent_dim": 32, "chain": {"steps": [1, 2], "on": True}}, **facts}
+    return result_row(detector, out, value, seed, metric, in_dataset, **facts)
 
 
 def written(format_name, *rows, reported=None, notes="", metrics=(AUROC, FPR), order=BY_MEAN, **facts):

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from result_rows import result_row
 
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError
@@ -24,31 +25,7 @@ GROUPS = {"near": ("tin", "cifar100"), "far": ("noise",)}
 
 
 def row(detector="msp", out="tin", value=0.5, seed=0, in_dataset="cifar10", **facts):
-    return {
-        "run": f"{detector}-{in_dataset}-s{seed}-0",
-        "detector": detector,
-        "in_dataset": in_dataset,
-        "out_dataset": out,
-        "seed": seed,
-        "metric": "auroc",
-        "value": value,
-        "n_in": 1000,
-        "n_out": 500,
-        "params": "{}",
-        "preset": "paper",
-        "precision": "float32",
-        "distribution": "",
-        "plugin_version": "0.1.0",
-        "plugin_commit": "",
-        "device": "cpu",
-        "fit_seconds": 12.0,
-        "parameters": 4321,
-        "notes": "",
-        "n_train": 7200,
-        "error": "",
-        "facts": "",
-        **facts,
-    }
+    return result_row(detector, out, value, seed, "auroc", in_dataset, **{"facts": "", **facts})
 
 
 def two_detectors(**facts):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from result_rows import result_row
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
@@ -18,35 +19,8 @@ FPR = Metric("fpr95_in", lambda in_scores, out_scores: 0.0, False, "share of out
 
 
 def row(detector="ebae", out="mnist:9", value=0.5, seed=0, metric="auroc", in_dataset="mnist:0-8", **facts):
-    params = facts.pop("params", {"latent_dim": 32, "chain": {"steps": 10}})
-    preset = facts.get("preset", "paper")
-    facts = {
-        "preset": preset,
-        "precision": "float32",
-        "distribution": "",
-        "plugin_version": "0.1.0",
-        "plugin_commit": "",
-        "device": "cpu",
-        "fit_seconds": 12.0,
-        "parameters": 4321,
-        "notes": "",
-        "n_train": 7200,
-        "error": "",
-        **facts,
-    }
-    return {
-        "run": f"{detector}-{in_dataset}-s{seed}-{abs(hash((str(params), preset, facts['n_train']))):x}",
-        "detector": detector,
-        "in_dataset": in_dataset,
-        "out_dataset": out,
-        "seed": seed,
-        "metric": metric,
-        "value": value,
-        "n_in": 1000,
-        "n_out": 500,
-        "params": json.dumps(params),
-        **facts,
-    }
+    facts = {"params": {"latent_dim": 32, "chain": {"steps": 10}}, **facts}
+    return result_row(detector, out, value, seed, metric, in_dataset, **facts)
 
 
 def frame(*rows):
