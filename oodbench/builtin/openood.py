@@ -39,6 +39,7 @@ class ListedSet:
         lists: split → image list, below ``benchmark_imglist``, and number of pictures.
         images: the folder that the paths of the lists are in.
         sizes: pixels of the shorter side, and of the square cut from the middle.
+        part: what OpenOOD's download calls the part of its data that has it.
         classes: how many.
     """
 
@@ -46,6 +47,7 @@ class ListedSet:
     lists: Mapping[str, tuple[str, int]]
     images: str
     sizes: tuple[int, int]
+    part: str
     classes: int = 0
     summary: str = field(default="", compare=False)
 
@@ -70,8 +72,8 @@ class ListedSet:
 
     def instructions(self, root: Path) -> str:
         return (
-            f"run OpenOOD's {SCRIPT} --contents datasets, and put what it makes, benchmark_imglist, {CLASSIC} and "
-            f"{LARGE}, into the folder {root}"
+            f"run OpenOOD's {SCRIPT} with --contents datasets --datasets {self.part}, and put what it makes, "
+            f"benchmark_imglist and {self.images}, into the folder {root}"
         )
 
     def stream(self, split: str, root: Path, shape: Shape | None) -> Stream:
@@ -108,24 +110,26 @@ def crop(picture: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
 
 
 def _cifar(number: int, near: Mapping[str, int], far: Mapping[str, int]) -> Iterator[ListedSet]:
-    name, sizes = f"cifar{number}", (32, 32)
+    name, sizes, part = f"cifar{number}", (32, 32), f"cifar-{number}"
     splits = {"train": ("train", 50_000), "validation": ("val", 1_000), "test": ("test", 9_000)}
     own = {split: (f"{name}/{word}_{name}.txt", count) for split, (word, count) in splits.items()}
-    yield ListedSet(name, own, CLASSIC, sizes, number, f"CIFAR-{number} as OpenOOD 1.5 splits it")
+    yield ListedSet(name, own, CLASSIC, sizes, part, number, f"CIFAR-{number} as OpenOOD 1.5 splits it")
     for out, count in {**near, **far}.items():
         lists = {"test": (f"{name}/test_{out}.txt", count)}
         where = "near" if out in near else "far"
-        yield ListedSet(f"{name}-{out}", lists, CLASSIC, sizes, summary=f"{where} OOD of CIFAR-{number} in OpenOOD 1.5")
+        yield ListedSet(
+            f"{name}-{out}", lists, CLASSIC, sizes, part, summary=f"{where} OOD of CIFAR-{number} in OpenOOD 1.5"
+        )
     if number == 10:  # what is in-distribution, changed: for full-spectrum tables
         lists = {"test": ("cifar10/test_cifar10c.txt", 10_000)}
-        yield ListedSet("cifar10-cifar10c", lists, CLASSIC, sizes, number, "CIFAR-10-C as OpenOOD samples it")
+        yield ListedSet("cifar10-cifar10c", lists, CLASSIC, sizes, "misc", number, "CIFAR-10-C as OpenOOD samples it")
 
 
 def _imagenet200() -> Iterator[ListedSet]:
-    name, sizes = "imagenet200", (256, 224)
+    name, sizes, part = "imagenet200", (256, 224), "imagenet-200"
     splits = {"train": ("train", 258_951), "validation": ("val", 1_000), "test": ("test", 9_000)}
     own = {split: (f"{name}/{word}_{name}.txt", count) for split, (word, count) in splits.items()}
-    yield ListedSet(name, own, LARGE, sizes, 200, "200 classes of ImageNet as OpenOOD 1.5 splits them")
+    yield ListedSet(name, own, LARGE, sizes, part, 200, "200 classes of ImageNet as OpenOOD 1.5 splits them")
     outs = {
         "ssb_hard": (LARGE, 49_000, "near"),
         "ninco": (LARGE, 5_879, "near"),
@@ -135,13 +139,8 @@ def _imagenet200() -> Iterator[ListedSet]:
     }
     for out, (images, count, where) in outs.items():
         lists = {"test": (f"imagenet/test_{out}.txt", count)}
-        yield ListedSet(
-            f"{name}-{out.replace('_', '-')}",
-            lists,
-            images,
-            sizes,
-            summary=f"{where} OOD of ImageNet-200 in OpenOOD 1.5",
-        )
+        summary, word = f"{where} OOD of ImageNet-200 in OpenOOD 1.5", out.replace("_", "-")
+        yield ListedSet(f"{name}-{word}", lists, images, sizes, part, summary=summary)
 
 
 FAR = {"mnist": 70_000, "svhn": 26_032, "texture": 5_640}
