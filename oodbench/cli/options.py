@@ -140,13 +140,13 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        from oodbench.plan.executors import ExecutorChoice, choose_executor
-        from oodbench.plan.suite_files import read_suite_executor
+        from oodbench.plan.executors import NO_CHOICE, choose_executor
+        from oodbench.plan.suite_files import read_suite_file
         from oodbench.runs.pipeline import ExecutionOptions
         from oodbench.runs.waiting import wait_asleep_if_busy
 
         wait_asleep_if_busy()
-        suite = read_suite_executor(given["suite"]) if given.get("suite") else ExecutorChoice()
+        suite = read_suite_file(given["suite"]).executor if given.get("suite") else NO_CHOICE
         executor, settings = choose_executor(given.pop("executor"), given.pop("executor_sets"), suite)
         names = ("store", "data_dir", "device", "jobs", "force")
         options = {name: given.pop(name) for name in names}

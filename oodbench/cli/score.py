@@ -112,7 +112,7 @@ def command(
 
 def _split_words(words: tuple[str, ...], **given: Any) -> tuple[str | RunWords, tuple[str, ...]]:
     """Return which run is meant, and the images."""
-    from oodbench.plan.settings import setting_value
+    from oodbench.plan.settings import split_setting
     from oodbench.store.selection import RunWords
 
     sets = given.pop("sets")
@@ -122,10 +122,8 @@ def _split_words(words: tuple[str, ...], **given: Any) -> tuple[str | RunWords, 
         return words[0], words[1:]
     params = {}
     for text in sets:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise click.UsageError(f"--set {text}: write it as name=value")
-        params[name.strip().removeprefix(f"{given['detector']}.")] = setting_value(value.strip())
+        name, value = split_setting("--set", text)
+        params[name.removeprefix(f"{given['detector']}.")] = value
     return RunWords(params=params, **given), words
 
 

@@ -14,7 +14,7 @@ from oodbench.api import Executor
 from oodbench.api.parameters import fields_by_path, flatten, group_defaults, merge, nest
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.folders import settings_file
-from oodbench.plan.settings import fault, setting_value
+from oodbench.plan.settings import fault, split_setting
 from oodbench.reading import read_text
 from oodbench.text import shorten
 
@@ -42,6 +42,9 @@ class ExecutorChoice:
         return ExecutorChoice(other.name or self.name, merged)
 
 
+NO_CHOICE = ExecutorChoice()
+
+
 def choose_executor(name: str, sets: Sequence[str], suite: ExecutorChoice) -> tuple[str, dict[str, Any]]:
     """Return the executor's name and its settings: those of the flags before the suite's before the user's own.
 
@@ -54,10 +57,8 @@ def choose_executor(name: str, sets: Sequence[str], suite: ExecutorChoice) -> tu
     choice = read_user_settings().overridden_by(suite).overridden_by(ExecutorChoice(name))
     chosen, settings = choice.name or LOCAL, {}
     for text in sets:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise OODBenchError(f"--executor-set {shorten(text)}: write it as name=value")
-        settings[path.strip()] = setting_value(value.strip())
+        path, value = split_setting("--executor-set", text)
+        settings[path] = value
     return chosen, {**choice.settings.get(chosen, {}), **settings}
 
 
@@ -101,7 +102,7 @@ def read_user_settings(path: Path | None = None) -> ExecutorChoice:
     """
     path = path or settings_file()
     if not path.exists():
-        return ExecutorChoice()
+        return NO_CHOICE
     try:
         table = tomllib.loads(read_text(path))
         for word in table:

@@ -28,11 +28,9 @@ def values_by_detector(
     """
     values: dict[str, dict[str, Any]] = {name: {} for name in detectors}
     for text in sets:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise OODBenchError(f"--set {text}: write it as name=value")
-        for name, parameter in _targets(path.strip(), detectors, registry):
-            values.setdefault(name, {})[parameter] = setting_value(value.strip())
+        path, value = split_setting("--set", text)
+        for name, parameter in _targets(path, detectors, registry):
+            values.setdefault(name, {})[parameter] = value
     return values
 
 
@@ -69,7 +67,15 @@ def check_used(
                 raise OODBenchError(f"--set {name}.{path}: what stands on {name} gives its {path}; set it there")
 
 
-def setting_value(text: str) -> Any:
+def split_setting(option: str, text: str) -> tuple[str, Any]:
+    """Return the dotted name and the value of ``name=value``. Raises OODBenchError, naming the option, if it is not."""
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise OODBenchError(f"{option} {shorten(text)}: write it as name=value")
+    return path.strip(), _value(value.strip())
+
+
+def _value(text: str) -> Any:
     """Return the JSON value, else the text itself, also where it is JSON too long or too deep for Python to read."""
     try:
         return json.loads(text)

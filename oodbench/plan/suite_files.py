@@ -12,7 +12,7 @@ from typing import Any
 
 from oodbench.api.parameters import flatten
 from oodbench.errors import OODBenchError, UnknownName
-from oodbench.plan.executors import ExecutorChoice, read_executor_table
+from oodbench.plan.executors import NO_CHOICE, ExecutorChoice, read_executor_table
 from oodbench.plan.requests import RunRequest, first_seeds
 from oodbench.reading import read_text
 from oodbench.text import shorten
@@ -30,11 +30,13 @@ class SuiteFile:
         requests: one, or one per ``[[run]]`` table, each on top of what precedes the tables.
         groups: name → the out-data sets of which tables show the mean, as ``near = ["cifar100", "tin"]``.
         rank: the group or out-data set that rows are ranked by; ``mean`` for all out-data sets.
+        executor: what the ``[executor]`` table says.
     """
 
     requests: Sequence[RunRequest]
     groups: Mapping[str, tuple[str, ...]]
     rank: str = MEAN
+    executor: ExecutorChoice = NO_CHOICE
 
 
 def read_suite(path: Path) -> Sequence[RunRequest]:
@@ -47,37 +49,23 @@ def read_suite_file(path: Path) -> SuiteFile:
 
     Raises OODBenchError, naming the file, where it cannot be understood.
     """
-    path, table = _read(path)
-    table.pop("executor", None)
+    path = path / "suite.toml" if os.path.isdir(path) else path
+    text = read_text(path)
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # no TOML, no text, a number too long, nested too deep
+        raise OODBenchError(f"suite {path} is not TOML: {shorten(str(error))}") from None
     tables = table.pop("run", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise OODBenchError(f"suite {path}: write runs as [[run]] tables")
     try:
-        groups, rank = table.pop("groups", {}), _text(table, "rank") or MEAN
-        table.pop("rank", None)
+        groups, rank = table.pop("groups", {}), _text({"rank": table.pop("rank", "")}, "rank") or MEAN
+        executor = read_executor_table(table.pop("executor", {}))
         top = _request(table)
         requests = [top.overridden_by(_request(each)) for each in tables] or [top]
-        return _suite(requests, groups, rank)
+        return _suite(requests, groups, rank, executor)
     except OODBenchError as error:
         raise OODBenchError(f"suite {path}: {error}") from None
-
-
-def read_suite_executor(path: Path) -> ExecutorChoice:
-    """Return what the ``[executor]`` table of a suite file says; nothing where it has none."""
-    path, table = _read(path)
-    try:
-        return read_executor_table(table.get("executor", {}))
-    except OODBenchError as error:
-        raise OODBenchError(f"suite {path}: {error}") from None
-
-
-def _read(path: Path) -> tuple[Path, dict[str, Any]]:
-    path = path / "suite.toml" if os.path.isdir(path) else path
-    text = read_text(path)
-    try:
-        return path, tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # no TOML, no text, a number too long, nested too deep
-        raise OODBenchError(f"suite {path} is not TOML: {shorten(str(error))}") from None
 
 
 def _request(table: Mapping[str, Any]) -> RunRequest:
@@ -96,7 +84,7 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
     )
 
 
-def _suite(requests: Sequence[RunRequest], groups: Any, rank: str) -> SuiteFile:
+def _suite(requests: Sequence[RunRequest], groups: Any, rank: str, executor: ExecutorChoice) -> SuiteFile:
     """A suite whose runs name no out-data sets has those of its groups."""
     if not isinstance(groups, dict):
         raise OODBenchError(f"groups is a table of names and lists, not {shorten(repr(groups))}")
@@ -108,7 +96,7 @@ def _suite(requests: Sequence[RunRequest], groups: Any, rank: str) -> SuiteFile:
     _check_groups(groups, outs)
     if rank not in {MEAN, *groups, *outs}:
         raise UnknownName("group or out-data set to rank by", rank, {MEAN, *groups, *outs})
-    return SuiteFile(requests, groups, rank)
+    return SuiteFile(requests, groups, rank, executor)
 
 
 def _check_groups(groups: Mapping[str, Sequence[str]], outs: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from oodbench.errors import OODBenchError
 from oodbench.plan.executors import ExecutorChoice, choose_executor, new_executor
-from oodbench.plan.suite_files import read_suite, read_suite_executor
+from oodbench.plan.suite_files import read_suite, read_suite_file
 from oodbench.plugin.registry import load_registry
 
 FAR = """
@@ -64,7 +64,7 @@ def test_flags_come_before_the_suite_and_the_suite_before_the_user_s_settings(no
 def test_a_suite_may_say_what_its_tasks_need_and_leave_the_choice_to_others(tmp_path, no_traces):
     path = tmp_path / "suite.toml"
     path.write_text('detector = "ae"\n[executor.far]\ngpus.each = 0.5\n[[run]]\nin = "x"\n[[run]]\nin = "y"\n')
-    assert read_suite_executor(path) == ExecutorChoice("", {"far": {"gpus.each": 0.5}})
+    assert read_suite_file(path).executor == ExecutorChoice("", {"far": {"gpus.each": 0.5}})
     assert [request.in_datasets for request in read_suite(path)] == [("x",), ("y",)]
 
 
