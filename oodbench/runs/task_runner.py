@@ -19,7 +19,7 @@ from oodbench.runs.devices import is_out_of_memory
 from oodbench.runs.estimate import ReportedProgress
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.isolation import isolated
-from oodbench.store.processes import Busy, described
+from oodbench.store.processes import Busy
 
 if TYPE_CHECKING:
     import torch
@@ -50,14 +50,12 @@ class TaskOutcome:
         key: of the run; None where it failed, or was put aside.
         out_datasets: those that have results.
         busy: key of the run, or of its base, where another process works on that: the task was put aside.
-        holder: the same, with who it is.
     """
 
     key: str | None = None
     out_datasets: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     busy: str = ""
-    holder: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class TaskRunner:
             with self._recording(task.run, None, outcome):
                 self._execute(task, title, outcome)
         except Busy as busy:
-            return TaskOutcome(busy=busy.key, holder=described(busy.key, busy.work))
+            return TaskOutcome(busy=busy.key)
         return outcome
 
     def _execute(self, task: Task, title: str, outcome: TaskOutcome) -> None:
