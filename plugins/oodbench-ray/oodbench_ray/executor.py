@@ -189,16 +189,15 @@ class _Hand:
 
         try:
             kind, value = ray.get(reference)
-        except ray.exceptions.NodeDiedError:
-            if task.attempts <= self.params.retries:
+        except ray.exceptions.RayError as error:
+            if type(error) is ray.exceptions.LocalRayletDiedError:
+                raise OODBenchError("the Ray process of this machine has ended; run the command again") from None
+            lost = _lost_its_machine(error) and not task.too_long
+            if lost and task.attempts <= self.params.retries:
                 task.progress.message(f"the machine that worked on it was lost: begun again ({task.attempts})")
                 task.attempts, task.began = task.attempts + 1, None
                 self.running[self.start(task.title, task.arguments)] = task
                 return None
-            died = WorkerDied(f"its machine was lost, as were those of {self.params.retries} attempts before")
-        except ray.exceptions.LocalRayletDiedError:
-            raise OODBenchError("the Ray process of this machine has ended; run the command again") from None
-        except ray.exceptions.RayError as error:
             died = WorkerDied(self._how_it_ended(error, task))
         else:
             if kind == "raised":
@@ -212,11 +211,13 @@ class _Hand:
 
         if task.too_long:
             return f"it took longer than {self.params.minutes:g} minutes; --executor-set minutes=… allows more"
+        if _lost_its_machine(error):
+            return f"its machine was lost, as were those of {self.params.retries} attempts before"
         if isinstance(error, ray.exceptions.OutOfMemoryError):
             return "memory ran out on its machine, and Ray ended its process; --executor-set memory=… reserves more"
         if isinstance(error, ray.exceptions.WorkerCrashedError):
             return "its process was killed, as happens when memory runs out; --executor-set memory=… reserves more"
-        return f"Ray lost it: {next(iter(str(error).split(chr(10))), '') or type(error).__name__}"
+        return f"Ray lost it: {reason(getattr(error, 'cause', error))}"
 
     def _stop_what_takes_too_long(self) -> None:
         import ray
@@ -236,3 +237,16 @@ class _Hand:
         if self.running:
             ray.wait([*self.running], num_returns=len(self.running), timeout=CLOSE_SECONDS)
         ray.kill(self.mailbox)
+
+
+def _lost_its_machine(error: Exception) -> bool:
+    """Return whether the machine is why a task failed.
+
+    A task's own exception is its outcome, so what Ray says that it raised is Ray's: the first that a worker feels of
+    the loss of its machine, which it may still report.
+    """
+    import ray
+
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return isinstance(error.cause, ray.exceptions.RayError)
+    return isinstance(error, ray.exceptions.NodeDiedError)

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,8 @@ def work_on(call: Call, title: str, arguments: bytes) -> tuple[str, Any]:
     """Do one task. Returns ``("done", value)`` or ``("raised", the exception as one line)``."""
     import ray
 
-    ray.get(call.mailbox.put.remote(title, ("began", ray.get_runtime_context().get_node_id())))
+    with suppress(ray.exceptions.RayError):  # no progress, such as while the mailbox is begun again, fails no task
+        ray.get(call.mailbox.put.remote(title, ("began",)))
     opened = None
     try:
         opened = _opened.get(call.key) or _open(call, title)
@@ -72,18 +74,22 @@ def work_on(call: Call, title: str, arguments: bytes) -> tuple[str, Any]:
     except Exception as error:
         outcome = ("raised", reason(error))
     if opened is not None and opened.last:
-        ray.get(opened.last)  # what it said has arrived before its outcome does
+        with suppress(ray.exceptions.RayError):
+            ray.get(opened.last)  # what it said has arrived before its outcome does
     return outcome
 
 
 def _open(call: Call, title: str) -> _Opened:
+    import ray
+
     os.environ.update(call.environment)
     sys.path += [folder for folder in call.path if folder not in sys.path]
     titles: list[str] = [title]
     last: list[Any] = []
 
     def send(event: tuple[Any, ...]) -> None:
-        last[:] = [call.mailbox.put.remote(titles[0], event)]
+        with suppress(ray.exceptions.RayError):
+            last[:] = [call.mailbox.put.remote(titles[0], event)]
 
     perform = pickle.loads(call.open_)(ProgressSender(send, ADVANCE_SECONDS), 0)
     _opened.clear()
