@@ -140,12 +140,10 @@ def _publication(
     if published:
         read = load_results(published)
         return Publication(read.rows, metrics=read.metrics)
-    results, missing = suites.stored_results(
-        suite, store, registry, lambda key, error: echo(f"Left out: {error}", err=True)
-    )
-    if missing:
+    stored = suites.stored_results(suite, store, registry, lambda key, error: echo(f"Left out: {error}", err=True))
+    if missing := stored.missing:
         echo(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True)
-    return Publication(results)
+    return Publication(stored.results)
 
 
 def _only_latest(found: Publication) -> Publication:

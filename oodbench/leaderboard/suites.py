@@ -66,6 +66,25 @@ class Suite:
         """The heading of the page; empty where the suite has none."""
         return next((request.title for request in self.requests if request.title), "")
 
+    def named(self, field: str) -> set[str]:
+        """Return the words that any of the requests has in this field, as ``in_datasets``."""
+        return {name for request in self.requests for name in getattr(request, field)}
+
+
+@dataclass(frozen=True)
+class StoredResults:
+    """What a store has of a suite.
+
+    Args:
+        results: of the suite's runs, failures included.
+        missing: number of the suite's runs that have none.
+        others: results of all other runs.
+    """
+
+    results: pd.DataFrame
+    missing: int
+    others: pd.DataFrame
+
 
 def open_suite(path: Path) -> Suite:
     """Return the suite in this file, or in this folder, with what lies beside the file."""
@@ -86,7 +105,7 @@ def open_suite(path: Path) -> Suite:
 
 def stored_results(
     suite: Suite, store: str, registry: Registry, on_damaged: Callable[[str, StoreError], None] | None = None
-) -> tuple[pd.DataFrame, int]:
+) -> StoredResults:
     """Return the results of the suite that a store has, and how many of the suite's runs have none.
 
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
@@ -102,14 +121,16 @@ def stored_results(
     if len(failures):
         results = pd.concat([results, failures], ignore_index=True) if len(results) else failures
     if not suite.requests:
-        return results, 0
+        return StoredResults(results, 0, results.iloc[:0])
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
     out_datasets_by_run = {_identity(task.run): ("", *task.out_datasets) for task in tasks}
     identities = results[IDENTITY].itertuples(index=False, name=None)
     pairs = zip(identities, results["out_dataset"], strict=True)
-    found = _only(results, [out in out_datasets_by_run.get(identity, ()) for identity, out in pairs])
+    is_of_suite = np.array([out in out_datasets_by_run.get(identity, ()) for identity, out in pairs], dtype=bool)
+    found = _in_order(results[is_of_suite])
     done = found[found["metric"] != ""]
-    return found, len(tasks) - len(done[IDENTITY].drop_duplicates())
+    missing = len(tasks) - len(done[IDENTITY].drop_duplicates())
+    return StoredResults(found, missing, _in_order(results[~is_of_suite]))
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:
@@ -141,9 +162,15 @@ def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_miss
     return replace(suite, requests=[request for request in requests if request.detectors])
 
 
-def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
-    """Some of the rows, in an order that does not depend on where they were read from."""
-    return results[np.array(keep, dtype=bool)].sort_values(ROW_ORDER, ignore_index=True)
+def of_detectors(suite: Suite, detectors: Sequence[str]) -> Suite:
+    """Return the suite with these detectors in place of its own, as ``oodbench run SUITE --detector`` runs it."""
+    instead = RunRequest(detectors=tuple(detectors))
+    return replace(suite, requests=[request.overridden_by(instead) for request in suite.requests])
+
+
+def _in_order(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows in an order that does not depend on where they were read from."""
+    return results.sort_values(ROW_ORDER, ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------ views

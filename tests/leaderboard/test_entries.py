@@ -147,6 +147,31 @@ def test_a_store_without_the_suite_changes_nothing(published):
     assert RESULTS.read_bytes() == before
 
 
+def test_a_detector_that_the_suite_does_not_name_is_published_where_it_is_named(published):
+    before = RESULTS.read_bytes()
+    oodbench("run", "suite", "-q", "--detector", "nearest", "--store", "elsewhere")
+    said = refusal("publish", "elsewhere", "suite", "-q")
+    assert (
+        "elsewhere has no results of this suite" in said and "2 of nearest; `oodbench publish` with --detector" in said
+    )
+    assert RESULTS.read_bytes() == before
+    done = oodbench("publish", "elsewhere", "suite", "-q", "--detector", "nearest")
+    assert (done.stdout, done.stderr) == ("suite: 2 runs added, 0 runs replaced, 2 runs kept, 0 runs dropped\n", "")
+    assert "| nearest" in PAGE.read_text()
+    oodbench("verify", "suite", "-q")
+    assert "suite.toml does not name" not in refusal("publish", "elsewhere", "suite", "-q"), "it is published already"
+
+
+def test_of_a_detector_that_the_suite_does_not_name_only_runs_with_its_settings_are_published(published):
+    oodbench("run", "suite", "-q", "--detector", "nearest", "--seed", 7)
+    done = oodbench("publish", "results", "suite", "-q")
+    assert "0 runs added, 2 runs replaced" in done.stdout and "1 of nearest; `oodbench publish`" in done.stderr
+    said = refusal("publish", "results", "suite", "-q", "--detector", "nearest")
+    assert "no results of nearest with this suite's data and settings" in said
+    assert "`oodbench run suite --detector nearest` makes them" in said
+    assert "unknown detector 'nearist'" in refusal("publish", "results", "suite", "-q", "--detector", "nearist")
+
+
 def test_a_value_that_its_scores_do_not_give_is_not_published(here):
     (path,) = list(Path("results").glob("*-s0-*/results.parquet"))
     table = pd.read_parquet(path).assign(value=0.123)
