@@ -20,9 +20,11 @@ from oodbench.testing.case import (
     SHORT_IMAGES,
     DetectorCase,
     Fit,
+    finite,
     nearly_same,
     same,
 )
+from oodbench.testing.faults import NotFinite
 from oodbench.testing.images import held_out
 from oodbench.testing.interruption import InMemoryCheckpoints, Killed
 from oodbench.testing.results import Skip
@@ -196,7 +198,9 @@ def fits_fewer_images_than_a_batch(case: DetectorCase) -> None:
     """
     for count in (3, SHORT_BUDGET["batch_size"] + 1):
         try:
-            fit = case.fit(case.params(SHORT_BUDGET), count)
+            fit = finite(case.fit(case.params(SHORT_BUDGET), count), count)
+        except NotFinite:
+            raise
         except OODBenchError as error:
             raise Skip(f"refuses to be fitted to {count} images: {error}") from None
         except Exception as error:
