@@ -22,6 +22,7 @@ from oodbench.cli.options import data_option, json_option, print_json, print_tab
 @click.option("--skip", multiple=True, metavar="CHECK", help="Not this check; repeats.")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter: latent_dim=8; repeats.")
 @data_option
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.pass_context
 def command(
@@ -32,6 +33,7 @@ def command(
     skip: tuple[str, ...],
     sets: tuple[str, ...],
     data_dir: Path | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Check that a detector, data set or metric keeps its contract.
@@ -50,7 +52,7 @@ def command(
         checks = choose_checks(checks, only, skip)
     except SelectionError as error:
         raise click.UsageError(str(error)) from None
-    rows = list(_results(checks, cases))
+    rows = list(_results(checks, cases, quiet))
     if as_json:
         print_json(rows)
     else:
@@ -61,13 +63,14 @@ def command(
         context.exit(1)
 
 
-def _results(checks: Iterable[Any], cases: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the result of each check on each case, and show it on stderr at once."""
+def _results(checks: Iterable[Any], cases: Mapping[str, Any], quiet: bool) -> Iterator[dict[str, Any]]:
+    """Yield the result of each check on each case, and show it on stderr at once, unless quiet."""
     from oodbench.testing import run_checks
 
     for shape, case in cases.items():
         for result in run_checks(checks, case):
             where = f" {shape}" if shape else ""
-            echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
+            if not quiet:
+                echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
             fields = asdict(result)
             yield {"check": fields.pop("check"), "shape": shape, **fields}
