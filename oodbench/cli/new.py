@@ -50,6 +50,6 @@ def command(kind: Kind, name: str, base: str, network: bool, output: Path | None
     where = folder if folder.is_absolute() else f".{os.sep}{folder}"
     echo(f"{folder}{os.sep} has a {kind.replace('dataset', 'data set')} that works. Next:")
     echo(f"  pip install --editable {where}")
+    echo(f"  # edit {folder / package.main_file}")
     echo(f"  oodbench check {name}")
     echo(f"  {EXAMPLES[kind].format(name=name)}")
-    echo(f"and edit {folder / package.main_file}")
