@@ -30,6 +30,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import MEAN, read_suite_file
 from oodbench.plan.tasks import plan
 from oodbench.reading import read_text
+from oodbench.runs.states import suite_states
 from oodbench.store.schema import IDENTITY_COLUMNS
 from oodbench.store.store import Store
 
@@ -78,12 +79,29 @@ class StoredResults:
     Args:
         results: of the suite's runs, failures included.
         missing: number of the suite's runs that have none.
+        running: number of runs that a process works on now, counted where some are missing.
         others: results of all other runs.
     """
 
     results: pd.DataFrame
     missing: int
+    running: int
     others: pd.DataFrame
+
+    def lack(self, store: str, path: Path) -> str:
+        """Return a sentence on what is missing; empty where nothing is.
+
+        Args:
+            path: the suite's file or folder.
+        """
+        if not self.missing:
+            return ""
+        how_far = f"`oodbench status {path} --store {store}`"
+        runs = "1 run is" if self.running == 1 else f"{self.running} runs are"
+        running = f" ({runs} being worked on: {how_far})" if self.running else ""
+        return (
+            f"{self.missing} of the suite's runs are not in {store}{running}; `oodbench run` with the suite makes them"
+        )
 
 
 def open_suite(path: Path) -> Suite:
@@ -121,7 +139,7 @@ def stored_results(
     if len(failures):
         results = pd.concat([results, failures], ignore_index=True) if len(results) else failures
     if not suite.requests:
-        return StoredResults(results, 0, results.iloc[:0])
+        return StoredResults(results, 0, 0, results.iloc[:0])
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
     out_datasets_by_run = {_identity(task.run): ("", *task.out_datasets) for task in tasks}
     identities = results[IDENTITY].itertuples(index=False, name=None)
@@ -130,7 +148,8 @@ def stored_results(
     found = _in_order(results[is_of_suite])
     done = found[found["metric"] != ""]
     missing = len(tasks) - len(done[IDENTITY].drop_duplicates())
-    return StoredResults(found, missing, _in_order(results[~is_of_suite]))
+    running = sum(each.state == "running" for each in suite_states(record, tasks)) if missing else 0
+    return StoredResults(found, missing, running, _in_order(results[~is_of_suite]))
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:
