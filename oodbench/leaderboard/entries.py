@@ -12,7 +12,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,12 +21,14 @@ import pydantic
 
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import formats, publication, suites
+from oodbench.leaderboard.latest import latest_versions
 from oodbench.leaderboard.publication import PAGE, RESULTS, SCORES, Merge, Publication, merge
 from oodbench.leaderboard.published import parse_results
 from oodbench.leaderboard.score_file import parse_scores
 from oodbench.leaderboard.uncertainty import Advance
 from oodbench.leaderboard.verification import check_publication
 from oodbench.reading import read_bytes
+from oodbench.runs.states import store_states
 from oodbench.store.store import Store
 from oodbench.writing import write_file
 
@@ -81,8 +84,8 @@ def publish(
         makes = unnamed or f"`oodbench run {folder}{words}` makes them"
         whose = f"{', '.join(detectors)} with this suite's data and settings" if detectors else "this suite"
         raise OODBenchError(f"{store} has no results of {whose}; {makes}")
-    if stored.missing:
-        on_message(f"{stored.missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them")
+    if lack := stored.lack(store, folder):
+        on_message(lack)
     if unnamed:
         on_message(f"{store}: {unnamed}")
     return _take_in(folder, suite, old, publication.from_store(found, Store(store), registry), registry, drop, advance)
@@ -147,15 +150,51 @@ class _Manifest(pydantic.BaseModel):
     parts: dict[str, _Part]
 
 
-def bundle(store: str, runs: Sequence[str], registry: Registry) -> bytes:
+@dataclass(frozen=True)
+class Bundle:
+    """An entry, and what it was made of.
+
+    Args:
+        data: the file.
+        runs: one row per run that is in it, as ``Store.read_results`` gives them.
+        left_out: run → its state, of those that were named too and have no results.
+    """
+
+    data: bytes
+    runs: pd.DataFrame
+    left_out: Mapping[str, str]
+
+
+def bundle(store: str, runs: Sequence[str], registry: Registry, latest: bool = False) -> Bundle:
     """Return an entry with all results and scores of these runs of a store: keys, labels or detectors.
+
+    Args:
+        latest: take only the runs of the newest version of each detector.
 
     Raises OODBenchError where a name is unknown.
     """
     record = Store(store)
     found = Publication(record.read_results())
-    chosen = {run for name in runs for run in publication.named_runs(name, found)}
-    made = publication.from_store(found.keep(chosen).results, record, registry)
+    chosen = found.keep({run for name in runs for run in publication.named_runs(name, found)}).results
+    if latest:
+        chosen = latest_versions(chosen)
+    taken = chosen.drop_duplicates("run").sort_values(["detector", "created", "run"], ignore_index=True)
+    return Bundle(_entry(chosen, record, registry), taken, _without_results(record, runs, set(found.results["run"])))
+
+
+def _without_results(record: Store, names: Iterable[str], done: set[str]) -> dict[str, str]:
+    """Run → state, of the runs that are meant by these names and have no results yet."""
+    beginnings = tuple(names)
+    titles = tuple(f"{name.partition(', ')[0]} on " for name in beginnings)  # a label begins with its detector
+    return {
+        each.title: "not evaluated" if each.state == "done" else each.state
+        for each in store_states(record)
+        if each.run not in done and (each.run.startswith(beginnings) or each.title.startswith(titles))
+    }
+
+
+def _entry(results: pd.DataFrame, record: Store, registry: Registry) -> bytes:
+    made = publication.from_store(results, record, registry)
     parts = made.files()
     manifest = _Manifest(
         format=FORMAT,
