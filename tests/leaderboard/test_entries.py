@@ -392,6 +392,20 @@ def test_a_bomb_is_refused_before_it_is_unpacked(entry):
     assert "would unpack to 16,777,216 bytes" in refusal("accept", entry, "suite", "-q")
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [(10, 8, "Error -3 while decompressing data"), (23, 0x7F, "it ends too early|would unpack to")],
+    ids=["another compression", "a member longer than the file"],
+)
+def test_a_changed_table_of_contents_is_one_line(place, value, why, entry):
+    """Errors that zipfile passes on, of which some are without words."""
+    data = bytearray(entry.read_bytes())
+    data[data.index(b"PK\x01\x02") + place] = value
+    entry.write_bytes(data)
+    line = refusal("verify", entry, "-q")
+    assert re.search(f"^Error: entry.oodbench is no entry: ({why})", line), line
+
+
 def test_an_entry_is_taken_in_once(entry):
     oodbench("accept", entry, "suite", "-q")
     assert "is published already" in refusal("accept", entry, "suite", "-q")
