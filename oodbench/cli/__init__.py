@@ -103,7 +103,8 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except OODBenchError as error:
-        raise click.ClickException(shorten(printable(str(error)), LONGEST_LINE)) from None
+        line = printable(str(error)).replace("\n", "\\n")  # of a name with one
+        raise click.ClickException(shorten(line, LONGEST_LINE)) from None
     except click.ClickException as error:
         error.message = shorten(printable(error.message), LONGEST_LINE)  # type: ignore[misc]
         raise
