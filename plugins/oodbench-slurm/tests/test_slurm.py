@@ -48,7 +48,9 @@ class SlowSteps(NetworkDetector):
         return torch.nn.Linear(784, 784)
 
     def fit(self, train_images, validation, context):
-        self.model, begun = self.build(), []
+        with context.global_seed("weights"):
+            self.model = self.build()
+        begun = []
         optimizer = torch.optim.Adam(self.model.parameters())
 
         def step(images, generator):
@@ -209,6 +211,27 @@ def test_a_run_whose_job_is_preempted_goes_on_from_its_checkpoint(take_away, clu
     for scores in ("in", "mnist5k_3"):
         mine, theirs = (pq.read_table(store / run / "scores" / f"{scores}.parquet") for store in (here, there))
         assert mine["score"].equals(theirs["score"])
+
+
+@needs_slurm
+def test_a_task_that_is_preempted_for_good_is_lost(cluster, folder, tmp_path, monkeypatch):
+    """Where preemption cancels jobs, the accounting says so; as this cluster has none, a script answers for it."""
+    (tmp_path / "sacct").write_text('#!/bin/sh\nfor last; do :; done\necho "${last#--jobs=}_0|PREEMPTED"\n')
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def preempted() -> None:
+        while not (tmp_path / "pulse").exists():
+            time.sleep(0.1)
+        queue.cancel([*(queue.queued() or {})])
+
+    thread = threading.Thread(target=preempted)
+    thread.start()
+    jobs = {"a": Job(("beat", str(tmp_path / "pulse")))}
+    with closing(executor(folder).work(jobs, do_as_told, None, Progress())) as ended:
+        outcome = dict(ended)["a"]
+    thread.join()
+    assert isinstance(outcome, WorkerDied) and "Slurm says PREEMPTED" in str(outcome)
 
 
 @needs_slurm
