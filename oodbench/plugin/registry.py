@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric
+from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric, Params
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin.local_files import is_file_word, load_detector
 from oodbench.plugin.manager import Plugins, load_plugins
@@ -166,6 +166,8 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
     name = offer.name
     if not NAME.fullmatch(name.replace("_", "") if kind == "metric" else name):
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
+    if kind == "detector":
+        _check_declared(offer)
     if name in registry.offers[kind]:
         owner = registry.plugin_of[kind, name]
         raise ValueError(
@@ -174,3 +176,12 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         )
     registry.offers[kind][name] = offer
     registry.plugin_of[kind, name] = plugin
+
+
+def _check_declared(detector: type[Detector]) -> None:
+    """Raise ValueError where what every command asks a detector for is of another kind."""
+    if not (isinstance(detector.Params, type) and issubclass(detector.Params, Params)):
+        raise ValueError(f"Params of detector {detector.name} is no class derived from oodbench.Params")
+    presets: object = detector.presets
+    if not (isinstance(presets, Mapping) and all(isinstance(values, Mapping) for values in presets.values())):
+        raise ValueError(f"presets of detector {detector.name} is no table of names and values")

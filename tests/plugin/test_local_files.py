@@ -102,6 +102,21 @@ def test_a_missing_file_is_refused(tmp_path):
         load_detector(f"{tmp_path}/none.py:X")
 
 
+@pytest.mark.parametrize(
+    ("name", "declared", "message"),
+    [
+        ("local_thirteen", "Params = 7", "Params of detector shifted is no class derived from oodbench.Params"),
+        ("local_fourteen", "Params = Shifted.Params()", "Params of detector shifted is no class derived"),
+        ("local_fifteen", "presets = 7", "presets of detector shifted is no table of names and values"),
+        ("local_sixteen", "presets = dict(paper=7)", "presets of detector shifted is no table of names and values"),
+    ],
+)
+def test_a_wrong_declaration_is_one_line(write, name, declared, message, no_traces):
+    path = write(name, f"{SOURCE}\nShifted.{declared}\n")
+    with pytest.raises(OODBenchError, match=f"{name}.py: {message}"):
+        load_registry(files=[f"{path}:Shifted"])
+
+
 def test_the_name_of_an_installed_detector_is_refused(write, toys):
     path = write("local_twelve", SOURCE.replace('"shifted"', '"mean-distance"'))
     with pytest.raises(OODBenchError, match="'mean-distance' is already offered by plugin toys"):
