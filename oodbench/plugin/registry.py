@@ -206,7 +206,7 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
     if kind == "detector":
         _check_declared(offer)
-    if name in registry.offers[kind]:
+    if name in registry.offers[kind] or (kind == "detector" and name in registry.waiting):
         owner = registry.plugin_of[kind, name]
         raise ValueError(
             f"{kind} {name!r} is already offered by plugin {owner}, and is left out; rename it, or choose plugins with "

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from oodbench.cli import find_plugins
 from oodbench.errors import OODBenchError
 from oodbench.plugin.local_files import is_file_word, load_detector
 from oodbench.plugin.registry import load_registry
@@ -117,7 +118,13 @@ def test_a_wrong_declaration_is_one_line(write, name, declared, message, no_trac
         load_registry(files=[f"{path}:Shifted"])
 
 
-def test_the_name_of_an_installed_detector_is_refused(write, toys):
-    path = write("local_twelve", SOURCE.replace('"shifted"', '"mean-distance"'))
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_the_name_of_an_installed_detector_is_refused(write, toys, is_loaded):
+    """Also while it waits to be asked for, as a catalogue says that it is there."""
+    path = write(f"local_twelve_{is_loaded}", SOURCE.replace('"shifted"', '"mean-distance"'))
+    if not is_loaded:
+        find_plugins()  # saves the catalogue
+    registry = load_registry()
+    assert ("mean-distance" in registry.waiting) == (not is_loaded)
     with pytest.raises(OODBenchError, match="'mean-distance' is already offered by plugin toys"):
-        load_registry().detector(f"{path}:Shifted")
+        registry.detector(f"{path}:Shifted")
