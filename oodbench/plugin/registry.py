@@ -218,8 +218,9 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
 
 def _check_declared(detector: type[Detector]) -> None:
     """Raise ValueError where what every command asks a detector for is of another kind."""
-    if not (isinstance(detector.Params, type) and issubclass(detector.Params, Params)):
-        raise ValueError(f"Params of detector {detector.name} is no class derived from oodbench.Params")
+    params: object = detector.Params
     presets: object = detector.presets
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        raise ValueError(f"Params of detector {detector.name} is no class derived from oodbench.Params")
     if not (isinstance(presets, Mapping) and all(isinstance(values, Mapping) for values in presets.values())):
         raise ValueError(f"presets of detector {detector.name} is no table of names and values")

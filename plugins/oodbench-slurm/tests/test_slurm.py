@@ -204,7 +204,7 @@ def test_a_run_whose_job_is_preempted_goes_on_from_its_checkpoint(take_away, clu
             time.sleep(0.1)
         (job,) = queue.queued() or {}
         take_away(cluster, job)
-        assert running.wait(120) == 0
+        assert running.wait(300) == 0
     first, again = (int(line) for line in begun[1].read_text().split())
     assert begun[0].read_text() == "0\n" and first == 0 < again < EPOCHS
     (run,) = (folder.name for folder in here.iterdir())
