@@ -216,7 +216,7 @@ def test_a_run_whose_job_is_preempted_goes_on_from_its_checkpoint(take_away, clu
 @needs_slurm
 def test_a_task_that_is_preempted_for_good_is_lost(cluster, folder, tmp_path, monkeypatch):
     """Where preemption cancels jobs, the accounting says so; as this cluster has none, a script answers for it."""
-    (tmp_path / "sacct").write_text('#!/bin/sh\nfor last; do :; done\necho "${last#--jobs=}_0|PREEMPTED"\n')
+    (tmp_path / "sacct").write_text('#!/bin/sh\nfor last; do :; done\necho "${last#--jobs=}|PREEMPTED"\n')
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
