@@ -118,9 +118,8 @@ def _check_name(package: NewPackage, registry: Registry) -> None:
         raise OODBenchError(
             f"{name} would be the class {package.class_name}, and its code has another of this name: choose another"
         )
-    for kind, offers in registry.offers.items():
-        if name in offers:
-            plugin = registry.plugin_of[kind, name]
+    for (kind, taken), plugin in registry.plugin_of.items():
+        if taken == name:
             raise OODBenchError(f"plugin {plugin} has the {kind} {name} already: choose another name")
     if package.distribution in FIRST_PARTY or _is_installed(package):
         raise OODBenchError(f"there is a package {package.distribution} already: choose another name")

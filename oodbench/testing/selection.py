@@ -65,7 +65,7 @@ def find_checks(
         return DATASET_CHECKS, {"": DatasetCase(registry.datasets[name], data_dir or data_folder())}
     if name in registry.metrics:
         return METRIC_CHECKS, {"": MetricCase(registry.metrics[name])}
-    known = [*registry.detectors, *registry.datasets, *registry.metrics, *registry.executors]
+    known = [*registry.detector_names, *registry.datasets, *registry.metrics, *registry.executors]
     raise UnknownName("detector, data set, metric or executor", name, known)
 
 

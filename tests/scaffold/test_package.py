@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from oodbench.errors import OODBenchError
+from oodbench.plugin import catalogue_cache
 from oodbench.plugin.registry import load_registry
 from oodbench.scaffold.package import NewPackage, new_package, render, write_package
 
@@ -146,6 +147,14 @@ def test_it_is_installed_checked_and_run_in_an_environment_of_its_own(name, tmp_
 def test_a_name_that_is_invalid_or_taken_is_refused(toys, kind, name, message):
     with pytest.raises(OODBenchError, match=message):
         new_package(kind, name, load_registry())
+
+
+def test_the_name_of_a_detector_that_is_not_loaded_is_taken_too(toys):
+    catalogue_cache.save(load_registry(), catalogue_cache.cache_key())
+    registry = load_registry()
+    assert "mean-distance" in registry.waiting
+    with pytest.raises(OODBenchError, match="plugin toys has the detector mean-distance already"):
+        new_package("dataset", "mean-distance", registry)
 
 
 def test_a_base_that_is_not_installed_is_refused(toys):
