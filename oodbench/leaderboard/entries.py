@@ -30,6 +30,7 @@ from oodbench.leaderboard.verification import check_publication
 from oodbench.reading import read_bytes
 from oodbench.runs.states import store_states
 from oodbench.store.store import Store
+from oodbench.text import one_line, shorten
 from oodbench.writing import write_file
 
 if TYPE_CHECKING:
@@ -221,8 +222,9 @@ def _unpack(data: bytes, name: str) -> dict[str, bytes]:
             _check_members(archive.infolist())
             manifest = _manifest(archive.read(MANIFEST))
             parts = {part: archive.read(part) for part in (RESULTS, SCORES)}
-    except (ValueError, KeyError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-        raise OODBenchError(f"{name} is no entry: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # zipfile's, and those of each kind of compression
+        why = "it ends too early" if isinstance(error, EOFError) else shorten(one_line(str(error)))
+        raise OODBenchError(f"{name} is no entry: {why}") from None
     for part, content in parts.items():
         stated = manifest.parts[part]
         if len(content) != stated.size or hashlib.sha256(content).hexdigest() != stated.sha256:

@@ -110,7 +110,7 @@ def parse_results(data: bytes, where: str) -> PublishedResults:
         results = _table(read).to_pandas()
         _check_rows(results)
     except Exception as error:  # pyarrow's errors are many
-        why = shorten(str(error) if isinstance(error, ValueError) else reason(error))
+        why = shorten(str(error) if isinstance(error, ValueError | OSError) else reason(error))
         raise OODBenchError(f"{where} holds no results ({why}); `oodbench publish` writes them") from None
     return PublishedResults(results, {facts.name: facts for facts in metadata.metrics})
 

@@ -105,7 +105,7 @@ def _checked(data: bytes, where: str, parse: Callable[[pyarrow.Table], Any]) -> 
     try:
         return parse(_table(data))
     except Exception as error:  # pyarrow's errors are many
-        why = shorten(str(error) if isinstance(error, ValueError) else reason(error))
+        why = shorten(str(error) if isinstance(error, ValueError | OSError) else reason(error))
         raise OODBenchError(f"{where} holds no scores ({why}); `oodbench publish` writes them") from None
 
 

@@ -180,6 +180,7 @@ class TaskRunner:
         """Fit and store the run; None where the store has the fit already."""
         if self._is_fitted(run, key, splits):
             self.progress.message(f"{title}: fitted already")
+            self.store.remove_checkpoint(key)
             return None
         notes = self.loader.notes(run.in_dataset)
         checkpoints = self.store.checkpoints(key)

@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
 
-from oodbench.api import Provenance, Result, Run, Scores
+from oodbench.api import Provenance, Result, Run, Scores, Shape
 from oodbench.store import schema
 
 T = TypeVar("T")
@@ -108,6 +108,13 @@ class _Failure(_Run):
     error: Text
 
 
+class _FitFacts(_Record):
+    run: _Run
+    shape: tuple[Size, Size, Size]
+    software: dict[Name, Text]
+    notes: tuple[Text, ...] = ()
+
+
 class _Work(_Record):
     host: Name
     owner: Text
@@ -164,14 +171,43 @@ class Work:
         return f"{self.host}, process {self.pid}"
 
 
+@dataclass(frozen=True)
+class FitFacts:
+    """What a fitted detector is, where no store has it.
+
+    Args:
+        run: its code, parameters and seed, and those of its base; ``in_dataset`` is what its images are called.
+        shape: (C, H, W) of the images that it was fitted to.
+        software: versions of what it was fitted with, as Provenance has them.
+        notes: what a reader of its scores must know.
+    """
+
+    run: Run
+    shape: Shape
+    software: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
+def parse_fit_facts(values: Mapping[str, Any]) -> FitFacts:
+    """Return the facts that ``fit_facts_record`` has made a record of. Raises ValueError as ``parse_run`` does."""
+    record = _validated(_FitFacts, values)
+    json.loads(record.run.params)
+    return FitFacts(_run(record.run.model_dump()), record.shape, record.software, record.notes)
+
+
+def fit_facts_record(facts: FitFacts) -> dict[str, Any]:
+    """Return the facts as what JSON has."""
+    return {**_plain(facts), "run": asdict(facts.run), "shape": list(facts.shape), "notes": list(facts.notes)}
+
+
 def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
     """Return the run, its provenance and the SHA-256 of its parts from a ``run.json``.
 
     Raises ValueError where a field is missing, of another type or out of range, or the record is not of the run that
     the key names.
     """
-    record = _validated(_File, json.loads(data))
-    json.loads(record.run.params)
+    record = _validated(_File, _from_json(data))
+    _from_json(record.run.params)
     run = _run(record.run.model_dump())
     provenance = Provenance(**record.provenance.model_dump())
     if provenance.in_images and run.key(provenance.in_images) != key:
@@ -208,7 +244,7 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
 
     Raises ValueError as ``parse_run`` does.
     """
-    facts = _validated(_Failure, json.loads(data)).model_dump()
+    facts = _validated(_Failure, _from_json(data)).model_dump()
     out_dataset, error = facts.pop("out_dataset"), facts.pop("error")
     return _run(facts), out_dataset, error
 
@@ -229,17 +265,24 @@ def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
 
 def parse_score_facts(facts: bytes) -> dict[str, Any]:
     """Return what holds for all scores of a file, and their ``count``. Raises ValueError as ``parse_run`` does."""
-    return _validated(_ScoreFacts, json.loads(facts)).model_dump()
+    return _validated(_ScoreFacts, _from_json(facts)).model_dump()
 
 
 def parse_work(data: bytes) -> Work:
     """Return who works on a run. Raises ValueError as ``parse_run`` does."""
-    return Work(**_validated(_Work, json.loads(data)).model_dump())
+    return Work(**_validated(_Work, _from_json(data)).model_dump())
 
 
 def work_json(work: Work) -> bytes:
     """Return the content of a ``status.json`` or of a claim."""
     return to_json(asdict(work))
+
+
+def _from_json(data: str | bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def _validated(model: type[T], values: Any) -> T:
@@ -257,9 +300,9 @@ def _said_in_one_line() -> Iterator[None]:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes | str) -> dict[str, Any]:
     """Return a JSON object. Raises ValueError where it is something else."""
-    record = json.loads(data)
+    record = _from_json(data)
     if not isinstance(record, dict):
         raise ValueError("it is no JSON object")
     return record

@@ -71,7 +71,8 @@ class Store:
         if self._is_checked:
             return
         self.files.check_writable()
-        self.files.sweep("", older_than=3600.0)  # seconds: who writes to it now is quicker
+        for folder in ("", FAILURES, TUNINGS):
+            self.files.sweep(folder, older_than=3600.0)  # seconds: who writes to it now is quicker
         self.claims.probe(on_warning)
         self._is_checked = not self.files.local  # a disk may have filled up since
 
@@ -191,6 +192,11 @@ class Store:
     def has_checkpoint(self, key: str) -> bool:
         """Whether an unfinished fit of the run can go on."""
         return self.files.exists(f"{key}/checkpoint.pt")
+
+    def remove_checkpoint(self, key: str) -> None:
+        """Remove the state that a finished fit no longer needs, where its process was killed before it could."""
+        if self.has_checkpoint(key):
+            self.files.remove_file(f"{key}/checkpoint.pt")
 
     def clear(self, key: str) -> None:
         """Remove all of a run but its claims; what makes it count as finished goes first. For ``--force``."""

@@ -124,6 +124,16 @@ def test_reloaded_weights_give_the_same_scores(execute, store):
     np.testing.assert_array_equal(Store(store).read_scores(key, "white").values, at_once)
 
 
+def test_a_kill_right_after_the_fit_leaves_no_checkpoint(execute, store):
+    """The record of the fit is there, and so the checkpoint is of no use; it may be large."""
+    execute(words())
+    (key,) = Store(store).keys()
+    Store(store).files.write(f"{key}/checkpoint.pt", b"of the last epoch")
+    _, done = execute(words(out_datasets=("white", "bars:1")))
+    assert "fit bars:0 seed 0" not in done
+    assert not Store(store).has_checkpoint(key)
+
+
 def test_force_does_it_all_again(execute):
     execute(words())
     _, done = execute(words(), force=True)
