@@ -79,13 +79,13 @@ def publish(
     else:
         wanted = suites.installed(suite, registry, old.results, on_message)
     stored = suites.stored_results(wanted, store, registry, lambda key, error: on_message(f"Left out: {error}"))
+    words = "".join(f" --detector {name}" for name in detectors)
     found, unnamed = stored.results, "" if detectors else _unnamed(suite, stored.others, old)
     if found.empty or (found["metric"] == "").all():
-        words = f" --detector {' --detector '.join(detectors)}" if detectors else ""
         makes = unnamed or f"`oodbench run {folder}{words}` makes them"
         whose = f"{', '.join(detectors)} with this suite's data and settings" if detectors else "this suite"
         raise OODBenchError(f"{store} has no results of {whose}; {makes}")
-    if lack := stored.lack(store, folder):
+    if lack := stored.lack(store, folder, words):
         on_message(lack)
     if unnamed:
         on_message(f"{store}: {unnamed}")

@@ -88,11 +88,12 @@ class StoredResults:
     running: int
     others: pd.DataFrame
 
-    def lack(self, store: str, path: Path) -> str:
+    def lack(self, store: str, path: Path, words: str = "") -> str:
         """Return a sentence on what is missing; empty where nothing is.
 
         Args:
             path: the suite's file or folder.
+            words: options of ``oodbench run`` that the results are of.
         """
         if not self.missing:
             return ""
@@ -100,7 +101,7 @@ class StoredResults:
         runs = "1 run is" if self.running == 1 else f"{self.running} runs are"
         running = f" ({runs} being worked on: {how_far})" if self.running else ""
         return (
-            f"{self.missing} of the suite's runs are not in {store}{running}; `oodbench run` with the suite makes them"
+            f"{self.missing} of the suite's runs are not in {store}{running}; `oodbench run {path}{words}` makes them"
         )
 
 

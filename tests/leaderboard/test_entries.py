@@ -324,7 +324,7 @@ def newer_code(store: Store) -> str:
     key = store.keys()[0]
     run, provenance = store.read_run(key)
     run, created = replace(run, version="2.0+b"), "2099-01-01T00:00:00+00:00"
-    newer = run.key("c" * 16)
+    newer = run.key(provenance.in_images)
     store.write_fit(newer, run, replace(provenance, plugin_version=run.version, created=created), {}, [])
     for out in (None, "bars:1", "white"):
         scores = replace(store.read_scores(key, out), fit_id=store.fit_id(newer))
@@ -341,7 +341,7 @@ def test_a_bundle_says_which_code_its_runs_are_of_and_what_it_leaves_out(here):
     with store.claim(run.key("c" * 16), run=run, title="mean-distance on bars:0, seed 7"):
         *said, written = oodbench("bundle", "mean-distance", "-o", "entry.oodbench").stderr.splitlines()
     assert written.startswith("Written to entry.oodbench")
-    assert said[0].startswith("Taken: 2 of mean-distance, by oodbench-toys 1.0")
+    assert said[0].startswith("Taken: 2 of mean-distance, by oodbench-toys 1.")
     assert said[1:] == [
         "Taken: 1 of mean-distance, by oodbench-toys 2.0+b",
         "mean-distance: of several versions of the code; --latest takes the newest alone",

@@ -107,7 +107,7 @@ def test_of_runs_that_the_store_lacks_those_that_are_worked_on_are_told(stored):
     with store.claim(run.key("c" * 16), run=run, title="seed 3"):
         said = oodbench("leaderboard", "suite").stderr
     working = "(1 run is being worked on: `oodbench status suite --store results`)"
-    assert said.startswith(f"3 of the suite's runs are not in results {working}; `oodbench run` with the suite makes")
+    assert said.startswith(f"3 of the suite's runs are not in results {working}; `oodbench run suite` makes them")
 
 
 def test_a_page_of_published_results_needs_no_store(stored):
