@@ -31,11 +31,19 @@ class Task:
     Args:
         out_datasets: empty for a base that others stand on, and that is fitted for them alone: it scores nothing.
         split: which split of the in- and out-data is scored; only ``test`` yields results.
+        covariates: covariate-shifted images of the in-data, to be scored too: with them results are also in full
+            spectrum.
     """
 
     run: Run
     out_datasets: tuple[str, ...]
     split: str = "test"
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """All data sets that are to be scored, but for the in-data."""
+        return (*self.out_datasets, *self.covariates)
 
     @property
     def title(self) -> str:
@@ -65,10 +73,17 @@ def plan(
     Raises OODBenchError at the first word that is invalid.
     """
     out_datasets_by_run: dict[Run, list[str]] = {}
+    covariates_by_run: dict[Run, tuple[str, ...]] = {}
     for request in requests:
+        covariates = _check_covariates(request, loader, split)
         for run, out_datasets in _runs(request, registry, loader, split, on_skip):
             out_datasets_by_run.setdefault(run, []).extend(out_datasets)
-    return [Task(run, tuple(dict.fromkeys(names)), split) for run, names in out_datasets_by_run.items()]
+            if covariates_by_run.setdefault(run, covariates) != covariates:
+                raise OODBenchError(f"{title_of(run)} is asked for twice, and not with the same --covariate: give one")
+    return [
+        Task(run, tuple(dict.fromkeys(names)), split, covariates_by_run[run])
+        for run, names in out_datasets_by_run.items()
+    ]
 
 
 def with_bases(tasks: Sequence[Task]) -> list[Task]:
@@ -143,6 +158,21 @@ def _check_datasets(
             raise OODBenchError(f"{flag} {shorten(out_name)} has classes of --in {shorten(in_name)}; {other}")
         on_skip(f"left out: {shorten(in_name)} against {shorten(out_name)}, which has classes of it")
     return {name: [out_name for in_name, out_name in apart if in_name == name] for name in request.in_datasets}
+
+
+def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[str, ...]:
+    """Return the covariate-shifted sets, sorted. Raises OODBenchError where they cannot be those of the in-data set."""
+    names = tuple(sorted(set(request.covariates)))
+    for name in names:
+        loader.check(name, split)
+        if name in request.out_datasets:
+            raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once: choose one")
+        if name in request.in_datasets:
+            raise OODBenchError(f"--covariate {shorten(name)} is the in-data set itself; name shifted images of it")
+    if names and len(request.in_datasets) > 1:
+        count = len(request.in_datasets)
+        raise OODBenchError(f"--covariate {shorten(names[0])} is of one in-data set, not of {count}: name one alone")
+    return names
 
 
 # ------------------------------------------------------------------------------------ identity

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric
+from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin.local_files import is_file_word, load_detector
 from oodbench.plugin.manager import Plugins, load_plugins
@@ -166,6 +167,8 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
     name = offer.name
     if not NAME.fullmatch(name.replace("_", "") if kind == "metric" else name):
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
+    if kind == "metric" and is_full_spectrum(name):
+        raise ValueError(f"metric name {name!r}: {PREFIX} is kept for what oodbench makes of a metric itself")
     if name in registry.offers[kind]:
         owner = registry.plugin_of[kind, name]
         raise ValueError(

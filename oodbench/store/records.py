@@ -12,6 +12,7 @@ import numpy as np
 import pydantic
 
 from oodbench.api import Provenance, Result, Run, Scores
+from oodbench.api.full_spectrum import check_covariate
 from oodbench.store import schema
 
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class _Result(_Record):
     n_out: Annotated[int, pydantic.Field(gt=0, strict=True)]
     out_images: Text = ""
     out_note: Text = ""
+    covariate: Text = ""
 
 
 class _ScoreFacts(_Record):
@@ -189,6 +191,7 @@ def parse_result(row: Mapping[str, Any], key: str) -> Result:
     result = Result(**_validated(_Result, row).model_dump())
     if result.run != key:
         raise ValueError(f"it has a result of {result.run}")
+    check_covariate(result.metric, result.covariate)
     return result
 
 
