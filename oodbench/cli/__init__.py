@@ -137,13 +137,14 @@ def main() -> None:
 
 
 def find_plugins() -> Registry:
-    """Return the registry and save its catalogue; plugins that could not be loaded are named on stderr."""
+    """Return the registry, and save a missing catalogue; plugins that could not be loaded are named on stderr."""
     from oodbench.plugin import catalogue_cache
     from oodbench.plugin.registry import HOOKS
 
     key = catalogue_cache.cache_key()
     registry = _load(HOOKS)
-    catalogue_cache.save(registry, key)
+    if not registry.waiting:
+        catalogue_cache.save(registry, key)
     return registry
 
 

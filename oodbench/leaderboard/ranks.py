@@ -42,8 +42,6 @@ def average_ranks(table: RankedTable) -> Ranks | None:
 
     None where there are fewer than LEAST_COLUMNS columns or LEAST_ROWS such rows.
     """
-    from scipy.stats import rankdata
-
     cells = {
         row: [cell.mean if (cell := table.cells.get((row, column))) else None for column in table.columns]
         for row in table.rows
@@ -51,6 +49,8 @@ def average_ranks(table: RankedTable) -> Ranks | None:
     whole = {row: means for row, means in cells.items() if None not in means}
     if len(table.columns) < LEAST_COLUMNS or len(whole) < LEAST_ROWS:
         return None
+    from scipy.stats import rankdata  # not before, as its import takes longer than most tables
+
     values = np.array([*whole.values()], dtype=float)  # (rows, columns)
     ranks = rankdata(-values if table.metric.higher_is_better else values, axis=0)
     return Ranks(

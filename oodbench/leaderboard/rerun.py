@@ -35,7 +35,7 @@ def rerun(found: Publication, count: int, registry: Registry, loader: Loader, pr
     Args:
         count: number of runs, chosen at random among those of which the detector is installed.
     """
-    rows = found.results[(found.results["metric"] != "") & found.results["detector"].isin(registry.detectors)]
+    rows = found.results[(found.results["metric"] != "") & found.results["detector"].isin(registry.detector_names)]
     runs = sorted(set(rows["run"]) & {run for run, _ in found.scores})
     if not runs:
         raise OODBenchError("none of the published runs has scores and a detector that is installed here")

@@ -89,15 +89,15 @@ class Configurator:
         return Configuration(detector, params, preset, given, below)
 
     def _configure_base(self, base: Base, above: tuple[str, ...]) -> Configuration:
-        name, detectors = above[-1], self.registry.detectors
+        name, known = above[-1], self.registry.detector_names
         if base.detector in above:
             circle = " → ".join([*above[above.index(base.detector) :], base.detector])
             raise OODBenchError(f"{name} stands on {base.detector}, which stands on it: a circle, {circle}")
-        if base.detector not in detectors:
-            error = UnknownName("detector", base.detector, detectors)
+        if base.detector not in known:
+            error = UnknownName("detector", base.detector, known)
             raise OODBenchError(f"{name} stands on {base.detector}: {error}; is the plugin that offers it installed?")
         try:
-            return self.configure(detectors[base.detector], above, base)
+            return self.configure(self.registry.detector(base.detector), above, base)
         except OODBenchError as error:
             raise OODBenchError(f"{name} stands on {base.detector}: {error}") from None
 

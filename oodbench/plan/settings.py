@@ -38,8 +38,8 @@ def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Regis
     """Return the (detector, parameter) pairs that a setting is for."""
     fields = {name: fields_by_path(detector.Params) for name, detector in detectors.items()}
     first, dot, rest = path.partition(".")
-    if dot and first in registry.detectors:
-        known = fields.get(first) or fields_by_path(registry.detectors[first].Params)
+    if dot and first in registry.detector_names:
+        known = fields.get(first) or fields_by_path(registry.detector(first).Params)
         if rest not in known:
             raise UnknownName(f"parameter of {first}", rest, known)
         return [(first, rest)]

@@ -215,7 +215,7 @@ def new_detector(run: Run, shape: Shape, registry: Registry, base: FittedBase | 
 
     Raises OODBenchError where the code that this process has is not the run's.
     """
-    if run.detector not in registry.detectors:
+    if run.detector not in registry.detector_names:
         raise OODBenchError(f"the run is of {run.detector} of {run.origin}, which is not installed or not named here")
     detector, source = registry.detector(run.detector), registry.source("detector", run.detector)
     if (source.code_version, source.distribution) != (run.version, run.distribution):

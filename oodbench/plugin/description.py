@@ -46,7 +46,7 @@ def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -
         return _identity("metric", name, registry) | {"better": better, "summary": metric.summary}
     if name in registry.executors:
         return _identity("executor", name, registry) | describe_executor(registry.executors[name])
-    known = [*registry.detectors, *registry.datasets, *registry.metrics, *registry.executors]
+    known = [*registry.detector_names, *registry.datasets, *registry.metrics, *registry.executors]
     raise UnknownName("detector, data set, metric or executor", name, known)
 
 

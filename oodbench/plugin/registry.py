@@ -12,6 +12,7 @@ import click
 from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric
 from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
 from oodbench.errors import OODBenchError, UnknownName, reason
+from oodbench.plugin import catalogue_cache
 from oodbench.plugin.local_files import is_file_word, load_detector
 from oodbench.plugin.manager import Plugins, load_plugins
 from oodbench.plugin.source import Source
@@ -28,12 +29,22 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass
 class Registry:
-    """Everything that can be named. ``plugin_of`` says who offers it; ``failures`` why a plugin's offer is missing."""
+    """Everything that can be named.
+
+    Detectors are loaded when they are asked for where a saved catalogue says which plugin has which: torch and what
+    detectors stand on take seconds to import.
+
+    Args:
+        plugin_of: (kind, name) → the plugin that offers it.
+        failures: plugin → why an offer of it is missing.
+        waiting: detector that is not loaded yet → its plugin.
+    """
 
     plugins: Plugins
     offers: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind, _ in HOOKS.values()})
     plugin_of: dict[tuple[str, str], str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     @property
     def datasets(self) -> dict[str, Dataset]:
@@ -41,7 +52,15 @@ class Registry:
 
     @property
     def detectors(self) -> dict[str, type[Detector]]:
+        """All of them, loaded."""
+        for plugin in dict.fromkeys(self.waiting.values()):
+            self._load_detectors(plugin)
         return self.offers["detector"]
+
+    @property
+    def detector_names(self) -> list[str]:
+        """Of all that the plugins offer, without loading them."""
+        return [*self.offers["detector"], *self.waiting]
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -60,11 +79,15 @@ class Registry:
 
     def detector(self, name: str) -> type[Detector]:
         """Return a detector by its name, or by its file and class, as in ``./my_method.py:MyMethod``."""
-        return self._add_file(name) if is_file_word(name) else self._get("detector", name)
+        if is_file_word(name):
+            return self._add_file(name)
+        if name in self.waiting:
+            self._load_detectors(self.waiting[name])
+        return self._get("detector", name)
 
     def has_detector(self, name: str) -> bool:
         """Whether ``detector`` can be asked for this name; a file is not opened to find out."""
-        return name in self.detectors or is_file_word(name)
+        return name in self.detector_names or is_file_word(name)
 
     def metric(self, name: str) -> Metric:
         return self._get("metric", name)
@@ -102,6 +125,15 @@ class Registry:
             self.plugins.files[plugin] = file
         return detector
 
+    def _load_detectors(self, plugin: str) -> None:
+        """Load the detectors of a plugin. Raises OODBenchError where it fails, as it did not when it was catalogued."""
+        self.waiting = {name: owner for name, owner in self.waiting.items() if owner != plugin}
+        try:
+            for offer in _offers(self.plugins, "register_detectors", plugin):
+                _add(self, plugin, *HOOKS["register_detectors"], offer)
+        except (Exception, SystemExit) as error:
+            raise OODBenchError(f"plugin {plugin}: {reason(error)}") from None
+
     def _get(self, kind: str, name: str) -> Any:
         if name not in self.offers[kind]:
             raise UnknownName(kind, name, self.offers[kind])
@@ -112,15 +144,21 @@ def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS, 
     """Collect what every plugin offers, and the detectors of files (``/path/my_method.py:MyMethod``).
 
     A hook that fails, and an offer that is invalid or whose name is taken, is left out, and the reason is in
-    ``failures``; all else of that plugin stays.
+    ``failures``; all else of that plugin stays. Where a catalogue of these plugins is saved, detectors wait until they
+    are asked for.
     """
+    saved = catalogue_cache.load() if plugins is None else None
     plugins = plugins or load_plugins()
     registry = Registry(plugins, failures=dict(plugins.failures))
+    if saved and not saved["failures"] and "register_detectors" in hooks:
+        registry.waiting = {row["name"]: row["plugin"] for row in saved["detectors"]}
+        registry.plugin_of |= {("detector", name): plugin for name, plugin in registry.waiting.items()}
+        hooks = [hook for hook in hooks if hook != "register_detectors"]
     for plugin in plugins.versions:
         for hook in hooks:
             kind, is_kind = HOOKS[hook]
             try:
-                offers = [offer for offers in _call_hook(plugins, hook, plugin) for offer in offers]
+                offers = _offers(plugins, hook, plugin)
             except (Exception, SystemExit) as error:
                 _record_failure(registry, plugin, error)
                 continue
@@ -154,11 +192,11 @@ def find_metric(name: str) -> Metric:
     return load_registry().metric(name)
 
 
-def _call_hook(plugins: Plugins, hook: str, plugin: str) -> list[list[Any]]:
+def _offers(plugins: Plugins, hook: str, plugin: str) -> list[Any]:
     """Call one hook of one plugin alone, so that an exception is known to be its own."""
     manager = plugins.manager
     others = [other for name, other in manager.list_name_plugin() if other is not None and name != plugin]
-    return manager.subset_hook_caller(hook, remove_plugins=others)()
+    return [offer for offers in manager.subset_hook_caller(hook, remove_plugins=others)() for offer in offers]
 
 
 def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bool], offer: Any) -> None:

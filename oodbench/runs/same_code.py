@@ -45,7 +45,7 @@ def _of(detectors: Iterable[str], registry: Registry) -> dict[str, str]:
     code |= {
         f"detector {name}": registry.source("detector", name).code_version
         for name in detectors
-        if name in registry.detectors
+        if name in registry.detector_names
     }
     return code | {f"metric {name}": registry.version("metric", name) for name in registry.metrics}
 

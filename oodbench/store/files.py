@@ -90,9 +90,13 @@ class Files:
         self.guards: dict[str, Callable[[bool], None]] = {}
         self._mirrors: dict[str, dict[str, bytes | None]] = {}
 
-    def where(self, path: str) -> str:
-        """Return the full path or address of a file."""
+    def place(self, path: str) -> str:
+        """Return the full path of a file, as its file system takes it."""
         return f"{self.root}/{path}"
+
+    def where(self, path: str) -> str:
+        """Return the full path or address of a file, for people."""
+        return self.place(path) if self.local else str(self.fs.unstrip_protocol(self.place(path)))
 
     def check_writable(self) -> None:
         """Write a small file and remove it again; StoreError where that fails."""
@@ -112,7 +116,7 @@ class Files:
         """
         if not self.local:
             return
-        for place in (Path(self.where(folder), part) for part in ("", "scores", "outputs")):
+        for place in (Path(self.place(folder), part) for part in ("", "scores", "outputs")):
             with suppress(OSError):
                 for entry in os.scandir(place):
                     if is_left_behind(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
@@ -131,7 +135,7 @@ class Files:
 
     def put(self, path: str, data: bytes) -> None:
         """Create or replace a file, whatever a guard would say."""
-        target = self.where(path)
+        target = self.place(path)
         mirror = self._mirror(path)
         try:
             if self.local:
@@ -151,7 +155,7 @@ class Files:
         and then finds its own file: who must know compares what is in it.
         """
         try:
-            retrying(lambda: self.fs.pipe_file(self.where(path), data, mode="create"))
+            retrying(lambda: self.fs.pipe_file(self.place(path), data, mode="create"))
         except FileExistsError:
             return False
         except Exception as error:
@@ -164,7 +168,7 @@ class Files:
         """Return size and time of a file. Raises StoreError also where it is missing."""
         try:
             self.fs.invalidate_cache()
-            return _facts(retrying(lambda: self.fs.info(self.where(path))))
+            return _facts(retrying(lambda: self.fs.info(self.place(path))))
         except Exception as error:
             raise self.unreadable(path, error) from error
 
@@ -180,7 +184,7 @@ class Files:
 
     def _bytes(self, path: str, remedy: str) -> bytes:
         try:
-            return bytes(retrying(lambda: self.fs.cat_file(self.where(path))))
+            return bytes(retrying(lambda: self.fs.cat_file(self.place(path))))
         except FileNotFoundError as error:
             if is_missing_bucket(error):
                 raise self.unreadable(path, error) from error
@@ -221,7 +225,7 @@ class Files:
 
     def _read_at_once(self, paths: list[str]) -> list[bytes | BaseException]:
         options = {"batch_size": AT_ONCE} if self.fs.async_impl else {}
-        targets = [self.where(path) for path in paths]
+        targets = [self.place(path) for path in paths]
         found = self.fs.cat_ranges(targets, None, None, on_error="return", **options)
         for place, data in enumerate(found):
             if isinstance(data, BaseException) and is_transient(data):
@@ -257,7 +261,7 @@ class Files:
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there."""
         self.guard(path)
-        target = self.where(path)
+        target = self.place(path)
         try:
             if self.local:
                 shutil.rmtree(target) if os.path.isdir(target) else os.unlink(target)
@@ -277,16 +281,16 @@ class Files:
         if mirror is not None:
             return [found for found in [*mirror] if found == path or found.startswith(f"{path}/")]
         self.fs.invalidate_cache()
-        return [found[len(self.root) + 1 :] for found in retrying(lambda: self.fs.find(self.where(path)))]
+        return [found[len(self.root) + 1 :] for found in retrying(lambda: self.fs.find(self.place(path)))]
 
     def remove_file(self, path: str) -> None:
         """Remove one file, if it is there; in object storage with one request."""
         self.guard(path)
         try:
             if self.local:
-                os.unlink(self.where(path))
+                os.unlink(self.place(path))
             else:
-                retrying(lambda: self.fs.rm_file(self.where(path)))
+                retrying(lambda: self.fs.rm_file(self.place(path)))
         except FileNotFoundError:
             pass
         except Exception as error:
@@ -303,7 +307,7 @@ class Files:
         """Return path → facts of all files in a folder and below it; in object storage a request per 1,000 files."""
         try:
             self.fs.invalidate_cache()
-            place = self.where(folder).rstrip("/")
+            place = self.place(folder).rstrip("/")
             found = retrying(lambda: self.fs.find(place, detail=True))
         except FileNotFoundError as error:
             if is_missing_bucket(error):
@@ -320,10 +324,10 @@ class Files:
             return path in mirror or any(other.startswith(f"{path}/") for other in [*mirror])
         try:
             if self.local:
-                os.stat(self.where(path))
+                os.stat(self.place(path))
                 return True
             self.fs.invalidate_cache()  # other processes write here, too
-            return bool(retrying(lambda: self.fs.exists(self.where(path))))
+            return bool(retrying(lambda: self.fs.exists(self.place(path))))
         except (FileNotFoundError, NotADirectoryError):
             return False
         except Exception as error:
@@ -345,7 +349,7 @@ class Files:
     def _ls(self, folder: str) -> list[dict[str, Any]]:
         try:
             self.fs.invalidate_cache()
-            found: list[dict[str, Any]] = retrying(lambda: self.fs.ls(self.where(folder), detail=True))
+            found: list[dict[str, Any]] = retrying(lambda: self.fs.ls(self.place(folder), detail=True))
         except (FileNotFoundError, NotADirectoryError) as error:
             if is_missing_bucket(error):
                 raise self.unreadable(folder, error) from error

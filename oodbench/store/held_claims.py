@@ -121,7 +121,7 @@ class LockClaim(Claim):
     """A claim by a lock file, on a local disk or one that looks like it."""
 
     def take(self) -> None:
-        self.lock = filelock.FileLock(self.files.where(f"{self.key}/{LOCK}"), mode=0o666 & ~_umask())
+        self.lock = filelock.FileLock(self.files.place(f"{self.key}/{LOCK}"), mode=0o666 & ~_umask())
         try:
             Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             if not self._acquire() and not self._acquire_of_the_dead():

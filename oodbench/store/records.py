@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 import numpy as np
 import pydantic
+from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
 
 from oodbench.api import Provenance, Result, Run, Scores
 from oodbench.api.full_spectrum import check_covariate
@@ -72,7 +74,9 @@ class _File(_Record):
     parts: dict[str, Hash] = {}
 
 
-class _Result(_Record):
+class _Result(TypedDict):
+    """No model, as a store has tens of thousands. What is not required, older files lack."""
+
     run: Name
     detector: Name
     in_dataset: Name
@@ -82,9 +86,12 @@ class _Result(_Record):
     value: Finite
     n_in: Annotated[int, pydantic.Field(gt=0, strict=True)]
     n_out: Annotated[int, pydantic.Field(gt=0, strict=True)]
-    out_images: Text = ""
-    out_note: Text = ""
-    covariate: Text = ""
+    out_images: NotRequired[Text]
+    out_note: NotRequired[Text]
+    covariate: NotRequired[Text]
+
+
+_RESULTS = pydantic.TypeAdapter(list[_Result])
 
 
 class _ScoreFacts(_Record):
@@ -186,13 +193,18 @@ def fit_id(provenance: Provenance, weights: str) -> str:
     return weights[:16]
 
 
-def parse_result(row: Mapping[str, Any], key: str) -> Result:
-    """Return one row of a ``results.parquet``. Raises ValueError as ``parse_run`` does."""
-    result = Result(**_validated(_Result, row).model_dump())
-    if result.run != key:
-        raise ValueError(f"it has a result of {result.run}")
-    check_covariate(result.metric, result.covariate)
-    return result
+def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[Result]:
+    """Return the rows of a ``results.parquet``. Raises ValueError as ``parse_run`` does."""
+    with _said_in_one_line():
+        results = [Result(**facts) for facts in _RESULTS.validate_python(rows)]
+    for result in results:
+        if result.run != key:
+            raise ValueError(f"it has a result of {result.run}")
+    for metric, covariate in {(result.metric, result.covariate) for result in results}:
+        check_covariate(metric, covariate)
+    if len({(result.out_dataset, result.metric) for result in results}) < len(results):
+        raise ValueError("it has a result twice")
+    return results
 
 
 def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
@@ -235,8 +247,14 @@ def work_json(work: Work) -> bytes:
 
 
 def _validated(model: type[T], values: Any) -> T:
-    try:
+    with _said_in_one_line():
         return model.model_validate(values)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _said_in_one_line() -> Iterator[None]:
+    try:
+        yield
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "it"

@@ -44,7 +44,7 @@ def scores_dataset(store: Store, on_damaged: OnDamaged = None) -> pyarrow.datase
         try:
             for path, facts in _score_files(store, key, system):
                 constants = {"run": key, "dataset": facts["dataset"], "split": facts["split"]}
-                fragments.append(files.make_fragment(store.files.where(path), system, _all_equal(constants)))
+                fragments.append(files.make_fragment(store.files.place(path), system, _all_equal(constants)))
         except StoreError as error:
             if on_damaged is None:
                 raise
@@ -85,13 +85,13 @@ def _facts(store: Store, path: str, system: Any) -> dict[str, Any]:
     """What holds for all scores of a file; only its end is read."""
     from pyarrow import parquet
 
-    where = store.files.where(path)
     try:
-        read = parquet.read_schema(where, filesystem=system)
+        read = parquet.read_schema(store.files.place(path), filesystem=system)
         if read.remove_metadata() != schema.scores_schema():
             raise ValueError("it has other columns")
         return records.parse_score_facts(read.metadata[schema.SCORE_METADATA])
     except Exception as error:  # pyarrow's errors are many
+        where = store.files.where(path)
         raise StoreError(f"{where} is damaged ({why(error)}); delete it, and `oodbench run` scores it again") from error
 
 

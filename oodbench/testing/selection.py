@@ -56,7 +56,7 @@ def find_checks(
         return DATASET_CHECKS, {"": DatasetCase(registry.datasets[name], data_dir or data_folder())}
     if name in registry.metrics:
         return METRIC_CHECKS, {"": MetricCase(registry.metrics[name])}
-    known = [*registry.detectors, *registry.datasets, *registry.metrics]
+    known = [*registry.detector_names, *registry.datasets, *registry.metrics]
     raise UnknownName("detector, data set or metric", name, known)
 
 

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from oodbench import Detector, hookimpl
 from oodbench.plugin import catalogue_cache
 from oodbench.plugin.catalogue import Catalogue, describe
 from oodbench.plugin.registry import load_registry
@@ -232,3 +234,25 @@ def test_a_shell_completes_commands_options_and_names(toys, line, offered):
 
 def test_names_are_not_completed_before_any_command_was_run(toys):
     assert complete("oodbench run --detector mean") == []
+
+
+def test_detectors_wait_until_they_are_asked_for(toys, monkeypatch):
+    keep()
+    called: list[str] = []
+    monkeypatch.setattr(toys, "register_detectors", counted(toys.register_detectors, called))
+    registry = load_registry()
+    assert registry.detector_names == ["broken", "mean-distance"] and registry.has_detector("broken")
+    assert registry.source("detector", "broken").distribution == "oodbench-toys"
+    assert not called
+    assert registry.detector("mean-distance").name == "mean-distance"
+    assert sorted(registry.detectors) == ["broken", "mean-distance"]
+    assert called == ["called"]
+
+
+def counted(hook: Callable[[], list[type[Detector]]], called: list[str]) -> Callable[[], list[type[Detector]]]:
+    @hookimpl
+    def counting() -> list[type[Detector]]:
+        called.append("called")
+        return hook()
+
+    return counting
