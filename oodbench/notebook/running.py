@@ -66,6 +66,7 @@ def run(
     ins: Names,
     outs: Names,
     *,
+    covariates: Names = (),
     preset: str = "paper",
     seeds: int | Sequence[int] = 1,
     params: Mapping[str, Any] | None = None,
@@ -83,7 +84,8 @@ def run(
     checkpoint. What fails becomes a warning and does not stop the others.
 
     Args:
-        detectors, ins, outs: a name, or several, as after ``--detector``, ``--in`` and ``--out``.
+        detectors, ins, outs, covariates: a name, or several, as after ``--detector``, ``--in``, ``--out`` and
+            ``--covariate``.
         seeds: a number of seeds, 3 for 0, 1 and 2; or exactly these: ``[3, 5]``.
         params: parameters over the preset, for every detector that has them or, as ``ebae.latent_dim``, for one; groups
             are mappings or dotted names.
@@ -100,6 +102,7 @@ def run(
         detectors=_names(detectors),
         in_datasets=_names(ins),
         out_datasets=_names(outs),
+        covariates=_names(covariates),
         seeds=first_seeds(seeds) if isinstance(seeds, int) else tuple(seeds),
         preset=preset,
         sets=as_settings(params or {}),

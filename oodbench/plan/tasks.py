@@ -80,6 +80,7 @@ def plan(
             out_datasets_by_run.setdefault(run, []).extend(out_datasets)
             if covariates_by_run.setdefault(run, covariates) != covariates:
                 raise OODBenchError(f"{title_of(run)} is asked for twice, and not with the same --covariate: give one")
+    _check_apart(out_datasets_by_run, covariates_by_run)
     return [
         Task(run, tuple(dict.fromkeys(names)), split, covariates_by_run[run])
         for run, names in out_datasets_by_run.items()
@@ -161,18 +162,26 @@ def _check_datasets(
 
 
 def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[str, ...]:
-    """Return the covariate-shifted sets, sorted. Raises OODBenchError where they cannot be those of the in-data set."""
+    """Return the covariate-shifted sets, sorted. Raises OODBenchError for one that is the in-data set, or unknown."""
     names = tuple(sorted(set(request.covariates)))
     for name in names:
         loader.check(name, split)
-        if name in request.out_datasets:
-            raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once: choose one")
         if name in request.in_datasets:
             raise OODBenchError(f"--covariate {shorten(name)} is the in-data set itself; name shifted images of it")
-    if names and len(request.in_datasets) > 1:
-        count = len(request.in_datasets)
-        raise OODBenchError(f"--covariate {shorten(names[0])} is of one in-data set, not of {count}: name one alone")
     return names
+
+
+def _check_apart(out_datasets: Mapping[Run, Sequence[str]], covariates: Mapping[Run, Sequence[str]]) -> None:
+    """Raise OODBenchError where a covariate-shifted set is out-data too, or of several in-data sets."""
+    in_datasets: dict[str, set[str]] = {}
+    for run, names in covariates.items():
+        for name in names:
+            if name in out_datasets[run]:
+                raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once: choose one")
+            in_datasets.setdefault(name, set()).add(run.in_dataset)
+            if len(in_datasets[name]) > 1:
+                both = " and ".join(map(shorten, sorted(in_datasets[name])))
+                raise OODBenchError(f"--covariate {shorten(name)} is named for {both}: it is of one in-data set only")
 
 
 # ------------------------------------------------------------------------------------ identity

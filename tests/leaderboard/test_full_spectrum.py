@@ -348,7 +348,7 @@ WORDS = ("run", "-q", "--detector", "mean-distance", "--in", "bars:0", "--out", 
         (("--covariate", "bars:0"), "--covariate bars:0 is the in-data set itself"),
         (("--covariate", "npz:none.npz"), "none.npz"),
         (("--covariate", "noize"), "unknown data set 'noize'; did you mean noise"),
-        (("--in", "bars:1", "--covariate", "npz:faint.npz"), "is of one in-data set, not of 2"),
+        (("--in", "bars:1", "--covariate", "npz:faint.npz"), "npz:faint.npz is named for bars:0 and bars:1"),
     ],
 )
 def test_what_cannot_be_shifted_images_is_one_line(here, words, why):
@@ -369,6 +369,13 @@ def test_a_suite_that_names_a_run_twice_with_other_shifted_images_is_refused(her
     text = f'detector = "mean-distance"\n{table.format("white", "faint")}{table.format("bars:1", "other")}'
     Path("suite/suite.toml").write_text(text)
     assert "asked for twice, and not with the same --covariate" in refusal("run", "suite", "-q")
+
+
+def test_a_suite_that_names_shifted_images_as_out_data_elsewhere_is_refused(here):
+    table = '[[run]]\nin = "bars:0"\ncovariate = "npz:faint.npz"\nout = "{}"\n'
+    text = f'detector = "mean-distance"\n{table.format("white")}{table.format("npz:faint.npz")}'
+    Path("suite/suite.toml").write_text(text)
+    assert "cannot be --out and --covariate at once" in refusal("run", "suite", "-q")
 
 
 def test_another_in_data_set_than_the_suites_leaves_its_shifted_images_behind(run):
