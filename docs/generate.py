@@ -59,7 +59,16 @@ def generate(folder: Path) -> None:
 
 def navigation(pages: list[str], detectors: list[str]) -> str:
     """Return the navigation as TOML: pages that are named nowhere are among those that say how to."""
-    how_to = ["run", "read-numbers", "tune", "publish", "write-detector", "write-dataset", "write-metric"]
+    how_to = [
+        "run",
+        "read-numbers",
+        "tune",
+        "publish",
+        "write-detector",
+        "write-dataset",
+        "write-metric",
+        "write-executor",
+    ]
     how_to += [name for name in pages if name not in (*FIRST, *LAST, *how_to)]
     sections = {
         "How to": how_to,
