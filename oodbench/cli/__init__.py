@@ -30,7 +30,7 @@ COMMANDS = {
     "list": "List detectors, data sets, metrics, executors or plugins.",
     "show": "Show all about one detector, data set, metric or executor.",
     "new": "Write the package of a new detector, data set, metric or executor.",
-    "check": "Check that a detector, data set, metric or executor keeps its contract.",
+    "check": "Check a detector, data set, metric or executor by its contract.",
     "score": "Score new images with a finished run.",
     "evaluate": "Compute the metrics again from stored scores.",
     "leaderboard": "Print the results of a store, or published ones, as ranked tables.",
