@@ -29,7 +29,7 @@ COMMANDS = {
     "data": "Show which data sets are there, and prepare them.",
     "list": "List detectors, data sets, metrics, executors or plugins.",
     "show": "Show all about one detector, data set, metric or executor.",
-    "new": "Write the package of a new detector, data set, metric or executor.",
+    "new": "Write the package of a detector, data set, metric or executor.",
     "check": "Check a detector, data set, metric or executor by its contract.",
     "score": "Score new images with a finished run.",
     "evaluate": "Compute the metrics again from stored scores.",
