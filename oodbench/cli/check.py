@@ -38,7 +38,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Check that a detector, data set, metric or executor keeps its contract.
+    """Check a detector, data set, metric or executor by its contract.
 
     NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import formats, publication, suites
 from oodbench.leaderboard.latest import latest_versions
@@ -126,7 +127,7 @@ def _take_in(
     advance: Advance,
 ) -> Merge:
     merged = merge(old, new, drop)
-    metrics = publication.shown_metrics(merged.publication.metrics, registry.metrics)
+    metrics = publication.shown_metrics(merged.publication, registry.metrics)
     sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
     page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
     for name, data in {**sure.files(), PAGE: page.encode()}.items():
@@ -294,6 +295,10 @@ def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry
     foreign_out = rows[~rows["out_dataset"].isin(suite.named("out_datasets"))]
     for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
         yield f"the suite has no data set {name}"
+    for in_dataset, covariate in rows[["in_dataset", "covariate"]].drop_duplicates().itertuples(index=False, name=None):
+        names = {*covariate_sets(covariate)}
+        if names and names not in [{*each.covariates} for each in suite.requests if in_dataset in each.in_datasets]:
+            yield f"the suite has no full spectrum of {in_dataset} with {', '.join(sorted(names))}"
     for run in sorted(set(rows["run"]) & set(old.results["run"])):
         yield f"{run} is published already; --drop {run} puts the entry's in its place"
     checked = check_publication(new, registry, loader)
@@ -310,3 +315,12 @@ def _other_images(old: Publication, new: Publication) -> Iterable[str]:
         for name, images in new.results[[column, kind]].drop_duplicates().itertuples(index=False, name=None):
             if known.get(name) and images not in known[name]:
                 yield f"its images of {name} ({images or 'unknown'}) are not those of the runs that are published"
+    shifted = _shifted_images(old)
+    for name, images in sorted(_shifted_images(new) - shifted):
+        if name in dict(shifted):
+            yield f"its images of {name} ({images}) are not those of the runs that are published"
+
+
+def _shifted_images(found: Publication) -> set[tuple[str, str]]:
+    """Return name and fingerprint of each covariate-shifted set."""
+    return {pair for text in set(found.results["covariate"]) for pair in covariate_sets(text).items()}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodbench.api import Run
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
@@ -28,7 +29,7 @@ from oodbench.leaderboard.publication import ROW_ORDER
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import MEAN, read_suite_file
-from oodbench.plan.tasks import plan
+from oodbench.plan.tasks import Task, plan
 from oodbench.reading import read_text
 from oodbench.runs.states import suite_states
 from oodbench.store.schema import IDENTITY_COLUMNS
@@ -128,7 +129,8 @@ def stored_results(
     """Return the results of the suite that a store has, and how many of the suite's runs have none.
 
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
-    set are. The data need not be there. A run that cannot be read is reported to ``on_damaged``, and left out.
+    set are, and in full spectrum its covariate-shifted sets. The data need not be there. A run that cannot be read is
+    reported to ``on_damaged``, and left out.
     """
     import pandas as pd
 
@@ -142,15 +144,23 @@ def stored_results(
     if not suite.requests:
         return StoredResults(results, 0, 0, results.iloc[:0])
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
-    out_datasets_by_run = {_identity(task.run): ("", *task.out_datasets) for task in tasks}
-    identities = results[IDENTITY].itertuples(index=False, name=None)
-    pairs = zip(identities, results["out_dataset"], strict=True)
-    is_of_suite = np.array([out in out_datasets_by_run.get(identity, ()) for identity, out in pairs], dtype=bool)
+    tasks_by_run = {_identity(task.run): task for task in tasks}
+    identities = map(tasks_by_run.get, results[IDENTITY].itertuples(index=False, name=None))
+    places = zip(identities, results["metric"], results["out_dataset"], results["covariate"], strict=True)
+    is_of_suite = np.array([task is not None and _is_wanted(task, *place) for task, *place in places], dtype=bool)
     found = _in_order(results[is_of_suite])
     done = found[found["metric"] != ""]
     missing = len(tasks) - len(done[IDENTITY].drop_duplicates())
     running = sum(each.state == "running" for each in suite_states(record, tasks)) if missing else 0
     return StoredResults(found, missing, running, _in_order(results[~is_of_suite]))
+
+
+def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> bool:
+    """Whether a row of the task's run is one of its results, or a failure of it or of a data set that it scores."""
+    if not metric:
+        return out_dataset in ("", *task.scored)
+    covariates = (*covariate_sets(covariate),)
+    return out_dataset in task.out_datasets and covariates in ((), task.covariates)
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:

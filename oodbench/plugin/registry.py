@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric, Params
+from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin import catalogue_cache
 from oodbench.plugin.local_files import is_file_word, load_detector
@@ -204,6 +205,8 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
     name = offer.name
     if not NAME.fullmatch(name.replace("_", "") if kind == "metric" else name):
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
+    if kind == "metric" and is_full_spectrum(name):
+        raise ValueError(f"metric name {name!r}: {PREFIX} is kept for what oodbench makes of a metric itself")
     if kind == "detector":
         _check_declared(offer)
     if name in registry.offers[kind] or (kind == "detector" and name in registry.waiting):

@@ -14,6 +14,7 @@ import pydantic
 from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
 
 from oodbench.api import Provenance, Result, Run, Scores, Shape
+from oodbench.api.full_spectrum import check_covariate
 from oodbench.store import schema
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class _Result(TypedDict):
     n_out: Annotated[int, pydantic.Field(gt=0, strict=True)]
     out_images: NotRequired[Text]
     out_note: NotRequired[Text]
+    covariate: NotRequired[Text]
 
 
 _RESULTS = pydantic.TypeAdapter(list[_Result])
@@ -234,6 +236,8 @@ def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[Result]:
     for result in results:
         if result.run != key:
             raise ValueError(f"it has a result of {result.run}")
+    for metric, covariate in {(result.metric, result.covariate) for result in results}:
+        check_covariate(metric, covariate)
     if len({(result.out_dataset, result.metric) for result in results}) < len(results):
         raise ValueError("it has a result twice")
     return results
