@@ -1,9 +1,9 @@
 """Puts together what the site is built from: these pages, and those that are made from the code.
 
-``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, that of
-the leaderboards, a page for each detector (from its Params, presets and README), the command line (from click) and the
-Python reference. Pages link files of the repository, so that a link leads somewhere on GitHub too; what is a page of the
-site is linked there.
+``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, the
+list of leaderboards, a page for each detector (from its Params, presets and README), the command line (from click) and
+the Python reference. Pages link files of the repository, which is what GitHub shows; here such a link becomes one to the
+page that the file has become.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import posixpath
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
