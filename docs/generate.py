@@ -2,8 +2,8 @@
 
 ``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, the
 list of leaderboards, a page for each detector (from its Params, presets and README), the command line (from click) and
-the Python reference. Pages link files of the repository, which is what GitHub shows; here such a link becomes one to the
-page that the file has become.
+the Python reference. Pages link files of the repository, which is what GitHub shows; here such a link becomes one to
+the page that is made of the file.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def generate(folder: Path) -> None:
 def navigation(pages: list[str], detectors: list[str]) -> str:
     """Return the navigation as TOML: pages that are named nowhere are among those that say how to."""
     how_to = ["run", "read-numbers", "tune", "publish", "new-images", "python"]
-    how_to += ["write-detector", "write-dataset", "write-metric"]
+    how_to += ["write-detector", "write-dataset", "write-metric", "write-executor"]
     how_to += [name for name in pages if name not in (*FIRST, *LAST, *how_to)]
     sections = {
         "How to": how_to,

@@ -53,8 +53,9 @@ if TYPE_CHECKING:
         WorkerDied,
         reason,
     )
-    from oodbench.notebook.detectors import ArrayDetector, ArrayScorer, detector
+    from oodbench.notebook.detectors import ArrayDetector, detector
     from oodbench.notebook.running import Runs, run
+    from oodbench.notebook.scorers import ArrayScorer, load_detector
     from oodbench.notebook.stores import StoreReader, load_dataset, open_store
     from oodbench.plan.settings import resolve
     from oodbench.plugin.hookspecs import hookimpl
@@ -66,8 +67,9 @@ _HOME = {
         "Metric Open Params Perform PostHocDetector Progress ProgressSender Provenance Result Run Scores "
         "Shape Stream deliver param shape_text"
     ),
-    "oodbench.notebook.detectors": "ArrayDetector ArrayScorer detector",
+    "oodbench.notebook.detectors": "ArrayDetector detector",
     "oodbench.notebook.running": "Runs run",
+    "oodbench.notebook.scorers": "ArrayScorer load_detector",
     "oodbench.notebook.stores": "StoreReader load_dataset open_store",
     "oodbench.errors": "DataError FitError OODBenchError ScoreError StoreError UnknownName WorkerDied reason",
     "oodbench.plugin.hookspecs": "hookimpl",
@@ -120,6 +122,7 @@ __all__ = [
     "find_metric",
     "hookimpl",
     "load_dataset",
+    "load_detector",
     "metrics",
     "nn",
     "open_store",

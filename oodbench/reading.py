@@ -23,9 +23,10 @@ def read_bytes(path: Path, longest: int = 2**31) -> bytes:
         # Not blocking, as opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
                 raise OODBenchError(f"{where} is no regular file")
-            content = file.read(longest + 1)
+            content = file.read(min(longest, max(facts.st_size, TEXT_BYTES)) + 1)  # so much memory is taken at first
     except (OSError, ValueError) as error:
         raise OODBenchError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > longest:

@@ -30,6 +30,7 @@ ORDER = (  # the others after these
     "write-detector",
     "write-dataset",
     "write-metric",
+    "write-executor",
 )
 PAGES = [ROOT / "docs" / f"{name}.md" for name in ORDER]
 PAGES += sorted({*ROOT.glob("docs/*.md")} - {*PAGES})
@@ -91,6 +92,8 @@ def shortened(line: str) -> list[str]:
         for detector in SHORTER:
             if detector in words:
                 words += [word for setting in SHORTER[detector] for word in ("--set", f"{detector}.{setting}")]
+    if words == ["check", "my-cluster"]:
+        words += ["--only", "the_death_of_a_worker_costs_one_task"]
     return words
 
 

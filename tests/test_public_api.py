@@ -16,7 +16,7 @@ PROMISED = {
     "Params", "Perform", "PostHocDetector", "Progress", "ProgressSender", "Provenance", "Result", "Run", "Runs",
     "SCORE_CONVENTION", "ScoreError", "Scores", "Shape", "StoreError", "StoreReader", "Stream", "UnknownName",
     "WorkerDied", "__version__", "deliver", "detector", "find_detector", "find_metric", "hookimpl", "load_dataset",
-    "metrics", "nn", "open_store", "param", "reason", "resolve", "run", "shape_text",
+    "load_detector", "metrics", "nn", "open_store", "param", "reason", "resolve", "run", "shape_text",
 }  # fmt: skip
 
 

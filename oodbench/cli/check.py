@@ -1,4 +1,4 @@
-"""``oodbench check NAME``: does a detector, data set or metric keep its contract?"""
+"""``oodbench check NAME``: does a detector, data set, metric or executor keep its contract?"""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from oodbench.cli.options import data_option, json_option, print_json, print_tab
 
 
 @click.command()
-@click.argument("name", shell_complete=completion.checkable)
+@click.argument("name", shell_complete=completion.anything)
 @click.option(
     "--shape", "shapes", multiple=True, metavar="CxHxW", help="As in 1x28x28; repeats.  [default: all it takes]"
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="Only this check; repeats.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Not this check; repeats.")
-@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter: latent_dim=8; repeats.")
+@click.option(
+    "--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter or setting: latent_dim=8; repeats."
+)
 @data_option
 @json_option
 @click.pass_context
@@ -34,12 +36,13 @@ def command(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Check that a detector, data set or metric keeps its contract.
+    """Check that a detector, data set, metric or executor keeps its contract.
 
     NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
 
     The exit code is 1 if a check fails. A detector is fitted with its preset quick, on 512 images and with a reduced
-    budget: a parameter named epochs or steps is at most 4, a batch_size at most 16. --set overrides this.
+    budget: a parameter named epochs or steps is at most 4, a batch_size at most 16. --set overrides this. An executor
+    is given small tasks, some of which kill their process; its settings are those of your own settings file and --set.
 
     The outcome "known" is a failure that the detector declares in known_findings, as one by the nature of its method.
     """

@@ -32,14 +32,10 @@ def executors(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return _items(_rows("executors"), incomplete)
 
 
-def checkable(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Detectors, data sets and metrics."""
-    return _items([row for kind in ("detectors", "datasets", "metrics") for row in _rows(kind)], incomplete)
-
-
 def anything(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Detectors, data sets, metrics and executors."""
-    return [*checkable(ctx, param, incomplete), *executors(ctx, param, incomplete)]
+    kinds = ("detectors", "datasets", "metrics", "executors")
+    return _items([row for kind in kinds for row in _rows(kind)], incomplete)
 
 
 def presets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""``oodbench new``: a package of a detector, a data set or a metric that already works."""
+"""``oodbench new``: a package of a detector, a data set, a metric or an executor that already works."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ EXAMPLES = {
     "detector": "oodbench run --detector {name} --in mnist5k:0,2-9 --out mnist5k:1 --preset quick",
     "dataset": "oodbench show {name}",
     "metric": "oodbench evaluate --metric {name}",
+    "executor": "oodbench run SUITE --executor {name} --jobs 2",
 }
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["detector", "dataset", "metric"]))
+@click.argument("kind", type=click.Choice(["detector", "dataset", "metric", "executor"]))
 @click.argument("name")
 @click.option(
     "--base", default="", help="Detector that it stands on, as in classifier.", shell_complete=completion.detectors
@@ -29,7 +30,7 @@ EXAMPLES = {
 @click.option("--network", is_flag=True, help="Of a detector that trains a network.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: oodbench-NAME]")
 def command(kind: Kind, name: str, base: str, network: bool, output: Path | None) -> None:
-    """Write the package of a new detector, data set or metric.
+    """Write the package of a new detector, data set, metric or executor.
 
     It works as it is, and is to be edited: a pyproject.toml with the entry point, the code, a README, and tests of the
     contract. Of a detector, --network writes one that trains a network, and --base one that stands on another detector.
@@ -38,7 +39,7 @@ def command(kind: Kind, name: str, base: str, network: bool, output: Path | None
     oodbench new detector my-method
     oodbench new detector my-score --base classifier
     """
-    from oodbench.scaffold.package import new_package, write_package
+    from oodbench.scaffold.package import WORDS, new_package, write_package
 
     if (base or network) and kind != "detector":
         raise click.UsageError("--base and --network are for detectors")
@@ -48,7 +49,7 @@ def command(kind: Kind, name: str, base: str, network: bool, output: Path | None
     folder = output or Path(package.distribution)
     write_package(package, folder)
     where = folder if folder.is_absolute() else f".{os.sep}{folder}"
-    echo(f"{folder}{os.sep} has a {kind.replace('dataset', 'data set')} that works. Next:")
+    echo(f"{folder}{os.sep} has {WORDS[kind]} that works. Next:")
     echo(f"  pip install --editable {where}")
     echo(f"  oodbench check {name}")
     echo(f"  {EXAMPLES[kind].format(name=name)}")

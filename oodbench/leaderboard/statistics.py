@@ -19,8 +19,10 @@ import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 1000
-RESAMPLED_AT_ONCE = 2**22
-"""Scores that are drawn at once: 32 MiB."""
+DRAWN_AT_ONCE = 2**22
+"""Scores that are drawn at once: 32 MiB. Another number gives other resamples."""
+COUNTED_AT_ONCE = 2**16
+"""Scores whose metrics are computed at once: few enough for a processor's cache, which halves the time."""
 
 
 @dataclass(frozen=True)
@@ -245,14 +247,16 @@ def resampled_values(
     distinct, codes = np.unique(np.concatenate([in_scores, out_scores]), return_inverse=True)
     in_codes, out_codes = codes[: len(in_scores)], codes[len(in_scores) :]
     generator = np.random.default_rng(seed)
-    at_once = max(1, RESAMPLED_AT_ONCE // len(codes))
+    drawn_at_once = max(1, DRAWN_AT_ONCE // len(codes))
+    counted_at_once = max(1, COUNTED_AT_ONCE // len(codes))
     parts: list[list[np.ndarray]] = []
-    for begin in range(0, resamples, at_once):
-        count = min(at_once, resamples - begin)
-        in_counts, out_counts = (
-            _resampled_counts(each, len(distinct), count, generator) for each in (in_codes, out_codes)
-        )
-        parts.append([metric(in_counts, out_counts) for metric in metrics])
+    for begin in range(0, resamples, drawn_at_once):
+        count = min(drawn_at_once, resamples - begin)
+        in_drawn, out_drawn = (generator.integers(0, len(each), (count, len(each))) for each in (in_codes, out_codes))
+        for rows in (slice(first, first + counted_at_once) for first in range(0, count, counted_at_once)):
+            in_counts = _counts(in_codes[in_drawn[rows]], len(distinct))
+            out_counts = _counts(out_codes[out_drawn[rows]], len(distinct))
+            parts.append([metric(in_counts, out_counts) for metric in metrics])
     return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
@@ -271,8 +275,7 @@ def compare_resampled(first: np.ndarray, second: np.ndarray, difference: float, 
     return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
 
 
-def _resampled_counts(codes: np.ndarray, distinct: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """How often each distinct score is drawn in each resample of all of them: (resamples, distinct)."""
-    drawn = codes[generator.integers(0, len(codes), (resamples, len(codes)))]
-    drawn += np.arange(resamples)[:, None] * distinct
-    return np.bincount(drawn.ravel(), minlength=resamples * distinct).reshape(resamples, distinct)
+def _counts(drawn: np.ndarray, distinct: int) -> np.ndarray:
+    """How often each distinct score is drawn in each resample: (r, u), given its number for each image, (r, n)."""
+    drawn += np.arange(len(drawn))[:, None] * distinct
+    return np.bincount(drawn.ravel(), minlength=len(drawn) * distinct).reshape(len(drawn), distinct)

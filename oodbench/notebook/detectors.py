@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from oodbench.api import Context, Detector, FittedBase, ImageSet, Params, Progress, Shape, shape_text
+from oodbench.api import Detector, FittedBase, ImageSet, Progress, Shape
 from oodbench.api.parameters import flatten
 from oodbench.builtin.own_dataset import VALIDATION_RATIO
 from oodbench.builtin.vision import choose
 from oodbench.errors import DataError, OODBenchError, UnknownName
 from oodbench.notebook.arrays import Layout, image_set
+from oodbench.notebook.scorers import ArrayScorer, progress_display
 from oodbench.plan.bases import Configuration, Configurator
 from oodbench.plan.settings import check_used, values_by_detector
 from oodbench.plan.tasks import PRECISIONS
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.isolation import isolated
-from oodbench.runs.scoring import score
+from oodbench.store.records import FitFacts
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import pandas as pd
     import torch
 
@@ -93,80 +93,6 @@ def _json(path: str, value: Any) -> str:
         raise OODBenchError(f"{path} cannot be a {kind}: give a number, a text or a truth value") from None
 
 
-class ArrayScorer:
-    """A detector that scores arrays. ``StoreReader.detector`` gives that of a run."""
-
-    def __init__(
-        self,
-        name: str,
-        device: torch.device,
-        seed: int,
-        precision: str,
-        quiet: bool,
-        fitted: Detector | None = None,
-    ):
-        self.name = name
-        self.seed, self.precision = seed, precision
-        self.device, self.quiet = device, quiet
-        self._fitted = fitted
-
-    @property
-    def fitted(self) -> Detector:
-        """The fitted detector itself, of the class that its plugin offers. Raises OODBenchError before ``fit``."""
-        if self._fitted is None:
-            raise OODBenchError(f"{self.name} is not fitted yet: call fit(images) first")
-        return self._fitted
-
-    @property
-    def shape(self) -> Shape:
-        """(C, H, W) of the images that it was fitted to."""
-        return self.fitted.shape
-
-    @property
-    def params(self) -> Params:
-        """All parameters of the fit."""
-        params: Params = self.fitted.params
-        return params
-
-    def score(self, images: Any, *, layout: Layout | None = None) -> np.ndarray:
-        """Return the score of every image, float64 (n,); higher is more out-of-distribution.
-
-        Args:
-            images: of the shape that it was fitted to (see ``fit``), or an ImageSet.
-            layout: ``NCHW`` or ``NHWC``, where the shape leaves it open.
-
-        Raises DataError where the images are invalid, ScoreError where the detector gives no finite score for each.
-        """
-        detector = self.fitted
-        given = image_set(images, split="test", layout=layout, expected=detector.shape)
-        with progress_display(self.quiet) as progress:
-            return score(detector, given, self._context(progress)).values
-
-    def reconstruct(self, images: Any, *, layout: Layout | None = None) -> np.ndarray | None:
-        """Return reconstructions, float32 (n, C, H, W) in [0, 1]; None from a detector that makes none.
-
-        Raises DataError as ``score`` does.
-        """
-        import torch
-
-        detector, parts = self.fitted, []
-        given = image_set(images, split="test", layout=layout, expected=detector.shape)
-        with isolated(self.device, self.name), torch.no_grad():
-            for batch in given.batches(256, self.device):
-                made = detector.reconstruct(batch)
-                if made is None:
-                    return None
-                parts.append(made.float().cpu().numpy())
-        return np.concatenate(parts)
-
-    def _context(self, progress: Progress) -> Context:
-        return Context(self.device, self.seed, self.precision, progress)
-
-    def __repr__(self) -> str:
-        state = "not fitted" if self._fitted is None else f"fitted to images of {shape_text(self.shape)}"
-        return f"<{self.name}, {state}>"
-
-
 class ArrayDetector(ArrayScorer):
     """A detector that is fitted to arrays. ``oodbench.detector`` makes one.
 
@@ -188,8 +114,8 @@ class ArrayDetector(ArrayScorer):
         super().__init__(detector.name, device, seed, precision, quiet)
         self._class, self._preset, self._settings, self._registry = detector, preset, settings, registry
         self._history: list[dict[str, Any]] = []
-        self.notes: list[str] = []
-        """What went wrong or was unusual in the fit."""
+        self._configuration: Configuration | None = None
+        self._images = ""
         self.fit_seconds = 0.0
         """Duration of the last fit, that of its base included."""
 
@@ -219,10 +145,10 @@ class ArrayDetector(ArrayScorer):
         """
         self._fitted, self._history, self.notes = None, [], []
         train, held_out = _two_sets(images, labels, validation, validation_labels, layout)
-        configuration = self._configure(train.shape)
+        self._configuration, self._images = self._configure(train.shape), train.name
         start = time.perf_counter()
         with progress_display(self.quiet) as progress:
-            self._fitted = self._fit(configuration, train, held_out, progress)
+            self._fitted = self._fit(self._configuration, train, held_out, progress)
         self.fit_seconds = time.perf_counter() - start
         return self
 
@@ -261,14 +187,17 @@ class ArrayDetector(ArrayScorer):
         self._history = context.history
         return fitted
 
+    def _fit_facts(self) -> FitFacts:
+        import torch
 
-def progress_display(quiet: bool) -> AbstractContextManager[Progress]:
-    """Show progress on stderr inside, unless ``quiet``."""
-    if quiet:
-        return nullcontext(Progress())
-    from oodbench.progress import RichProgress
-
-    return RichProgress()
+        assert self._configuration is not None, "it is fitted"
+        run = self._configuration.run(self._images, self.seed, self.precision, self._registry)
+        software = {
+            "oodbench": metadata.version("oodbench"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+        return FitFacts(run, self.shape, software, self.notes)
 
 
 def _two_sets(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from oodbench.errors import FitError
-from oodbench.notebook.detectors import as_settings, progress_display
+from oodbench.notebook.detectors import as_settings
+from oodbench.notebook.scorers import progress_display
 from oodbench.notebook.stores import StoreReader, open_store
 from oodbench.plan.requests import RunRequest, first_seeds
 from oodbench.runs import pipeline
@@ -83,7 +84,9 @@ def run(
     checkpoint. What fails becomes a warning and does not stop the others.
 
     Args:
-        detectors, ins, outs: a name, or several, as after ``--detector``, ``--in`` and ``--out``.
+        detectors: a name, or several, as after ``--detector``.
+        ins: the same, as after ``--in``.
+        outs: the same, as after ``--out``.
         seeds: a number of seeds, 3 for 0, 1 and 2; or exactly these: ``[3, 5]``.
         params: parameters over the preset, for every detector that has them or, as ``ebae.latent_dim``, for one; groups
             are mappings or dotted names.

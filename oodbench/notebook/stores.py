@@ -11,10 +11,11 @@ import numpy as np
 from oodbench.api import Context, ImageSet, Shape
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import DataError, StoreError, UnknownName
-from oodbench.notebook.detectors import ArrayScorer
+from oodbench.notebook.scorers import ArrayScorer
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.stored import image_shape, open_detector
+from oodbench.store.records import FitFacts
 from oodbench.store.schema import SCORE_ARRAYS, SCORE_COLUMNS
 from oodbench.store.selection import find_run
 from oodbench.store.store import Store
@@ -149,10 +150,12 @@ class StoreReader:
         Raises OODBenchError where the code that is installed is not the run's.
         """
         key = find_run(self._store, run)
-        words, _ = self._store.read_run(key)
+        words, provenance = self._store.read_run(key)
         context = Context(find_device(device), words.seed, words.precision)
         fitted = open_detector(key, self._store, load_registry(), self._loader(), context)
-        return ArrayScorer(words.detector, context.device, words.seed, words.precision, quiet, fitted)
+        software = {name: getattr(provenance, name) for name in ("oodbench", "torch", "python")}
+        facts = FitFacts(words, fitted.shape, software, provenance.notes)
+        return ArrayScorer(words.detector, context.device, words.seed, words.precision, quiet, fitted, facts)
 
     def _out_dataset(self, key: str, dataset: str | None, split: str) -> str | None:
         """The name that scores are stored under, None for the in-data."""

@@ -21,18 +21,23 @@ from oodbench.text import shorten
 if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
-Kind = Literal["detector", "dataset", "metric"]
+Kind = Literal["detector", "dataset", "metric", "executor"]
+WORDS = {"detector": "a detector", "dataset": "a data set", "metric": "a metric", "executor": "an executor"}
 NAMES = {
     "detector": (r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "small letters, digits and '-', as in my-method"),
     "dataset": (r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "small letters, digits and '-', as in my-images"),
     "metric": (r"[a-z][a-z0-9]*(_[a-z0-9]+)*", "small letters, digits and '_', as in my_metric"),
+    "executor": (r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "small letters, digits and '-', as in my-cluster"),
 }
 LONGEST = 40
+IMPORTED = {"Any", "Connection", "Generator", "Mapping", "NetworkDetector", "Path", "Phase", "Self", "Worker"}
+"""Names that templates have beside oodbench's own: no class may be called so."""
 TEMPLATES = Path(__file__).parent / "templates"
 FILES: dict[Kind, dict[str, str]] = {
     "detector": {"detector.py": "detector/{variant}.py.jinja"},
     "dataset": {"images.py": "dataset/images.py.jinja"},
     "metric": {"metric.py": "metric/metric.py.jinja"},
+    "executor": {"executor.py": "executor/executor.py.jinja"},
 }
 """Module of the package → its template."""
 SHARED = {
@@ -50,7 +55,7 @@ class NewPackage:
     """A package to be written.
 
     Args:
-        name: that the detector, data set or metric is registered under.
+        name: that the detector, data set, metric or executor is registered under.
         base: the detector that a detector stands on; empty for none.
         base_distribution: the package that offers the base.
         network: whether a detector trains a network.
@@ -107,13 +112,15 @@ def _check_name(package: NewPackage, registry: Registry) -> None:
     pattern, advice = NAMES[package.kind]
     name = package.name
     if not re.fullmatch(pattern, name) or len(name) > LONGEST:
-        kind = package.kind.replace("dataset", "data set")
-        raise OODBenchError(f"{shorten(repr(name))} cannot be the name of a {kind}: use at most {LONGEST} {advice}")
-    if package.class_name in {*oodbench.__all__, "Self", "Phase", "NetworkDetector"}:
-        raise OODBenchError(f"{name} would be the class {package.class_name}, which oodbench has: choose another name")
-    for kind, offers in registry.offers.items():
-        if name in offers:
-            raise OODBenchError(f"{name} is a {kind} of plugin {registry.plugin_of[kind, name]}: choose another name")
+        what = WORDS[package.kind]
+        raise OODBenchError(f"{shorten(repr(name))} cannot be the name of {what}: use at most {LONGEST} {advice}")
+    if package.class_name in {*oodbench.__all__, *IMPORTED}:
+        raise OODBenchError(
+            f"{name} would be the class {package.class_name}, and its code has another of this name: choose another"
+        )
+    for (kind, taken), plugin in registry.plugin_of.items():
+        if taken == name:
+            raise OODBenchError(f"plugin {plugin} has the {kind} {name} already: choose another name")
     if package.distribution in FIRST_PARTY or _is_installed(package):
         raise OODBenchError(f"there is a package {package.distribution} already: choose another name")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
 
-from oodbench.api import Provenance, Result, Run, Scores
+from oodbench.api import Provenance, Result, Run, Scores, Shape
 from oodbench.store import schema
 
 T = TypeVar("T")
@@ -108,6 +108,13 @@ class _Failure(_Run):
     error: Text
 
 
+class _FitFacts(_Record):
+    run: _Run
+    shape: tuple[Size, Size, Size]
+    software: dict[Name, Text]
+    notes: tuple[Text, ...] = ()
+
+
 class _Work(_Record):
     host: Name
     owner: Text
@@ -162,6 +169,35 @@ class Work:
     def where(self) -> str:
         """``HOST, process 12``."""
         return f"{self.host}, process {self.pid}"
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """What a fitted detector is, where no store has it.
+
+    Args:
+        run: its code, parameters and seed, and those of its base; ``in_dataset`` is what its images are called.
+        shape: (C, H, W) of the images that it was fitted to.
+        software: versions of what it was fitted with, as Provenance has them.
+        notes: what a reader of its scores must know.
+    """
+
+    run: Run
+    shape: Shape
+    software: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+
+def parse_fit_facts(values: Mapping[str, Any]) -> FitFacts:
+    """Return the facts that ``fit_facts_record`` has made a record of. Raises ValueError as ``parse_run`` does."""
+    record = _validated(_FitFacts, values)
+    json.loads(record.run.params)
+    return FitFacts(_run(record.run.model_dump()), record.shape, record.software, record.notes)
+
+
+def fit_facts_record(facts: FitFacts) -> dict[str, Any]:
+    """Return the facts as what JSON has."""
+    return {**_plain(facts), "run": asdict(facts.run), "shape": list(facts.shape), "notes": list(facts.notes)}
 
 
 def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
@@ -257,7 +293,7 @@ def _said_in_one_line() -> Iterator[None]:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
-def parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes | str) -> dict[str, Any]:
     """Return a JSON object. Raises ValueError where it is something else."""
     record = json.loads(data)
     if not isinstance(record, dict):

@@ -36,8 +36,8 @@ class ExecutorCase:
     Args:
         executor: returns a new one, each time it is called.
         folder: that both this process and the workers see, empty.
-        lose_node: ends the machine on which the process of this id works, as a power cut would; None where the executor
-            has only this machine.
+        lose_node: ends the machine on which the process of this id works, as a power cut would; None where there is
+            only this machine, or nobody may end another.
         patience: seconds within which a task that may start does, and within which what was closed has ended.
     """
 
@@ -286,7 +286,7 @@ def _stands_still(pulse: Path) -> bool:
 def a_lost_machine_costs_no_task(case: ExecutorCase) -> None:
     """Check that the task of a machine that is lost is begun again elsewhere, and goes on from its checkpoint."""
     if case.lose_node is None:
-        raise Skip("this executor has only this machine")
+        raise Skip("no other machine can be ended here: in the plugin's tests, give the case its lose_node")
     lost, process = case.lose_node, case.folder / "process"
 
     def lose() -> None:

@@ -1,8 +1,11 @@
-"""Selection of the checks and cases for a detector, data set or metric by its name."""
+"""Selection of the checks and cases for a detector, data set, metric or executor by its name."""
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,13 @@ from oodbench.api import Detector, Shape, shape_text
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.folders import data_folder
 from oodbench.plan.bases import Configurator
-from oodbench.plan.settings import check_used, values_by_detector
+from oodbench.plan.executors import new_executor, read_user_settings
+from oodbench.plan.settings import check_used, split_setting, values_by_detector
 from oodbench.plugin.registry import Registry
 from oodbench.testing.case import DetectorCase
 from oodbench.testing.datasets import DATASET_CHECKS, DatasetCase
 from oodbench.testing.detectors import DETECTOR_CHECKS
+from oodbench.testing.executors import EXECUTOR_CHECKS, ExecutorCase
 from oodbench.testing.metrics import METRIC_CHECKS, MetricCase
 from oodbench.text import shorten
 
@@ -23,7 +28,7 @@ GREY_AND_COLOUR = ((1, 28, 28), (3, 32, 32))
 
 Check = Callable[[Any], None]
 Cases = Mapping[str, Any]
-"""Cases by shape as text; a data set or metric has one case, under the empty string."""
+"""Cases by shape as text; a data set, metric or executor has one case, under the empty string."""
 
 
 class SelectionError(OODBenchError):
@@ -37,27 +42,31 @@ def find_checks(
     sets: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> tuple[Sequence[Check], Cases]:
-    """Return the checks for the detector (or its file), data set or metric of this name, and the cases to run them on.
+    """Return the checks for the detector (or its file), data set, metric or executor of this name, and its cases.
 
     Args:
         shapes: shapes to check a detector with, as in ``1x28x28``; by default those it declares, else grey and colour.
-        sets: parameters of a detector as ``name=value``.
+        sets: parameters of a detector, or settings of an executor over the user's own, as ``name=value``.
         data_dir: folder of the data sets' files; None for the user's data folder.
 
     Raises OODBenchError if the name, a shape or a parameter is invalid.
     """
     if registry.has_detector(name):
         return DETECTOR_CHECKS, _detector_cases(registry.detector(name), registry, shapes, sets)
-    if shapes or sets:
-        raise SelectionError("--shape and --set are for detectors")
+    if shapes:
+        raise SelectionError("--shape is for detectors")
+    if name in registry.executors:
+        return EXECUTOR_CHECKS, {"": _executor_case(name, registry, sets)}
+    if sets:
+        raise SelectionError("--set is for detectors and executors")
     if name in registry.datasets and registry.datasets[name].from_path:
         raise SelectionError(f"{name} has images only with a path, as in {name}:PATH; there is nothing to check")
     if name in registry.datasets:
         return DATASET_CHECKS, {"": DatasetCase(registry.datasets[name], data_dir or data_folder())}
     if name in registry.metrics:
         return METRIC_CHECKS, {"": MetricCase(registry.metrics[name])}
-    known = [*registry.detector_names, *registry.datasets, *registry.metrics]
-    raise UnknownName("detector, data set or metric", name, known)
+    known = [*registry.detector_names, *registry.datasets, *registry.metrics, *registry.executors]
+    raise UnknownName("detector, data set, metric or executor", name, known)
 
 
 def choose_checks(checks: Sequence[Check], only: Sequence[str], skip: Sequence[str] = ()) -> list[Check]:
@@ -89,6 +98,17 @@ def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequen
         case.params()  # an invalid shape or value is an error of the request, not a failed check
         cases[shape_text(shape)] = case
     return cases
+
+
+def _executor_case(name: str, registry: Registry, sets: Sequence[str]) -> ExecutorCase:
+    """Return the case of an executor, with a folder in the executor's own, that is removed when this process ends."""
+    given = dict(split_setting("--set", text) for text in sets)
+    settings = {**read_user_settings().settings.get(name, {}), **given}
+    own = new_executor(name, settings, registry).folder
+    own.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="check-", dir=own))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return ExecutorCase(lambda: new_executor(name, settings, registry), folder)
 
 
 def parse_shape(text: str) -> Shape:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,26 @@ def test_data_sets_and_metrics_are_checked_by_theirs(name):
     assert all("passed" in line or "skipped" in line for line in lines[2:])
 
 
+def test_an_executor_is_checked_and_leaves_nothing(tmp_path):
+    words = (
+        "local",
+        "--only",
+        "the_death_of_a_worker_costs_one_task",
+        "--only",
+        "a_lost_machine_costs_no_task",
+        "--json",
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "oodbench", "check", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    rows = {row["check"]: row for row in json.loads(done.stdout)}
+    assert rows["the_death_of_a_worker_costs_one_task"]["outcome"] == "passed"
+    assert rows["a_lost_machine_costs_no_task"]["outcome"] == "skipped"
+    assert "give the case its lose_node" in rows["a_lost_machine_costs_no_task"]["reason"]
+    folder = tmp_path / "cache" / "executors" / "local"
+    assert folder.is_dir() and [*folder.iterdir()] == []
+
+
 def test_files_that_are_missing_are_said(tmp_path, monkeypatch):
     monkeypatch.setenv("OODBENCH_OFFLINE", "1")
     lines = check("mnist", "--data-dir", str(tmp_path)).stdout.splitlines()
@@ -93,7 +116,9 @@ def test_files_that_are_missing_are_said(tmp_path, monkeypatch):
         (["working", "--set", "latent_dim=0", "--shape", "1x8x8"], "latent_dim must be greater than or equal to 1"),
         (["working", "--set", "latent_dim"], "write it as name=value"),
         (["working", "--shape", "28x28"], "write channels, height and width as in 1x28x28"),
-        (["auroc", "--shape", "1x28x28"], "--shape and --set are for detectors"),
+        (["auroc", "--shape", "1x28x28"], "--shape is for detectors"),
+        (["auroc", "--set", "latent_dim=8"], "--set is for detectors and executors"),
+        (["local", "--set", "threads=-1"], "threads must be greater than or equal to 0"),
         (["folder"], "folder has images only with a path, as in folder:PATH; there is nothing to check"),
     ],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from oodbench.errors import OODBenchError
+from oodbench.plugin import catalogue_cache
 from oodbench.plugin.registry import load_registry
 from oodbench.scaffold.package import NewPackage, new_package, render, write_package
 
@@ -24,9 +25,13 @@ PACKAGES = {
     "on_base": NewPackage("detector", "fourth-method", base="ae", base_distribution="oodbench-ae"),
     "dataset": NewPackage("dataset", "my-images"),
     "metric": NewPackage("metric", "my_metric"),
+    "executor": NewPackage("executor", "my-cluster"),
 }
-ESSENTIAL = ("one_finite", "noise_scores", "evaluation_mode", "parameters_round_trip")
-"""Checks that share one fit of a detector; the slow test runs all."""
+ESSENTIAL = {
+    "detector": ("one_finite", "noise_scores", "evaluation_mode", "parameters_round_trip"),
+    "executor": ("death_of_a_worker", "before_the_command", "of_its_own", "is_gone"),
+}
+"""Checks that share one fit of a detector, or need few processes of an executor; the slow test runs all."""
 
 
 def run(*command, cwd: Path, **environment: str) -> str:
@@ -52,7 +57,8 @@ def test_what_is_written_is_a_whole_package_in_order(package, tmp_path):
         {package.entry_point: package.module},
     )
     assert not package.base or package.base_distribution in project["dependencies"]
-    assert "reproduced" in (folder / "README.md").read_text()
+    table = "**not kept**" if package.kind == "executor" else "reproduced"
+    assert table in (folder / "README.md").read_text()
     assert not [path for path in files if "{{" in path.read_text().replace("${{ matrix.python }}", "")]
     linted = ("--config", ROOT / "pyproject.toml", ".")
     run(sys.executable, "-m", "ruff", "format", "--check", *linted, cwd=folder)
@@ -65,7 +71,7 @@ def test_what_is_written_is_a_whole_package_in_order(package, tmp_path):
 def test_it_keeps_its_contract_as_it_is(name, tmp_path):
     package, folder = PACKAGES[name], tmp_path / "package"
     write_package(package, folder)
-    few = ("-k", " or ".join(ESSENTIAL)) if package.kind == "detector" else ()
+    few = ("-k", " or ".join(ESSENTIAL[package.kind])) if package.kind in ESSENTIAL else ()
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     out = run(sys.executable, "-m", "pytest", "-q", *few, cwd=folder, PYTHONPATH=path)
     assert " passed" in out and " failed" not in out
@@ -105,10 +111,12 @@ def test_it_is_installed_checked_and_run_in_an_environment_of_its_own(name, tmp_
         package.kind, ("ae", "constant")
     )
     short = ("--set", "ae.training.epochs=1") if "ae" in (detector, package.base) else quick
-    words = ("--detector", detector, "--in", "mnist5k:0,1", "--out", out, "--preset", "quick", *short)
+    through = ("--executor", package.name, "--seeds", "2", "--jobs", "2") if package.kind == "executor" else ()
+    words = ("--detector", detector, "--in", "mnist5k:0,1", "--out", out, "--preset", "quick", *short, *through)
     rows = json.loads(oodbench("run", *words, "--json", "-q"))
     assert rows and all(row["out_dataset"] == out for row in rows)
     assert package.kind != "metric" or package.name in {row["metric"] for row in rows}
+    assert {row["seed"] for row in rows} == ({0, 1} if through else {0})
 
 
 # ------------------------------------------------------------------------------------------ names
@@ -125,10 +133,13 @@ def test_it_is_installed_checked_and_run_in_an_environment_of_its_own(name, tmp_
         ("detector", "m" * 41, "at most 40"),
         ("dataset", "my images", "cannot be the name of a data set"),
         ("metric", "my-metric", "as in my_metric"),
-        ("detector", "image-set", "would be the class ImageSet, which oodbench has"),
-        ("detector", "mean-distance", "mean-distance is a detector of plugin toys"),
-        ("dataset", "mean-distance", "mean-distance is a detector of plugin toys"),
-        ("metric", "auroc", "auroc is a metric of plugin builtin-metrics"),
+        ("executor", "my_cluster", "cannot be the name of an executor: use at most 40 small .* as in my-cluster"),
+        ("executor", "worker", "would be the class Worker, and its code has another of this name"),
+        ("executor", "local", "plugin builtin-local has the executor local already"),
+        ("detector", "image-set", "would be the class ImageSet, and its code has another of this name"),
+        ("detector", "mean-distance", "plugin toys has the detector mean-distance already"),
+        ("dataset", "mean-distance", "plugin toys has the detector mean-distance already"),
+        ("metric", "auroc", "plugin builtin-metrics has the metric auroc already"),
         ("detector", "ebae", "there is a package oodbench-ebae already"),
         ("detector", "toys", "there is a package oodbench-toys already"),
     ],
@@ -136,6 +147,14 @@ def test_it_is_installed_checked_and_run_in_an_environment_of_its_own(name, tmp_
 def test_a_name_that_is_invalid_or_taken_is_refused(toys, kind, name, message):
     with pytest.raises(OODBenchError, match=message):
         new_package(kind, name, load_registry())
+
+
+def test_the_name_of_a_detector_that_is_not_loaded_is_taken_too(toys):
+    catalogue_cache.save(load_registry(), catalogue_cache.cache_key())
+    registry = load_registry()
+    assert "mean-distance" in registry.waiting
+    with pytest.raises(OODBenchError, match="plugin toys has the detector mean-distance already"):
+        new_package("dataset", "mean-distance", registry)
 
 
 def test_a_base_that_is_not_installed_is_refused(toys):

@@ -6,7 +6,7 @@ import pytest
 
 from oodbench.errors import UnknownName
 from oodbench.plugin.registry import load_registry
-from oodbench.testing import DATASET_CHECKS, DETECTOR_CHECKS, METRIC_CHECKS
+from oodbench.testing import DATASET_CHECKS, DETECTOR_CHECKS, EXECUTOR_CHECKS, METRIC_CHECKS
 from oodbench.testing.selection import SelectionError, choose_checks, find_checks, parse_shape
 
 
@@ -24,8 +24,21 @@ def test_a_data_set_or_metric_has_one_case(toys, name, checks):
 
 
 def test_options_of_detectors_are_refused_for_others(toys):
-    with pytest.raises(SelectionError, match="are for detectors"):
+    with pytest.raises(SelectionError, match="--shape is for detectors"):
         find_checks("auroc", load_registry(), ["1x8x8"])
+    with pytest.raises(SelectionError, match="--set is for detectors and executors"):
+        find_checks("auroc", load_registry(), sets=["latent_dim=8"])
+
+
+def test_an_executor_has_the_user_s_settings_and_those_that_are_given(toys, tmp_path):
+    (tmp_path / "settings.toml").write_text("[executor.local]\nthreads = 3\n")
+    checks, cases = find_checks("local", load_registry())
+    assert (checks, cases[""].executor().params.threads) == (EXECUTOR_CHECKS, 3)
+    assert cases[""].folder.is_dir() and not [*cases[""].folder.iterdir()]
+    assert cases[""].folder.parent == cases[""].executor().folder
+    assert find_checks("local", load_registry(), sets=["threads=1"])[1][""].executor().params.threads == 1
+    with pytest.raises(UnknownName, match="unknown setting of executor local 'thread'; did you mean threads?"):
+        find_checks("local", load_registry(), sets=["thread=1"])
 
 
 def test_checks_are_chosen_by_name_in_their_own_order():
