@@ -210,3 +210,5 @@ class Result:
     """Fingerprint of the out-data's images; empty in records that are older than it."""
     out_note: str = ""
     """The note of the out-data's scores."""
+    covariate: str = ""
+    """The covariate-shifted sets that count as in-data, see ``full_spectrum.covariate_text``; empty for none."""

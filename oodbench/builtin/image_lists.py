@@ -16,7 +16,7 @@ import numpy as np
 from oodbench.api import Dataset, ImageSet, Shape
 from oodbench.builtin.own_dataset import UserDataset
 from oodbench.builtin.own_folders import read_files, shape_of
-from oodbench.builtin.own_names import LIST_RULES, choose_classes, take_apart
+from oodbench.builtin.own_names import LIST_RULES, choose_classes, place_of, take_apart
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
 from oodbench.reading import read_text
@@ -70,7 +70,8 @@ def imglist_at(path: str) -> Dataset:
     Raises DataError where there is no list, or a picture of one is missing.
     """
     given = take_apart("imglist", path)
-    name, place = f"imglist:{given.path}{given.shape_suffix}", Path(given.path).expanduser().absolute()
+    name = f"imglist:{given.path}{given.shape_suffix}"
+    place = place_of(name, given.path)
     files = _split_files(place) if os.path.isdir(place) else {"test": place}
     if not files or not all(map(os.path.isfile, files.values())):
         raise DataError(

@@ -119,6 +119,14 @@ def three_ways(split: str, count: int, sizes: Mapping[str, int], seed: int) -> n
     return np.sort(held_out.get(split, order[validation + test :]))
 
 
+def middle_square(picture: np.ndarray) -> np.ndarray:
+    """Return the largest square in the middle of a picture: (C, H, W) → (C, S, S)."""
+    height, width = picture.shape[1:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[:, top : top + side, left : left + side]
+
+
 def check_shape(name: str, picture: np.ndarray, shape: tuple[int, ...], what: str) -> None:
     """Raise DataError if a picture of a published set is not as published; ``what`` says what it should be."""
     if picture.shape[-len(shape) :] != shape:

@@ -29,8 +29,8 @@ COMMANDS = {
     "data": "Show which data sets are there, and prepare them.",
     "list": "List detectors, data sets, metrics, executors or plugins.",
     "show": "Show all about one detector, data set, metric or executor.",
-    "new": "Write the package of a new detector, data set or metric.",
-    "check": "Check that a detector, data set or metric keeps its contract.",
+    "new": "Write the package of a new detector, data set, metric or executor.",
+    "check": "Check that a detector, data set, metric or executor keeps its contract.",
     "score": "Score new images with a finished run.",
     "evaluate": "Compute the metrics again from stored scores.",
     "leaderboard": "Print the results of a store, or published ones, as ranked tables.",
@@ -103,7 +103,8 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except OODBenchError as error:
-        raise click.ClickException(shorten(printable(str(error)), LONGEST_LINE)) from None
+        line = printable(str(error)).replace("\n", "\\n")  # of a name with one
+        raise click.ClickException(shorten(line, LONGEST_LINE)) from None
     except click.ClickException as error:
         error.message = shorten(printable(error.message), LONGEST_LINE)  # type: ignore[misc]
         raise

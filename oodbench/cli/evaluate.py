@@ -29,11 +29,13 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     chosen = chosen_metrics(registry, metrics)
 
     from oodbench.api import SCORE_CONVENTION
+    from oodbench.api.full_spectrum import with_full_spectrum
     from oodbench.leaderboard.terminal import summary
     from oodbench.runs import pipeline
 
     outcome = pipeline.recompute_store(store, chosen)
-    results = outcome.results[outcome.results["metric"].isin([metric.name for metric in chosen])]
+    names = with_full_spectrum({metric.name: metric for metric in chosen}, set(outcome.results["metric"]))
+    results = outcome.results[outcome.results["metric"].isin(names)]
     if as_json:
         print_json(records(results))
     elif len(results):

@@ -159,10 +159,11 @@ def _only_latest(found: Publication) -> Publication:
 
 def _metrics(found: Publication, registry: Registry, names: Sequence[str]) -> list[Metric]:
     """The metrics of these names, or all; also those that the published results have, and no plugin here offers."""
+    from oodbench.api.full_spectrum import with_full_spectrum
     from oodbench.leaderboard.publication import shown_metrics
 
-    shown = shown_metrics(found.metrics, registry.metrics)
-    for name in shown.keys() - registry.metrics.keys():
+    shown = shown_metrics(found, registry.metrics)
+    for name in shown.keys() - with_full_spectrum(registry.metrics, shown).keys():
         echo(f"{name} is of {found.metrics[name].source}, which is not installed: shown as published", err=True)
     return [shown[name] if name in shown else registry.metric(name) for name in names] or list(shown.values())
 

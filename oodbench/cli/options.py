@@ -69,6 +69,14 @@ REQUEST_OPTIONS = (
         help="In-distribution data set, as in mnist, mnist:0-8 or folder:PATH; repeats.",
         shell_complete=completion.in_datasets,
     ),
+    click.option(
+        "--covariate",
+        "covariates",
+        multiple=True,
+        help="Images of the in-data set that are shifted in how they look: beside it they count as in-distribution in "
+        "metrics in full spectrum; repeats.",
+        shell_complete=completion.datasets,
+    ),
     *VARIANT_OPTIONS,
 )
 device_option = click.option(

@@ -35,7 +35,7 @@ def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cach
         out_images: brought to the shape of the in-data.
         cache: the cache folder, in which the hashes of every set of images are kept.
 
-    Raises DataError where they are a tenth of the out-images or more: they would be in and out at once. Fewer are
+    Raises DataError where they are a tenth of the out-images or more: they would be on both sides at once. Fewer are
     expected of published sets: a few test images of CIFAR-100 are among those of its train split.
     """
     out_hashes = _kept_hashes(out_images, cache)
@@ -48,7 +48,7 @@ def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cach
     total = int(np.logical_or.reduce(list(shared.values())).sum())
     found = f"{total:,} of the {len(out_images):,} {out_images.split} images of {out_images.name} are also in {name}"
     if total >= MOST_SHARED * len(out_images):
-        raise DataError(f"{found} ({where}): the same images cannot be in and out; choose others, or take these out")
+        raise DataError(f"{found} ({where}): no image can count twice; choose others, or take these out")
     return f"{found} ({where})"
 
 

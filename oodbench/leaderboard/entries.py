@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import formats, publication, suites
 from oodbench.leaderboard.publication import PAGE, RESULTS, SCORES, Merge, Publication, merge
@@ -27,6 +28,7 @@ from oodbench.leaderboard.uncertainty import Advance
 from oodbench.leaderboard.verification import check_publication
 from oodbench.reading import read_bytes
 from oodbench.store.store import Store
+from oodbench.text import one_line, shorten
 from oodbench.writing import write_file
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def _take_in(
     advance: Advance,
 ) -> Merge:
     merged = merge(old, new, drop)
-    metrics = publication.shown_metrics(merged.publication.metrics, registry.metrics)
+    metrics = publication.shown_metrics(merged.publication, registry.metrics)
     sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
     page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
     for name, data in {**sure.files(), PAGE: page.encode()}.items():
@@ -154,8 +156,9 @@ def _unpack(data: bytes, name: str) -> dict[str, bytes]:
             _check_members(archive.infolist())
             manifest = _manifest(archive.read(MANIFEST))
             parts = {part: archive.read(part) for part in (RESULTS, SCORES)}
-    except (ValueError, KeyError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-        raise OODBenchError(f"{name} is no entry: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # zipfile's, and those of each kind of compression
+        why = "it ends too early" if isinstance(error, EOFError) else shorten(one_line(str(error)))
+        raise OODBenchError(f"{name} is no entry: {why}") from None
     for part, content in parts.items():
         stated = manifest.parts[part]
         if len(content) != stated.size or hashlib.sha256(content).hexdigest() != stated.sha256:
@@ -225,6 +228,10 @@ def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry
     foreign_out = rows[~rows["out_dataset"].isin(_names(suite, "out_datasets"))]
     for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
         yield f"the suite has no data set {name}"
+    for in_dataset, covariate in rows[["in_dataset", "covariate"]].drop_duplicates().itertuples(index=False, name=None):
+        names = {*covariate_sets(covariate)}
+        if names and names not in [{*each.covariates} for each in suite.requests if in_dataset in each.in_datasets]:
+            yield f"the suite has no full spectrum of {in_dataset} with {', '.join(sorted(names))}"
     for run in sorted(set(rows["run"]) & set(old.results["run"])):
         yield f"{run} is published already; --drop {run} puts the entry's in its place"
     checked = check_publication(new, registry, loader)
@@ -245,3 +252,12 @@ def _other_images(old: Publication, new: Publication) -> Iterable[str]:
         for name, images in new.results[[column, kind]].drop_duplicates().itertuples(index=False, name=None):
             if known.get(name) and images not in known[name]:
                 yield f"its images of {name} ({images or 'unknown'}) are not those of the runs that are published"
+    shifted = _shifted_images(old)
+    for name, images in sorted(_shifted_images(new) - shifted):
+        if name in dict(shifted):
+            yield f"its images of {name} ({images}) are not those of the runs that are published"
+
+
+def _shifted_images(found: Publication) -> set[tuple[str, str]]:
+    """Return name and fingerprint of each covariate-shifted set."""
+    return {pair for text in set(found.results["covariate"]) for pair in covariate_sets(text).items()}

@@ -116,7 +116,10 @@ def _html(page: Page) -> str:
 
 
 def _latex(page: Page) -> str:
-    return page_latex.render(page.board(page.metrics if page.are_named else page.metrics[:1]), page.heading)
+    board = page.board(page.metrics)
+    if not page.are_named:
+        board = page.board([metric for metric in page.metrics if metric.name in board.main])
+    return page_latex.render(board, page.heading)
 
 
 def _csv(page: Page) -> str:

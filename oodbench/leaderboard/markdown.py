@@ -63,14 +63,16 @@ class _Writer:
                 yield "## All in-distribution data sets"
                 has_reported = {figure.metric for figure in self.board.reported}
                 for section in sections:
-                    if section.metric is self.board.metrics[0] or section.metric.name in has_reported:
+                    if section.metric.name in self.board.main | has_reported:
                         yield self._table(section)
                 yield from _ranks(sections)
             else:
                 yield f"## In-distribution: {escape(in_dataset)}"
-                yield from map(self._table, sections[:1])
-                yield from _folded("Each seed, with its 95 % interval over images", self._seeds(sections[:1]))
-                yield from _folded("Other metrics", [*map(self._table, sections[1:])])
+                main = [section for section in sections if section.metric.name in self.board.main] or sections[:1]
+                for section in main:
+                    yield self._table(section)
+                    yield from _folded("Each seed, with its 95 % interval over images", self._seeds([section]))
+                yield from _folded("Other metrics", [self._table(each) for each in sections if each not in main])
                 yield from _folded("How these runs were made", self._how_made(in_dataset))
 
     def footnotes(self) -> list[str]:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oodbench.api import Metric, Scores
+from oodbench.api.full_spectrum import PREFIX, with_full_spectrum
 from oodbench.errors import OODBenchError
+from oodbench.leaderboard.full_spectrum import covariate_places
 from oodbench.leaderboard.published import MetricFacts, load_results, results_file
 from oodbench.leaderboard.row_choice import all_rows_of
 from oodbench.leaderboard.row_labels import CONFIGURATION, add_row_labels
-from oodbench.leaderboard.score_file import ImageScores, ScoreTable, load_scores, scores_file
+from oodbench.leaderboard.score_file import ImageScores, ScoreTable, in_scores, load_scores, scores_file
 from oodbench.leaderboard.uncertainty import Advance, Uncertainty
 from oodbench.runs.evaluation import metric_value
 from oodbench.store.store import Store
@@ -82,8 +84,11 @@ def from_store(results: pd.DataFrame, store: Store, registry: Registry) -> Publi
         scores[run, in_dataset] = _image_scores(run, store.read_scores(run, None))
     for run, out_dataset in done[["run", "out_dataset"]].drop_duplicates().itertuples(index=False, name=None):
         scores[run, out_dataset] = _image_scores(run, store.read_scores(run, out_dataset))
-    publication = Publication(results, scores, {name: facts_of(name, registry) for name in registry.metrics})
-    for difference in differing_values(publication, registry.metrics):
+    for run, name in sorted(covariate_places(done)):
+        scores[run, name] = _image_scores(run, store.read_scores(run, name))
+    metrics = with_full_spectrum(registry.metrics, set(done["metric"]))
+    publication = Publication(results, scores, {name: facts_of(metrics[name], registry) for name in metrics})
+    for difference in differing_values(publication, metrics):
         raise OODBenchError(f"{difference}; `oodbench evaluate` computes it again")
     return publication
 
@@ -92,11 +97,11 @@ def _image_scores(run: str, scores: Scores) -> ImageScores:
     return ImageScores(run, scores.dataset, scores.split, scores.indices, scores.labels, scores.values)
 
 
-def facts_of(name: str, registry: Registry) -> MetricFacts:
-    """Return what a page says of a metric that is installed here."""
-    metric, source = registry.metric(name), registry.source("metric", name)
+def facts_of(metric: Metric, registry: Registry) -> MetricFacts:
+    """Return what a page says of a metric that is installed here, or of one in full spectrum."""
+    source = registry.source("metric", metric.name.removeprefix(PREFIX))
     return MetricFacts(
-        name=name,
+        name=metric.name,
         summary=metric.summary,
         higher_is_better=metric.higher_is_better,
         bounds=metric.bounds,
@@ -104,9 +109,13 @@ def facts_of(name: str, registry: Registry) -> MetricFacts:
     )
 
 
-def shown_metrics(facts: Mapping[str, MetricFacts], installed: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the installed metrics, and those that a publication has from packages that are not installed here."""
-    return {**installed, **{name: each.metric() for name, each in facts.items() if name not in installed}}
+def shown_metrics(found: Publication, installed: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the installed metrics, those in full spectrum that there are results of, and those of other packages.
+
+    Of a package that is not installed here the publication says what its metrics are.
+    """
+    known = with_full_spectrum(installed, set(found.results["metric"]))
+    return {**known, **{name: each.metric() for name, each in found.metrics.items() if name not in known}}
 
 
 def differing_values(publication: Publication, metrics: Mapping[str, Metric]) -> Iterable[str]:
@@ -115,9 +124,11 @@ def differing_values(publication: Publication, metrics: Mapping[str, Metric]) ->
     Equal means to within 12 digits: the order in which a processor adds may change the last ones.
     """
     results = publication.results
-    columns = ["run", "in_dataset", "out_dataset", "metric", "value", "n_in", "n_out"]
-    for run, in_dataset, out_dataset, metric, value, n_in, n_out in results[columns].itertuples(index=False, name=None):
-        inside, outside = publication.scores.get((run, in_dataset)), publication.scores.get((run, out_dataset))
+    columns = ["run", "in_dataset", "out_dataset", "covariate", "metric", "value", "n_in", "n_out"]
+    for run, in_dataset, out_dataset, covariate, *stated in results[columns].itertuples(index=False, name=None):
+        inside = in_scores(publication.scores, run, in_dataset, covariate)
+        outside = publication.scores.get((run, out_dataset))
+        metric, value, n_in, n_out = stated
         if metric not in metrics or inside is None or outside is None:
             continue
         where = f"{run} on {out_dataset}"
@@ -199,6 +210,7 @@ def with_uncertainty(
     publication: Publication, metrics: Mapping[str, Metric], advance: Advance = lambda done, total: None
 ) -> Publication:
     """Return the publication with intervals and tests, computed from its scores (see ``uncertainty``)."""
-    installed = {name: metric for name, metric in metrics.items() if name in set(publication.results["metric"])}
+    named = set(publication.results["metric"])
+    installed = {name: metric for name, metric in with_full_spectrum(metrics, named).items() if name in named}
     results = Uncertainty(publication.results, publication.scores, installed, advance).add()
     return Publication(results, publication.scores, publication.metrics)

@@ -16,6 +16,7 @@ import numpy as np
 import pydantic
 
 from oodbench.api import Metric, Run
+from oodbench.api.full_spectrum import check_covariate
 from oodbench.errors import OODBenchError, reason
 from oodbench.reading import read_bytes
 from oodbench.store import parquet
@@ -110,7 +111,7 @@ def parse_results(data: bytes, where: str) -> PublishedResults:
         results = _table(read).to_pandas()
         _check_rows(results)
     except Exception as error:  # pyarrow's errors are many
-        why = shorten(str(error) if isinstance(error, ValueError) else reason(error))
+        why = shorten(str(error) if isinstance(error, ValueError | OSError) else reason(error))
         raise OODBenchError(f"{where} holds no results ({why}); `oodbench publish` writes them") from None
     return PublishedResults(results, {facts.name: facts for facts in metadata.metrics})
 
@@ -166,6 +167,8 @@ def _check_rows(results: pd.DataFrame) -> None:
         raise ValueError("it has counts that cannot be")
     if np.isinf(results[list(PUBLISHED_COLUMNS)].to_numpy(dtype=float)).any():
         raise ValueError("it has intervals that are not finite")
+    for metric, covariate in dict.fromkeys(zip(results["metric"], results["covariate"], strict=True)):
+        check_covariate(metric, covariate)
     if results.duplicated(["run", "out_dataset", "metric"]).any():
         raise ValueError("it has a result twice")
     for row in results[~failed].drop_duplicates("run").to_dict("records"):

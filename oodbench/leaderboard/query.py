@@ -61,6 +61,8 @@ def query_folder(folder: Path, sql: str) -> Answer:
 
     Raises OODBenchError as ``answer`` does, and where the files are missing or hold something else.
     """
+    if not os.path.isdir(folder):
+        raise OODBenchError(f"there is no folder {shorten(str(folder))}; leave it out to ask a store")
 
     def no_history() -> Any:
         raise OODBenchError(f"{shorten(str(folder))} has no training curves; a store has: leave the folder out")

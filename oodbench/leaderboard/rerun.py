@@ -12,6 +12,7 @@ import numpy as np
 
 from oodbench.api import Progress, Run
 from oodbench.errors import OODBenchError
+from oodbench.leaderboard.full_spectrum import covariate_places
 from oodbench.leaderboard.publication import Publication
 from oodbench.leaderboard.statistics import auroc_interval
 from oodbench.plan.tasks import Task
@@ -61,7 +62,13 @@ def _task(rows: pd.DataFrame, registry: Registry, progress: Progress) -> Task:
     if here != then:
         code = (f"{each.distribution} {each.version}" for each in (then, here))
         progress.message("{} was run by {}; here is {}".format(row["run"], *code))
-    return Task(here, tuple(dict.fromkeys(rows["out_dataset"])))
+    return Task(here, _scored(rows))
+
+
+def _scored(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The out-data sets, then those that are covariate-shifted, whose scores are compared in the same way."""
+    shifted = sorted(name for _, name in covariate_places(rows))
+    return tuple(dict.fromkeys([*rows["out_dataset"], *shifted]))
 
 
 def _with_code_here(run: Run, registry: Registry) -> Run:
@@ -75,7 +82,7 @@ def _compared(
 ) -> Iterator[str]:
     in_dataset = rows["in_dataset"].iloc[0]
     inside, inside_again = found.scores[key, in_dataset].values, store.read_scores(again, None).values
-    for out_dataset in dict.fromkeys(rows["out_dataset"]):
+    for out_dataset in _scored(rows):
         out, out_again = found.scores[key, out_dataset].values, store.read_scores(again, out_dataset).values
         if np.array_equal(inside, inside_again) and np.array_equal(out, out_again):
             progress.message(f"{key} on {out_dataset}: every score is the same")

@@ -7,7 +7,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
+from oodbench.leaderboard.full_spectrum import differing_covariates, in_full_spectrum
 from oodbench.leaderboard.row_labels import Row
 
 if TYPE_CHECKING:
@@ -76,15 +78,22 @@ def _base_fact(runs: Sequence[Row]) -> dict[str, str]:
 
 
 def image_counts(results: pd.DataFrame) -> tuple[str, dict[str, str]]:
-    """Return how many in-images were scored, and how many of each out-data set."""
+    """Return how many in-images were scored, without shifted ones, and how many of each out-data set."""
     results = results[~is_failure(results)]
+    is_full = in_full_spectrum(results)
+    results = results if is_full.all() else results[~is_full]
     outs = {str(out): _counts(rows["n_out"]) for out, rows in results.groupby("out_dataset")}
     return _counts(results["n_in"]), outs
 
 
 def image_notes(results: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of the out-images, as that some of them are in-data too."""
-    return sorted(set(results.get("out_note", [])) - {""})
+    """Return what a reader must know of the images: that some are in-data too, and which count as in-data."""
+    notes = sorted(set(results.get("out_note", [])) - {""})
+    full = results[in_full_spectrum(results)]
+    for covariate, rows in full.groupby("covariate") if len(full) else ():
+        names = ", ".join([str(rows["in_dataset"].iloc[0]), *covariate_sets(str(covariate))])
+        notes.append(f"In full spectrum {_counts(rows['n_in'])} images count as in-distribution: those of {names}")
+    return notes
 
 
 def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -113,6 +122,8 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
     for (in_dataset, out_dataset, label), seeds_images in cells.items():
         if problem := mixed_images(label, out_dataset, [*seeds_images], [*seeds_images.values()]):
             texts.setdefault((in_dataset, label), {})[problem] = [*seeds_images]
+    for (in_dataset, label, seed), note in differing_covariates(results).items():
+        texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
     return {
         (in_dataset, label): f"{label} on {in_dataset}: "
         + "; ".join(f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(notes.items()))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from oodbench.api.full_spectrum import covariate_sets, joined
 from oodbench.errors import OODBenchError, reason
 from oodbench.reading import read_bytes
 from oodbench.store import schema
@@ -44,6 +45,22 @@ class ImageScores:
 
 ScoreTable = dict[tuple[str, str], ImageScores]
 """(run, data set) → scores of its test split."""
+
+
+def in_scores(scores: ScoreTable, run: str, in_dataset: str, covariate: str = "") -> ImageScores | None:
+    """Return the scores that count as in-distribution: of a run's in-data and, in full spectrum, of what is shifted.
+
+    None where some are not there.
+
+    Args:
+        covariate: the covariate-shifted sets, as a result has them (see ``full_spectrum.covariate_text``).
+    """
+    parts = [scores.get((run, name)) for name in (in_dataset, *covariate_sets(covariate))]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    whole: ImageScores = found[0] if len(found) == 1 else joined(found)
+    return whole
 
 
 def scores_file(scores: ScoreTable) -> bytes:
@@ -105,7 +122,7 @@ def _checked(data: bytes, where: str, parse: Callable[[pyarrow.Table], Any]) -> 
     try:
         return parse(_table(data))
     except Exception as error:  # pyarrow's errors are many
-        why = shorten(str(error) if isinstance(error, ValueError) else reason(error))
+        why = shorten(str(error) if isinstance(error, ValueError | OSError) else reason(error))
         raise OODBenchError(f"{where} holds no scores ({why}); `oodbench publish` writes them") from None
 
 

@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oodbench.api import Metric
+from oodbench.api.full_spectrum import in_full_spectrum
 from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.full_spectrum import covariates
 from oodbench.leaderboard.groups import NO_GROUPS, Groups
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
@@ -103,7 +105,13 @@ class Board:
         self.is_published = "p_best" in self.results
         self.has_failures = bool(failed_seeds(self.results))
         self.notes = run_notes(self.results)
+        self.covariates = covariates(self.results)
         self.origins = list(dict.fromkeys(figure.origin for figure in self.reported))
+
+    @property
+    def main(self) -> set[str]:
+        """The metrics that a page shows unfolded: the first, and the same in full spectrum."""
+        return {name for metric in self.metrics[:1] for name in (metric.name, in_full_spectrum(metric).name)}
 
     @property
     def measured(self) -> list[str]:

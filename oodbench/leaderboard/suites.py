@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodbench.api import Run
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
@@ -28,7 +29,7 @@ from oodbench.leaderboard.publication import ROW_ORDER
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import MEAN, read_suite_file
-from oodbench.plan.tasks import plan
+from oodbench.plan.tasks import Task, plan
 from oodbench.reading import read_text
 from oodbench.store.schema import IDENTITY_COLUMNS
 from oodbench.store.store import Store
@@ -90,7 +91,8 @@ def stored_results(
     """Return the results of the suite that a store has, and how many of the suite's runs have none.
 
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
-    set are. The data need not be there. A run that cannot be read is reported to ``on_damaged``, and left out.
+    set are, and in full spectrum its covariate-shifted sets. The data need not be there. A run that cannot be read is
+    reported to ``on_damaged``, and left out.
     """
     import pandas as pd
 
@@ -104,12 +106,20 @@ def stored_results(
     if not suite.requests:
         return results, 0
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
-    out_datasets_by_run = {_identity(task.run): ("", *task.out_datasets) for task in tasks}
-    identities = results[IDENTITY].itertuples(index=False, name=None)
-    pairs = zip(identities, results["out_dataset"], strict=True)
-    found = _only(results, [out in out_datasets_by_run.get(identity, ()) for identity, out in pairs])
+    tasks_by_run = {_identity(task.run): task for task in tasks}
+    identities = map(tasks_by_run.get, results[IDENTITY].itertuples(index=False, name=None))
+    places = zip(identities, results["metric"], results["out_dataset"], results["covariate"], strict=True)
+    found = _only(results, [task is not None and _is_wanted(task, *place) for task, *place in places])
     done = found[found["metric"] != ""]
     return found, len(tasks) - len(done[IDENTITY].drop_duplicates())
+
+
+def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> bool:
+    """Whether a row of the task's run is one of its results, or a failure of it or of a data set that it scores."""
+    if not metric:
+        return out_dataset in ("", *task.scored)
+    covariates = (*covariate_sets(covariate),)
+    return out_dataset in task.out_datasets and covariates in ((), task.covariates)
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodbench.api import Metric
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.failures import failed_seeds, is_failure, mixed_images
+from oodbench.leaderboard.full_spectrum import SPECTRUM
 from oodbench.leaderboard.groups import NO_GROUPS, Groups, group_records
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.plan.suite_files import MEAN
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 ROW_COLUMNS = (
     "run", "label", "detector", "preset", "precision", "plugin_version", "params", "in_dataset", "out_dataset",
-    "metric", "value", "seed", "n_train", "n_in", "n_out", "notes", "out_images",
+    "metric", "value", "seed", "n_train", "n_in", "n_out", "notes", "out_images", "covariate",
 )  # fmt: skip
 """What a cell is made from."""
 SLACK = 1e-6  # so that .951 is not rounded to .950
@@ -148,8 +150,11 @@ def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metri
     pick = max if metric.higher_is_better else min
     shown = {place: float(np.round(record["mean"], 3)) for place, record in found.items() if record["mean"] is not None}
     best: dict[tuple[str, str], float] = {}
+    spectra: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for place in shown:
+        spectra.setdefault(place[1], set()).add((*found[place]["covariate"],))
     for place, value in shown.items():
-        if not found[place]["failed_seeds"]:
+        if not found[place]["failed_seeds"] and len(spectra[place[1]]) == 1:  # else they are of different images
             best[place[1]] = pick(best.get(place[1], value), value)
     return {
         place: Cell(
@@ -178,8 +183,8 @@ def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, 
 
     ``label`` tells apart the parameters that one detector was run with; ``sd`` (ddof 1) is None for one seed; ``mean``
     is None where there is none, as all seeds failed or ``problem`` says why they cannot be averaged. ``failed_seeds``
-    are the seeds without a result. Raises OODBenchError, naming the command that makes some, where there are no
-    results.
+    are the seeds without a result, and ``covariate`` the covariate-shifted sets of a metric in full spectrum. Raises
+    OODBenchError, naming the command that makes some, where there are no results.
     """
     metrics = list(metrics)
     chosen = chosen_results(add_row_labels(results), metrics)
@@ -234,12 +239,15 @@ def _record(
     first = rows[0] if rows else first
     seeds, values = [row["seed"] for row in rows], [row["value"] for row in rows]
     problem = mixed_images(label, out_dataset, seeds, [row.get("out_images", "") for row in rows])
+    covariates = [row.get("covariate", "") for row in rows]
+    problem = problem or mixed_images(label, SPECTRUM, seeds, covariates)
     facts = {name: first[name] for name in ("detector", "label", "preset", "precision", "plugin_version")}
     return {
         **facts,
         "params": json.loads(first["params"]),
         "in_dataset": in_dataset,
         "out_dataset": out_dataset,
+        "covariate": [*covariate_sets(covariates[0])] if covariates else [],
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
         "mean": statistics.fmean(values) if rows and not problem else None,

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from oodbench.api import Metric
+from oodbench.api.full_spectrum import PREFIX
+from oodbench.leaderboard.full_spectrum import covariates, in_full_spectrum
 from oodbench.leaderboard.tables import records, value_text
 from oodbench.leaderboard.wording import arrow
 from oodbench.text import printable
@@ -15,10 +17,24 @@ if TYPE_CHECKING:
 
 
 def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
-    """Return in-data set, out-data set and detector (rows) by metrics, as plain text for the terminal."""
+    """Return in-data set, out-data set and detector (rows) by metrics, as plain text for the terminal.
+
+    Below it, where there are some, a table of the same metrics in full spectrum.
+    """
+    metrics = list(metrics)
+    table = _table(results, metrics)
+    full = results[in_full_spectrum(results)]
+    if full.empty:
+        return table
+    names = sorted({name for shifted in covariates(full).values() for name in shifted})
+    head = printable(f"In full spectrum, images of {', '.join(names)} count as in-distribution too:")
+    plain = full.assign(metric=full["metric"].str.removeprefix(PREFIX))
+    return f"{table}\n\n{head}\n\n{_table(plain, metrics)}"
+
+
+def _table(results: pd.DataFrame, metrics: list[Metric]) -> str:
     import pandas as pd
 
-    metrics = list(metrics)
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for record in records(results, metrics):
         if record["mean"] is None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oodbench.api import Metric
+from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
 from oodbench.leaderboard.failures import failed_seeds
 from oodbench.leaderboard.row_labels import add_row_labels
-from oodbench.leaderboard.score_file import ImageScores, ScoreTable
+from oodbench.leaderboard.score_file import ImageScores, ScoreTable, in_scores
 from oodbench.leaderboard.statistics import (
     Comparison,
     auroc_interval,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 AUROC = "auroc"
 UNKNOWN = (np.nan, np.nan)
 Advance = Callable[[int, int], None]
-Place = tuple[str, str]
-"""(run, out-data set)."""
+Place = tuple[str, str, bool]
+"""(run, out-data set, whether in full spectrum)."""
 
 
 @dataclass
@@ -69,12 +70,12 @@ class Uncertainty:
 
     @cached_property
     def resampled(self) -> dict[Place, dict[str, np.ndarray]]:
-        """(run, out-data set) → metric → its values over resamples (r,); AUROC needs none."""
-        others = {name: metric for name, metric in self.metrics.items() if name != AUROC}
+        """Place → metric → its values over resamples (r,); AUROC needs none."""
         places = self._pairs
         found: dict[Place, dict[str, np.ndarray]] = {}
         for done, (place, (inside, outside)) in enumerate(places.items()):
             self.advance(done, len(places))
+            others = {name: metric for name, metric in self._metrics_at(place).items() if not is_auroc(name)}
             distinct = np.unique(np.concatenate([inside.values, outside.values]))
             functions = [metric.resampled or _by_repeating(metric, distinct) for metric in others.values()]
             values = resampled_values(inside.values, outside.values, functions)
@@ -86,15 +87,19 @@ class Uncertainty:
     def intervals(self) -> dict[tuple[str, str, str], tuple[float, float]]:
         """(run, out-data set, metric) → interval."""
         found = {
-            (*place, name): self._quantiles(place, name, values)
+            (*place[:2], name): self._quantiles(place, name, values)
             for place, by_metric in self.resampled.items()
             for name, values in by_metric.items()
         }
-        if AUROC in self.metrics:
-            for place, (inside, outside) in self._pairs.items():
+        for place, (inside, outside) in self._pairs.items():
+            for name in filter(is_auroc, self._metrics_at(place)):
                 interval = auroc_interval(inside.values, outside.values)
-                found[*place, AUROC] = (interval.low, interval.high)
+                found[*place[:2], name] = (interval.low, interval.high)
         return found
+
+    def _metrics_at(self, place: Place) -> dict[str, Metric]:
+        """Those in full spectrum, or the plain ones."""
+        return {name: metric for name, metric in self.metrics.items() if is_full_spectrum(name) == place[2]}
 
     def _quantiles(self, place: Place, name: str, values: np.ndarray) -> tuple[float, float]:
         few = min(len(part.values) for part in self._pairs[place])
@@ -102,12 +107,13 @@ class Uncertainty:
 
     @cached_property
     def _pairs(self) -> dict[Place, tuple[ImageScores, ImageScores]]:
-        named = self.results[self.results["metric"] != ""].drop_duplicates(["run", "out_dataset"])
-        return {
-            (run, out): (self.scores[run, in_], self.scores[run, out])
-            for run, in_, out in named[["run", "in_dataset", "out_dataset"]].itertuples(index=False, name=None)
-            if (run, in_) in self.scores and (run, out) in self.scores
+        columns = self.results.loc[self.results["metric"] != "", ["run", "in_dataset", "out_dataset", "covariate"]]
+        named = columns.drop_duplicates().itertuples(index=False, name=None)
+        pairs = {
+            (run, out, bool(covariate)): (in_scores(self.scores, run, in_, covariate), self.scores.get((run, out)))
+            for run, in_, out, covariate in named
         }
+        return {place: (inside, outside) for place, (inside, outside) in pairs.items() if inside and outside}
 
     # ------------------------------------------------------------------------------------------ tests
 
@@ -140,7 +146,8 @@ class Uncertainty:
     def _is_comparable(self, row: pd.DataFrame) -> bool:
         """Whether each seed of a row has scores, and all are of the same images."""
         places = zip(row["run"], row["out_dataset"], strict=True)
-        return row["out_images"].nunique() == 1 and all(place in self._pairs for place in places)
+        is_same = row["out_images"].nunique() == 1 and row["covariate"].nunique() == 1
+        return is_same and all((*place, is_full_spectrum(row["metric"].iloc[0])) in self._pairs for place in places)
 
     def _best(self, rows: Mapping[str, _Row], metric: Metric) -> str:
         sign = -1 if metric.higher_is_better else 1
@@ -153,8 +160,9 @@ class Uncertainty:
         for label, row in rows.items():
             if label != best:
                 pairs = seed_pairs(rows[best].runs, row.runs)
+                where = out_dataset, is_full_spectrum(metric.name)
                 comparisons = [
-                    self._compare((rows[best].runs[one], out_dataset), (row.runs[other], out_dataset), metric)
+                    self._compare((rows[best].runs[one], *where), (row.runs[other], *where), metric)
                     for one, other in pairs
                 ]
                 if None not in comparisons:
@@ -167,9 +175,9 @@ class Uncertainty:
         (in_one, out_one), (in_other, out_other) = self._pairs[one], self._pairs[other]
         if not (same_images(in_one, in_other) and same_images(out_one, out_other)):
             return None
-        if metric.name == AUROC:
+        if is_auroc(metric.name):
             return compare_auroc((in_one.values, out_one.values), (in_other.values, out_other.values))
-        difference = self._values[*one, metric.name] - self._values[*other, metric.name]
+        difference = self._values[*one[:2], metric.name] - self._values[*other[:2], metric.name]
         return compare_resampled(self.resampled[one][metric.name], self.resampled[other][metric.name], difference)
 
     @cached_property
@@ -179,10 +187,13 @@ class Uncertainty:
         return {(run, out, metric): value for run, out, metric, value in columns}
 
     @cached_property
-    def _images(self) -> dict[Place, tuple[str, str]]:
-        """Place → the fingerprints of in- and out-images."""
-        columns = self.results[["run", "out_dataset", "in_images", "out_images"]].itertuples(index=False, name=None)
-        return {(run, out): (in_images, out_images) for run, out, in_images, out_images in columns}
+    def _images(self) -> dict[Place, tuple[str, ...]]:
+        """Place → the fingerprints of in-, covariate-shifted and out-images."""
+        columns = self.results[["run", "out_dataset", "covariate", "in_images", "out_images"]]
+        return {
+            (run, out, bool(covariate)): (covariate, *images)
+            for run, out, covariate, *images in columns.itertuples(index=False, name=None)
+        }
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,11 @@ class _Row:
     runs: Mapping[int, str]
     """Seed → run."""
     mean: float
+
+
+def is_auroc(metric: str) -> bool:
+    """Whether a metric is AUROC, in full spectrum or not."""
+    return metric.removeprefix(PREFIX) == AUROC
 
 
 def same_images(one: ImageScores, other: ImageScores) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from oodbench.api import SPLITS, ImageSet, Shape
+from oodbench.api.full_spectrum import covariate_sets, with_full_spectrum
 from oodbench.errors import DataError, OODBenchError, reason
 from oodbench.leaderboard import formats
 from oodbench.leaderboard.failures import is_failure
+from oodbench.leaderboard.full_spectrum import covariate_places
 from oodbench.leaderboard.publication import (
     PAGE,
     Publication,
@@ -82,10 +84,11 @@ def check_publication(found: Publication, registry: Registry, loader: Loader) ->
     known = rows[rows["run"].isin(scored)]
     checked.values = len(known)
     checked.scores = sum(len(part.values) for part in found.scores.values())
-    for name in sorted(set(rows["metric"]) - registry.metrics.keys()):
+    metrics = with_full_spectrum(registry.metrics, set(rows["metric"]))
+    for name in sorted(set(rows["metric"]) - metrics.keys()):
         source = found.metrics[name].source if name in found.metrics else "a package"
         checked.not_compared[name] = f"the metric is of {source}, which is not installed"
-    checked.differences += [*_misplaced(known, found), *differing_values(found, registry.metrics)]
+    checked.differences += [*_misplaced(known, found), *differing_values(found, metrics)]
     checked.differences += _other_images(known, found, loader, checked.not_compared)
     return checked
 
@@ -94,6 +97,7 @@ def _misplaced(rows: pd.DataFrame, found: Publication) -> Iterator[str]:
     """Yield results without scores, and scores without results."""
     places = {(run, name) for run, name in rows[["run", "in_dataset"]].itertuples(index=False, name=None)}
     places |= {(run, name) for run, name in rows[["run", "out_dataset"]].itertuples(index=False, name=None)}
+    places |= covariate_places(rows)
     for run, name in sorted(places - found.scores.keys()):
         yield f"{run} on {name}: it has results without scores"
     for run, name in sorted(found.scores.keys() - places):
@@ -103,11 +107,12 @@ def _misplaced(rows: pd.DataFrame, found: Publication) -> Iterator[str]:
 def _differing_uncertainty(found: Publication, registry: Registry, advance: Advance) -> Iterator[str]:
     """Yield each interval and test that the scores do not give."""
     again = with_uncertainty(found, registry.metrics, advance).results
+    metrics = with_full_spectrum(registry.metrics, set(again["metric"]))
     rows = found.results.to_dict("records")
     for row, other in zip(rows, again.to_dict("records"), strict=True):
         for name in PUBLISHED_COLUMNS:
             is_same = np.isclose(row[name], other[name], rtol=CLOSE, atol=CLOSE, equal_nan=True)
-            if row["metric"] in registry.metrics and not is_same:
+            if row["metric"] in metrics and not is_same:
                 where = f"{row['run']} on {row['out_dataset']}: {row['metric']}"
                 yield f"{where}: {name} is {row[name]!r}, and its scores give {other[name]!r}"
 
@@ -128,15 +133,25 @@ def _other_images(
         for run in sorted(set(of_in["run"][~of_in["in_images"].isin(["", images_hash(splits)])])):
             yield f"{run}: its images of {in_dataset} are not those that are here"
         yield from _other_labels(found, of_in["run"], splits["test"])
-        for out_dataset, of_out in of_in.groupby("out_dataset"):
+        for name, prints in _prints(of_in).items():
             try:
-                images = _load(loader, str(out_dataset), "test", splits["test"].shape)
+                images = _load(loader, name, "test", splits["test"].shape)
             except OODBenchError as error:
-                not_compared[str(out_dataset)] = reason(error)
+                not_compared[name] = reason(error)
                 continue
-            for run in sorted(set(of_out["run"][~of_out["out_images"].isin(["", images.fingerprint])])):
-                yield f"{run}: its images of {out_dataset} are not those that are here"
-            yield from _other_labels(found, of_out["run"], images)
+            for run in sorted({run for run, fingerprint in prints if fingerprint not in ("", images.fingerprint)}):
+                yield f"{run}: its images of {name} are not those that are here"
+            yield from _other_labels(found, {run for run, _ in prints}, images)
+
+
+def _prints(rows: pd.DataFrame) -> dict[str, set[tuple[str, str]]]:
+    """Out-data or covariate-shifted set → each run with the fingerprint of the images that it scored, sorted by set."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    columns = rows[["run", "out_dataset", "out_images", "covariate"]].itertuples(index=False, name=None)
+    for run, out_dataset, out_images, covariate in columns:
+        for name, fingerprint in {**covariate_sets(covariate), out_dataset: out_images}.items():
+            found.setdefault(name, set()).add((run, fingerprint))
+    return dict(sorted(found.items()))
 
 
 def _load(loader: Loader, name: str, split: str, shape: Shape | None = None) -> ImageSet:
@@ -146,7 +161,7 @@ def _load(loader: Loader, name: str, split: str, shape: Shape | None = None) -> 
     return loader.load(name, split, shape)
 
 
-def _other_labels(found: Publication, runs: pd.Series, images: ImageSet) -> Iterator[str]:
+def _other_labels(found: Publication, runs: Iterable[str], images: ImageSet) -> Iterator[str]:
     for run in sorted(set(runs)):
         part = found.scores.get((run, images.name))
         if part is not None and not (
@@ -163,7 +178,7 @@ def _differing_page(folder: Path, found: Publication, registry: Registry) -> Ite
     if not os.path.lexists(folder / PAGE):
         yield f"there is no {PAGE}; `oodbench publish` makes it"
         return
-    metrics = shown_metrics(found.metrics, registry.metrics)
+    metrics = shown_metrics(found, registry.metrics)
     page = formats.Page(open_suite(folder), found, [*metrics.values()])
     expected = formats.write(page, "markdown").splitlines()
     there = read_text(folder / PAGE).splitlines()

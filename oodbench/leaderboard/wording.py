@@ -23,6 +23,7 @@ FAILED = (
 )
 GROUPS = "A mean is over the out-data sets of a group, of each seed ({groups})."
 UNTESTED = " Means are not tested, so none is bold."
+SPECTRUM = "In full spectrum, shifted images count as in-distribution beside the test split ({sets})."
 REPORTED = (
     "Rows in italics are {reported}: others published them, they were not measured here, and they are not ranked."
 )
@@ -35,14 +36,18 @@ def how_to_read(board: Board, reported: str, how: str, escape: Callable[[str], s
     Args:
         reported: the word "reported", as the format sets it off; empty to say nothing of such rows.
         how: where the tests are described, as the format writes a link.
-        escape: of the names of out-data sets.
+        escape: of the names of data sets.
     """
     order, groups = board.order, board.groups
     members = "; ".join(f"{escape(name)}: {', '.join(map(escape, each))}" for name, each in groups.items())
+    spectra = "; ".join(
+        f"{escape(in_dataset)}: {', '.join(map(escape, names))}" for in_dataset, names in board.covariates.items()
+    )
     parts = [
         HOW_TO_READ if order.sort == MEAN else HOW_TO_READ.replace("their mean", escape(order.sort)),
         TOLD_APART.format(how=how) if board.is_published else BEST,
         GROUPS.format(groups=members) + (UNTESTED if board.is_published else "") if groups else "",
+        SPECTRUM.format(sets=spectra) if spectra else "",
         FAILED if board.has_failures else "",
         REPORTED.format(reported=reported) if board.reported and reported else "",
         f"Of each table the first {order.top} rows are shown." if order.top else "",

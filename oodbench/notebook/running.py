@@ -67,6 +67,7 @@ def run(
     ins: Names,
     outs: Names,
     *,
+    covariates: Names = (),
     preset: str = "paper",
     seeds: int | Sequence[int] = 1,
     params: Mapping[str, Any] | None = None,
@@ -87,6 +88,7 @@ def run(
         detectors: a name, or several, as after ``--detector``.
         ins: the same, as after ``--in``.
         outs: the same, as after ``--out``.
+        covariates: the same, as after ``--covariate``.
         seeds: a number of seeds, 3 for 0, 1 and 2; or exactly these: ``[3, 5]``.
         params: parameters over the preset, for every detector that has them or, as ``ebae.latent_dim``, for one; groups
             are mappings or dotted names.
@@ -103,6 +105,7 @@ def run(
         detectors=_names(detectors),
         in_datasets=_names(ins),
         out_datasets=_names(outs),
+        covariates=_names(covariates),
         seeds=first_seeds(seeds) if isinstance(seeds, int) else tuple(seeds),
         preset=preset,
         sets=as_settings(params or {}),

@@ -17,7 +17,7 @@ from oodbench.plan.requests import RunRequest, first_seeds
 from oodbench.reading import read_text
 from oodbench.text import shorten
 
-SUITE_WORDS = ("title", "detector", "in", "out", "seed", "seeds", "preset", "precision", "set")
+SUITE_WORDS = ("title", "detector", "in", "out", "covariate", "seed", "seeds", "preset", "precision", "set")
 MEAN = "mean"
 """What rows are ranked by where nothing else is said: their mean over all out-data sets."""
 
@@ -81,6 +81,7 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
         sets=_sets(table),
         precision=_text(table, "precision"),
         title=_text(table, "title"),
+        covariates=_texts(table, "covariate"),
     )
 
 

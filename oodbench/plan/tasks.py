@@ -31,11 +31,19 @@ class Task:
     Args:
         out_datasets: empty for a base that others stand on, and that is fitted for them alone: it scores nothing.
         split: which split of the in- and out-data is scored; only ``test`` yields results.
+        covariates: covariate-shifted images of the in-data, to be scored too: with them results are also in full
+            spectrum.
     """
 
     run: Run
     out_datasets: tuple[str, ...]
     split: str = "test"
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """All data sets that are to be scored, but for the in-data."""
+        return (*self.out_datasets, *self.covariates)
 
     @property
     def title(self) -> str:
@@ -65,10 +73,18 @@ def plan(
     Raises OODBenchError at the first word that is invalid.
     """
     out_datasets_by_run: dict[Run, list[str]] = {}
+    covariates_by_run: dict[Run, tuple[str, ...]] = {}
     for request in requests:
+        covariates = _check_covariates(request, loader, split)
         for run, out_datasets in _runs(request, registry, loader, split, on_skip):
             out_datasets_by_run.setdefault(run, []).extend(out_datasets)
-    return [Task(run, tuple(dict.fromkeys(names)), split) for run, names in out_datasets_by_run.items()]
+            if covariates_by_run.setdefault(run, covariates) != covariates:
+                raise OODBenchError(f"{title_of(run)} is asked for twice, and not with the same --covariate: give one")
+    _check_apart(out_datasets_by_run, covariates_by_run)
+    return [
+        Task(run, tuple(dict.fromkeys(names)), split, covariates_by_run[run])
+        for run, names in out_datasets_by_run.items()
+    ]
 
 
 def with_bases(tasks: Sequence[Task]) -> list[Task]:
@@ -143,6 +159,29 @@ def _check_datasets(
             raise OODBenchError(f"{flag} {shorten(out_name)} has classes of --in {shorten(in_name)}; {other}")
         on_skip(f"left out: {shorten(in_name)} against {shorten(out_name)}, which has classes of it")
     return {name: [out_name for in_name, out_name in apart if in_name == name] for name in request.in_datasets}
+
+
+def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[str, ...]:
+    """Return the covariate-shifted sets, sorted. Raises OODBenchError for one that is the in-data set, or unknown."""
+    names = tuple(sorted(set(request.covariates)))
+    for name in names:
+        loader.check(name, split)
+        if name in request.in_datasets:
+            raise OODBenchError(f"--covariate {shorten(name)} is the in-data set itself; name shifted images of it")
+    return names
+
+
+def _check_apart(out_datasets: Mapping[Run, Sequence[str]], covariates: Mapping[Run, Sequence[str]]) -> None:
+    """Raise OODBenchError where a covariate-shifted set is out-data too, or of several in-data sets."""
+    in_datasets: dict[str, set[str]] = {}
+    for run, names in covariates.items():
+        for name in names:
+            if name in out_datasets[run]:
+                raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once: choose one")
+            in_datasets.setdefault(name, set()).add(run.in_dataset)
+            if len(in_datasets[name]) > 1:
+                both = " and ".join(map(shorten, sorted(in_datasets[name])))
+                raise OODBenchError(f"--covariate {shorten(name)} is named for {both}: it is of one in-data set only")
 
 
 # ------------------------------------------------------------------------------------ identity

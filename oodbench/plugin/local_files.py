@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 import time
@@ -44,7 +45,7 @@ def load_detector(word: str) -> tuple[LocalFile, type[Detector]]:
     """
     match = WORD.fullmatch(word)
     assert match, word
-    file = _import(Path(match["path"]).expanduser().absolute())
+    file = _import(Path(os.path.expanduser(match["path"])).absolute())
     found = vars(file.module).get(match["detector"] or "")
     if not (isinstance(found, type) and issubclass(found, Detector)):
         raise OODBenchError(f"--detector {shorten(word)}: {_what_there_is(file, match['detector'])}")
@@ -72,7 +73,7 @@ def _what_there_is(file: LocalFile, wanted: str | None) -> str:
 def _import(path: Path) -> LocalFile:
     """Import a file as the module of its name, once per process."""
     name, where = path.stem, shorten(str(path))
-    if not path.is_file():
+    if not os.path.isfile(path):  # False also of a name that is too long
         raise OODBenchError(f"{where} is no file; write --detector PATH.py:CLASS")
     if not name.isidentifier():
         raise OODBenchError(f"{path.name} cannot be imported under this name: use letters, digits and '_' alone")

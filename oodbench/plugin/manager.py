@@ -24,7 +24,7 @@ BUILTIN = {
     name: f"oodbench.builtin.{name}"
     for name in (
         "metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own",
-        "image_lists", "openood",
+        "image_lists", "openood", "tiny_imagenet", "textures", "places365", "cifar10_c",
     )
 } | {"local": "oodbench.runs.executors.local"}  # fmt: skip
 """Name → module."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric
+from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric, Params
+from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin import catalogue_cache
 from oodbench.plugin.local_files import is_file_word, load_detector
@@ -204,7 +205,11 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
     name = offer.name
     if not NAME.fullmatch(name.replace("_", "") if kind == "metric" else name):
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
-    if name in registry.offers[kind]:
+    if kind == "metric" and is_full_spectrum(name):
+        raise ValueError(f"metric name {name!r}: {PREFIX} is kept for what oodbench makes of a metric itself")
+    if kind == "detector":
+        _check_declared(offer)
+    if name in registry.offers[kind] or (kind == "detector" and name in registry.waiting):
         owner = registry.plugin_of[kind, name]
         raise ValueError(
             f"{kind} {name!r} is already offered by plugin {owner}, and is left out; rename it, or choose plugins with "
@@ -212,3 +217,13 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         )
     registry.offers[kind][name] = offer
     registry.plugin_of[kind, name] = plugin
+
+
+def _check_declared(detector: type[Detector]) -> None:
+    """Raise ValueError where what every command asks a detector for is of another kind."""
+    params: object = detector.Params
+    presets: object = detector.presets
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        raise ValueError(f"Params of detector {detector.name} is no class derived from oodbench.Params")
+    if not (isinstance(presets, Mapping) and all(isinstance(values, Mapping) for values in presets.values())):
+        raise ValueError(f"presets of detector {detector.name} is no table of names and values")

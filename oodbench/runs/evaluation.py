@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oodbench.api import Metric, Result, Run, Scores
+from oodbench.api.full_spectrum import covariate_sets, covariate_text, in_full_spectrum, joined
 from oodbench.errors import ScoreError, reason
 
 if TYPE_CHECKING:
@@ -55,28 +57,54 @@ def compute_metrics(
 
 
 def update_results(
-    store: Store, key: str, out_datasets: Sequence[str], metrics: Sequence[Metric]
+    store: Store, key: str, out_datasets: Sequence[str], metrics: Sequence[Metric], covariates: Iterable[str] = ()
 ) -> dict[str, Exception]:
     """Compute every metric from a run's stored scores of these out-data sets, and store the results.
 
     What fails does not stop the rest. Returns the out-data sets for which something failed, each with its error.
+
+    Args:
+        covariates: covariate-shifted sets that have scores: the metrics are those in full spectrum, with them.
     """
     if not out_datasets:
         return {}
     run, _ = store.read_run(key)
     in_scores = store.read_scores(key, None)
+    shifted = [store.read_scores(key, name) for name in sorted(covariates)]
+    if shifted:
+        in_scores, metrics = joined([in_scores, *shifted]), [in_full_spectrum(metric) for metric in metrics]
+    covariate = covariate_text({scores.dataset: scores.fingerprint for scores in shifted})
     results: list[Result] = []
     failed: dict[str, Exception] = {}
     for name in out_datasets:
         try:
-            found, errors = compute_metrics(key, run, in_scores, store.read_scores(key, name), metrics)
+            out_scores = store.read_scores(key, name)
+            found, errors = compute_metrics(key, run, in_scores, out_scores, metrics)
         except Exception as error:
             failed[name] = error
             continue
-        results += found
+        note = "; ".join(filter(None, [out_scores.note, *(scores.note for scores in shifted)]))
+        results += [replace(result, covariate=covariate, out_note=note) for result in found]
         if errors:
             failed[name] = ScoreError("; ".join(map(str, errors)))
     store.write_results(key, results)
+    return failed
+
+
+def update_all_results(store: Store, key: str, metrics: Sequence[Metric]) -> dict[str, Exception]:
+    """Compute the metrics again of all that a run has scores of, and those in full spectrum that it has results of.
+
+    Returns what ``update_results`` does.
+    """
+    rows = store.read_results([key])[["out_dataset", "covariate"]].itertuples(index=False, name=None)
+    by_covariate: dict[str, list[str]] = {}
+    for out_dataset, covariate in dict.fromkeys(rows):
+        by_covariate.setdefault(covariate, []).append(out_dataset)
+    plain = by_covariate.pop("", [])
+    shifted = {name for covariate in by_covariate for name in covariate_sets(covariate)} - {*plain}
+    failed = update_results(store, key, [name for name in store.out_datasets(key) if name not in shifted], metrics)
+    for covariate, out_datasets in by_covariate.items():
+        failed |= update_results(store, key, out_datasets, metrics, covariate_sets(covariate))
     return failed
 
 

@@ -126,7 +126,7 @@ def _picture_files(words: Iterable[str]) -> PictureFiles:
     paths: list[str] = []
     damaged: list[str] = []
     for word in words:
-        place = Path(word).expanduser()
+        place = Path(os.path.expanduser(word))
         found = [*pictures_below(place, on_fault=damaged.append)] if place.is_dir() else [place]
         if not found and not damaged:
             raise DataError(f"there is no picture in {shorten(word)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import SPLITS, Executor, Job, Metric, Progress
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import OODBenchError, StoreError, WorkerDied, reason
 from oodbench.plan.executors import LOCAL, new_executor
@@ -26,7 +27,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import assign_devices, find_device, parse_device
-from oodbench.runs.evaluation import update_results
+from oodbench.runs.evaluation import update_all_results
 from oodbench.runs.fitting import checkpoint_seconds
 from oodbench.runs.same_code import check_code, code_of
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
@@ -112,13 +113,13 @@ def execute(
     lease_seconds()  # so does this
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
     outcomes = _work_off(runner, titles, executor, options)
-    out_datasets_by_run = {
-        outcome.key: outcome.out_datasets
+    asked_by_run = {
+        outcome.key: (outcome.out_datasets, task.covariates)
         for task, outcome in zip(tasks, outcomes.values(), strict=True)
         if outcome.key is not None and task.run in requested
     }
     failures = [failure for outcome in outcomes.values() for failure in outcome.failures]
-    return Outcome([*out_datasets_by_run], _requested_results(store, out_datasets_by_run), failures)
+    return Outcome([*asked_by_run], _requested_results(store, asked_by_run), failures)
 
 
 def _work_off(
@@ -245,7 +246,7 @@ def _open_runner(
 def _decode(tasks: Collection[Task], loader: Loader) -> None:
     """Put all data sets into the cache, so that several processes need not each decode, or fetch, the same one."""
     in_sets = [(task.run.in_dataset, split, None) for task in tasks for split in SPLITS]
-    out_sets = [(name, task.split, loader.shape(task.run.in_dataset)) for task in tasks for name in task.out_datasets]
+    out_sets = [(name, task.split, loader.shape(task.run.in_dataset)) for task in tasks for name in task.scored]
     for name, split, shape in dict.fromkeys([*in_sets, *out_sets]):
         with suppress(Exception):  # the run that needs it will report the error
             loader.load(name, split, shape)
@@ -266,7 +267,7 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
         key, wait = left.pop(0)
         try:
             with record.claim(key, wait=wait):
-                failed = update_results(record, key, record.out_datasets(key), chosen)
+                failed = update_all_results(record, key, chosen)
             failures += [Failure(key, name, reason(error)) for name, error in failed.items()]
             done.append(key)
         except Busy:
@@ -276,8 +277,11 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
     return Outcome(sorted(done), record.read_results(sorted(done)), failures)
 
 
-def _requested_results(store: Store, out_datasets_by_run: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return the results on the out-data sets that this call requested."""
-    results = store.read_results(list(out_datasets_by_run))
-    pairs = zip(results["run"], results["out_dataset"], strict=True)
-    return results[[name in out_datasets_by_run[key] for key, name in pairs]].reset_index(drop=True)
+def _requested_results(store: Store, asked_by_run: Mapping[str, tuple[Sequence[str], tuple[str, ...]]]) -> pd.DataFrame:
+    """Return the results on the out-data sets, and in full spectrum with the covariate-shifted sets, of this call."""
+    results = store.read_results(list(asked_by_run))
+    chosen = []
+    for key, out_dataset, covariate in zip(results["run"], results["out_dataset"], results["covariate"], strict=True):
+        out_datasets, covariates = asked_by_run[key]
+        chosen.append(out_dataset in out_datasets and (*covariate_sets(covariate),) in ((), covariates))
+    return results[chosen].reset_index(drop=True)

@@ -102,7 +102,7 @@ def counts(states: Iterable[RunState]) -> dict[str, int]:
 
 
 def _of_task(task: Task, found: _Found | None, errors: Mapping[tuple[str, str | None], str]) -> RunState:
-    names = [name for name in task.out_datasets if found is None or not found.has_scores(name)]
+    names = [name for name in task.scored if found is None or not found.has_scores(name)]
     identity = task.run.key("")
     error = next((errors[identity, out] for out in (None, *names) if (identity, out) in errors), "")
     state = RunState(task.title, "waiting", missing=len(names))

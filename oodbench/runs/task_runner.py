@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Progress, Run
+from oodbench.api.full_spectrum import covariate_text, in_full_spectrum
 from oodbench.data.overlap import check_separate
 from oodbench.errors import FitError, OODBenchError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
@@ -157,19 +158,24 @@ class TaskRunner:
                 return False
             if not task.out_datasets:
                 return True
-            sets = {name: self.loader.load(name, split, in_images.shape) for name in task.out_datasets}
+            prints = {name: self.loader.load(name, split, in_images.shape).fingerprint for name in task.scored}
             is_scored = store.has_scores(key, None, in_images.fingerprint, split) and all(
-                store.has_scores(key, name, images.fingerprint, split) for name, images in sets.items()
+                store.has_scores(key, name, fingerprint, split) for name, fingerprint in prints.items()
             )
-            return is_scored and (split != "test" or not self._without_results(key, task.out_datasets))
+            if not is_scored or split != "test":
+                return is_scored
+            texts = ["", *([covariate_text(_only(prints, task.covariates))] if task.covariates else [])]
+            return not any(self._without_results(key, task.out_datasets, text) for text in texts)
         except OODBenchError:
             return False
 
-    def _without_results(self, key: str, out_datasets: Sequence[str]) -> list[str]:
-        """Return the out-data sets that lack a result of some metric."""
+    def _without_results(self, key: str, out_datasets: Sequence[str], covariate: str = "") -> list[str]:
+        """Return the out-data sets that lack a result of some metric, or of one in full spectrum with these sets."""
         results = self.store.read_results([key])
-        done = set(zip(results["out_dataset"], results["metric"], strict=True))
-        return [name for name in out_datasets if not done >= {(name, metric) for metric in self.registry.metrics}]
+        done = set(zip(results["out_dataset"], results["metric"], results["covariate"], strict=True))
+        metrics = self.registry.metrics.values()
+        names = [(in_full_spectrum(metric) if covariate else metric).name for metric in metrics]
+        return [name for name in out_datasets if not done >= {(name, metric, covariate) for metric in names}]
 
     def context(self, run: Run) -> Context:
         return Context(self.device, run.seed, run.precision, self.progress)
@@ -180,6 +186,7 @@ class TaskRunner:
         """Fit and store the run; None where the store has the fit already."""
         if self._is_fitted(run, key, splits):
             self.progress.message(f"{title}: fitted already")
+            self.store.remove_checkpoint(key)
             return None
         notes = self.loader.notes(run.in_dataset)
         checkpoints = self.store.checkpoints(key)
@@ -190,26 +197,35 @@ class TaskRunner:
         return result.detector
 
     def _score_and_evaluate(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> None:
-        scored = self._score(fitted, task, outcome)
+        prints = self._score(fitted, task, outcome)
         if task.split == "test":
-            self._evaluate(fitted.run, fitted.key, scored, outcome)
+            scored = [name for name in task.out_datasets if name in prints]
+            self._evaluate(fitted.run, fitted.key, scored, {}, outcome)
+            shifted = _only(prints, task.covariates)
+            if shifted and len(shifted) == len(task.covariates):  # else a failure says which has no scores
+                self._evaluate(fitted.run, fitted.key, scored, shifted, outcome)
             outcome.out_datasets = scored
 
-    def _score(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> list[str]:
-        """Score what has no scores yet. Returns the out-data sets that have scores now."""
+    def _score(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> dict[str, str]:
+        """Score what has no scores yet. Returns the data sets that have scores now, each with its fingerprint."""
         in_images = fitted.splits[task.split]
         fitted.score(in_images, out=False)
-        scored = []
-        for name in task.out_datasets:
+        scored = {}
+        for name in task.scored:
             with self._recording(fitted.run, name, outcome):
-                fitted.score(self.loader.load(name, task.split, in_images.shape), out=True)
+                images = self.loader.load(name, task.split, in_images.shape)
+                fitted.score(images, out=True)
                 self.store.clear_failure(fitted.run, name)
-                scored.append(name)
+                scored[name] = images.fingerprint
         return scored
 
-    def _evaluate(self, run: Run, key: str, out_datasets: Sequence[str], outcome: TaskOutcome) -> None:
-        missing, metrics = self._without_results(key, out_datasets), list(self.registry.metrics.values())
-        for name, error in update_results(self.store, key, missing, metrics).items():
+    def _evaluate(
+        self, run: Run, key: str, out_datasets: Sequence[str], covariates: Mapping[str, str], outcome: TaskOutcome
+    ) -> None:
+        """Compute the results that are missing; with covariate-shifted sets, name → fingerprint, in full spectrum."""
+        missing = self._without_results(key, out_datasets, covariate_text(covariates))
+        metrics = list(self.registry.metrics.values())
+        for name, error in update_results(self.store, key, missing, metrics, covariates).items():
             self._fail(run, name, error, outcome)
 
     @contextmanager
@@ -233,6 +249,11 @@ class TaskRunner:
         trace = "".join(traceback.format_exception(error))
         self.store.write_failure(run, out_dataset, reason(error), trace)
         return Failure(title_of(run), out_dataset or "", reason(error))
+
+
+def _only(fingerprints: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Those of these data sets."""
+    return {name: fingerprints[name] for name in names if name in fingerprints}
 
 
 @dataclass
@@ -259,7 +280,10 @@ class FittedRun:
     def score(self, images: ImageSet, out: bool) -> None:
         """Score the images, unless the store has the scores of exactly these.
 
-        Raises DataError where out-data are in-data too (see ``check_separate``); a few shared images become a note.
+        Args:
+            out: whether they are out-data, or covariate-shifted, and not the run's own in-data.
+
+        Raises DataError where they are in-data too (see ``check_separate``); a few shared images become a note.
         """
         name, store = images.name if out else None, self.runner.store
         if not store.has_scores(self.key, name, images.fingerprint, images.split):

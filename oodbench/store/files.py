@@ -44,6 +44,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Of file systems, by the beginning of the address."""
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What file systems call the time at which a file was written."""
+SWEPT = ("", "scores", "scores/validation", "outputs")
+"""Folders of a run, in which a killed process may have left a file half-written."""
 MIRRORED_BYTES = 2**20
 """Of a mirrored folder's files, larger ones are not kept in memory."""
 
@@ -116,7 +118,7 @@ class Files:
         """
         if not self.local:
             return
-        for place in (Path(self.place(folder), part) for part in ("", "scores", "outputs")):
+        for place in (Path(self.place(folder), part) for part in SWEPT):
             with suppress(OSError):
                 for entry in os.scandir(place):
                     if is_left_behind(entry.name) and time.time() - entry.stat().st_mtime >= older_than:

@@ -14,6 +14,7 @@ import pydantic
 from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
 
 from oodbench.api import Provenance, Result, Run, Scores, Shape
+from oodbench.api.full_spectrum import check_covariate
 from oodbench.store import schema
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class _Result(TypedDict):
     n_out: Annotated[int, pydantic.Field(gt=0, strict=True)]
     out_images: NotRequired[Text]
     out_note: NotRequired[Text]
+    covariate: NotRequired[Text]
 
 
 _RESULTS = pydantic.TypeAdapter(list[_Result])
@@ -206,8 +208,8 @@ def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
     Raises ValueError where a field is missing, of another type or out of range, or the record is not of the run that
     the key names.
     """
-    record = _validated(_File, json.loads(data))
-    json.loads(record.run.params)
+    record = _validated(_File, _from_json(data))
+    _from_json(record.run.params)
     run = _run(record.run.model_dump())
     provenance = Provenance(**record.provenance.model_dump())
     if provenance.in_images and run.key(provenance.in_images) != key:
@@ -234,6 +236,8 @@ def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[Result]:
     for result in results:
         if result.run != key:
             raise ValueError(f"it has a result of {result.run}")
+    for metric, covariate in {(result.metric, result.covariate) for result in results}:
+        check_covariate(metric, covariate)
     if len({(result.out_dataset, result.metric) for result in results}) < len(results):
         raise ValueError("it has a result twice")
     return results
@@ -244,7 +248,7 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
 
     Raises ValueError as ``parse_run`` does.
     """
-    facts = _validated(_Failure, json.loads(data)).model_dump()
+    facts = _validated(_Failure, _from_json(data)).model_dump()
     out_dataset, error = facts.pop("out_dataset"), facts.pop("error")
     return _run(facts), out_dataset, error
 
@@ -265,17 +269,24 @@ def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
 
 def parse_score_facts(facts: bytes) -> dict[str, Any]:
     """Return what holds for all scores of a file, and their ``count``. Raises ValueError as ``parse_run`` does."""
-    return _validated(_ScoreFacts, json.loads(facts)).model_dump()
+    return _validated(_ScoreFacts, _from_json(facts)).model_dump()
 
 
 def parse_work(data: bytes) -> Work:
     """Return who works on a run. Raises ValueError as ``parse_run`` does."""
-    return Work(**_validated(_Work, json.loads(data)).model_dump())
+    return Work(**_validated(_Work, _from_json(data)).model_dump())
 
 
 def work_json(work: Work) -> bytes:
     """Return the content of a ``status.json`` or of a claim."""
     return to_json(asdict(work))
+
+
+def _from_json(data: str | bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def _validated(model: type[T], values: Any) -> T:
@@ -295,7 +306,7 @@ def _said_in_one_line() -> Iterator[None]:
 
 def parse_object(data: bytes | str) -> dict[str, Any]:
     """Return a JSON object. Raises ValueError where it is something else."""
-    record = json.loads(data)
+    record = _from_json(data)
     if not isinstance(record, dict):
         raise ValueError("it is no JSON object")
     return record

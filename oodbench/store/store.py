@@ -29,6 +29,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oodbench.api import Provenance, Result, Run, Scores, file_name
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.errors import StoreError
 from oodbench.store import frames, parquet, records
 from oodbench.store.checkpoints import StoreCheckpoints
@@ -71,7 +72,8 @@ class Store:
         if self._is_checked:
             return
         self.files.check_writable()
-        self.files.sweep("", older_than=3600.0)  # seconds: who writes to it now is quicker
+        for folder in ("", FAILURES, TUNINGS):
+            self.files.sweep(folder, older_than=3600.0)  # seconds: who writes to it now is quicker
         self.claims.probe(on_warning)
         self._is_checked = not self.files.local  # a disk may have filled up since
 
@@ -192,6 +194,11 @@ class Store:
         """Whether an unfinished fit of the run can go on."""
         return self.files.exists(f"{key}/checkpoint.pt")
 
+    def remove_checkpoint(self, key: str) -> None:
+        """Remove the state that a finished fit no longer needs, where its process was killed before it could."""
+        if self.has_checkpoint(key):
+            self.files.remove_file(f"{key}/checkpoint.pt")
+
     def clear(self, key: str) -> None:
         """Remove all of a run but its claims; what makes it count as finished goes first. For ``--force``."""
         for name in ["run.json", *self.files.names(key, hidden=True)]:
@@ -201,10 +208,14 @@ class Store:
     # ------------------------------------------------------------------------ scores and results
 
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
-        """Store the scores of an out-data set, or of the in-data. Results of older test scores are removed."""
+        """Store the scores of an out-data or covariate-shifted set, or of the in-data.
+
+        Results of older test scores are removed.
+        """
         path = self._scores_path(key, scores.dataset if out else None, scores.split)
         results = self._results(key) if scores.split == "test" else []
-        kept = [row for row in results if out and row.out_dataset != scores.dataset]
+        made_of = [{row.out_dataset, *covariate_sets(row.covariate)} for row in results]
+        kept = [row for row, names in zip(results, made_of, strict=True) if out and scores.dataset not in names]
         if len(kept) < len(results):
             self._write_results(key, kept)
         self.files.write(path, parquet.to_bytes(parquet.scores_table(scores)))
@@ -237,7 +248,7 @@ class Store:
         return is_there and self.read_scores(key, dataset, split).fingerprint == fingerprint
 
     def out_datasets(self, key: str) -> list[str]:
-        """Return the out-data sets whose test splits have scores, sorted."""
+        """Return the out-data and covariate-shifted sets whose test splits have scores, sorted."""
         names = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
         paths = [f"{key}/scores/{name}" for name in names if name != "in.parquet"]
         found = {path: self.files.read(path, parquet.parse_scores).dataset for path in paths}

@@ -130,6 +130,8 @@ def test_what_is_no_list_is_refused_with_the_line(tmp_path, text, message):
 
 
 def test_a_list_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(OODBenchError, match="imglist:~nosuchuser/x.txt: there is no user of that name"):
+        imglist_at("~nosuchuser/x.txt")
     with pytest.raises(OODBenchError, match="there is no list"):
         imglist_at(str(tmp_path / "none.txt"))
     with pytest.raises(OODBenchError, match=r"nor a test\.txt in it"):

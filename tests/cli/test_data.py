@@ -61,7 +61,8 @@ def test_every_data_set_is_listed_with_its_state(data):
     found = rows()
     states = {"mnist5k": "built in", "noise": "built in", "mnist": "to be downloaded", "halfmnist": "to be downloaded"}
     states |= {"celeba": "fetch by hand", "imagenet32": "fetch by hand", "notmnist": "fetch by hand"}
-    states |= {"folder": "name a path", "npz": "name a path"}
+    states |= {"tin": "fetch by hand", "textures": "fetch by hand", "places365": "fetch by hand"}
+    states |= {"folder": "name a path", "npz": "name a path", "cifar10-c": "name a path"}
     assert {name: found[name]["state"] for name in states} == states
     assert found["celeba"]["where"] == str(data / "celeba/img_align_celeba")
     assert [found["imagenet32"][split] for split in ("train", "validation", "test")] == [1_024_919, 256_230, 49_999]

@@ -85,6 +85,13 @@ def test_show_and_check_take_it(oodbench, here):
     assert [row["outcome"] for row in json.loads(oodbench(*words))] == ["passed"]
 
 
+@pytest.mark.parametrize("path", ["~nosuchuser/x.py", f"./{'a' * 300}.py", "/dev/null/x.py"])
+def test_a_file_that_cannot_be_there_is_one_line(path, invoke, here, refusal):
+    words = ("run", "--detector", f"{path}:X", "--in", "mnist5k:0", "--out", "constant")
+    line = refusal(invoke(*words, code=1))
+    assert "is no file; write --detector PATH.py:CLASS" in line
+
+
 def test_its_bare_name_is_refused_with_the_file_that_it_was_run_from(oodbench, here):
     oodbench(*RUN)
     words = ("run", "--detector", "brightness", "--in", "mnist5k:0", "--out", "constant")

@@ -80,6 +80,10 @@ def test_what_a_terminal_would_act_on_is_escaped(words, oodbench, toys):
     assert not {"\x1b", "\x9b", "\u202e"} & set(result.output)
 
 
+def test_a_name_with_a_line_break_does_not_break_the_line(oodbench, toys, refusal):
+    assert r"--set po\nwer: write it as name=value" in refusal(oodbench(*RUN, "--set", "po\nwer", code=1))
+
+
 def test_json_escapes_it_too_and_means_the_same(capsys):
     print_json({"name": "\x1b[2J\x9b\u202e ä ±"})
     text = capsys.readouterr().out

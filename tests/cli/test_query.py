@@ -192,7 +192,9 @@ def test_a_leaderboard_s_folder_has_results(runs, oodbench, ask, refusal):
     why = refusal(oodbench("query", "select * from scores", "page", code=1))
     assert why == "Error: page/scores.parquet cannot be read: No such file or directory"
     assert "has no training curves" in refusal(oodbench("query", "select * from history", "page", code=1))
-    assert "cannot be read" in refusal(oodbench("query", "select * from results", "nowhere", code=1))
+    Path("page/results.parquet").unlink()
+    assert "cannot be read" in refusal(oodbench("query", "select * from results", "page", code=1))
+    assert "there is no folder nowhere" in refusal(oodbench("query", "select 1", "nowhere", code=1))
 
 
 def test_a_leaderboard_s_folder_may_have_scores(runs, oodbench, ask, refusal):

@@ -49,6 +49,17 @@ def test_a_store_is_counted_and_what_is_not_finished_is_shown(oodbench):
     assert failed.startswith("failed") and "the loss is not finite" in failed
 
 
+@pytest.mark.parametrize("damage", [b"", b"[" * 100_000, b"{}", b'{"pid": 1e999}', bytes(99)], ids=len)
+def test_what_cannot_be_read_hides_nothing_else(damage, oodbench, suite):
+    oodbench("run", suite, "-q")
+    damaged, *whole = Path("results").glob("*-s*")
+    for file in (damaged / "run.json", damaged / "status.json", Path("results/failures/x.json")):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(damage)
+    assert {states(oodbench("status", "--json"))[each.name] for each in whole} == {"done"}
+    assert sorted(states(oodbench("status", suite, "--json")).values()) == ["done", "done", "waiting"]
+
+
 def test_json_has_every_run_with_who_works_on_it(oodbench):
     oodbench(*RUN)
     store = Store("results")

@@ -33,5 +33,6 @@ def result_row(
         "parameters": 4321,
         "notes": "",
         "error": "",
+        "covariate": "",
         **facts,
     }

@@ -392,6 +392,21 @@ def test_a_bomb_is_refused_before_it_is_unpacked(entry):
     assert "would unpack to 16,777,216 bytes" in refusal("accept", entry, "suite", "-q")
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [({10: 8}, "Error -3 while decompressing data"), ({22: 1, 26: 1}, "it ends too early|Overlapped entries")],
+    ids=["another compression", "a member longer than the file"],
+)
+def test_a_changed_table_of_contents_is_one_line(changed, why, entry):
+    """Errors that zipfile passes on, of which some are without words."""
+    data = bytearray(entry.read_bytes())
+    for place, value in changed.items():
+        data[data.rindex(b"PK\x01\x02") + place] = value
+    entry.write_bytes(data)
+    line = refusal("verify", entry, "-q")
+    assert re.search(f"^Error: entry.oodbench is no entry: ({why})", line), line
+
+
 def test_an_entry_is_taken_in_once(entry):
     oodbench("accept", entry, "suite", "-q")
     assert "is published already" in refusal("accept", entry, "suite", "-q")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import oodbench
@@ -21,6 +22,13 @@ def test_one_name_or_several_and_seeds_as_in_a_suite(here):
     one = oodbench.run(["mean-distance"], ["bars:0"], ["bars:1"], seeds=[5], store=here / "other", quiet=True)
     assert one.results()["seed"].unique().tolist() == [5]
     assert (here / "results").is_dir() and (here / "other").is_dir()
+
+
+def test_shifted_images_give_results_in_full_spectrum(here):
+    np.savez("shifted.npz", images=np.full((4, 8, 8), 100, np.uint8))
+    results = oodbench.run("mean-distance", "bars:0", "bars:1", covariates="npz:shifted.npz", quiet=True).results()
+    counts = results.set_index("metric")["n_in"]
+    assert (counts["auroc"], counts["full_spectrum_auroc"]) == (10, 14)
 
 
 def test_what_is_done_is_not_done_again(here, toys, capsys):

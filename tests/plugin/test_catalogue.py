@@ -164,7 +164,7 @@ def test_a_cache_that_cannot_be_written_is_no_matter(zero, tmp_path, monkeypatch
 
 
 def test_what_cannot_be_described_stops_nothing(toys, monkeypatch):
-    monkeypatch.setattr(toys.MeanDistance, "presets", None)
+    monkeypatch.setattr(toys.MeanDistance, "shapes", 7)
     catalogue_cache.save(load_registry(), catalogue_cache.cache_key())
     assert catalogue_cache.load() is None
 

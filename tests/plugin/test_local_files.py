@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from oodbench.cli import find_plugins
 from oodbench.errors import OODBenchError
 from oodbench.plugin.local_files import is_file_word, load_detector
 from oodbench.plugin.registry import load_registry
@@ -102,7 +103,28 @@ def test_a_missing_file_is_refused(tmp_path):
         load_detector(f"{tmp_path}/none.py:X")
 
 
-def test_the_name_of_an_installed_detector_is_refused(write, toys):
-    path = write("local_twelve", SOURCE.replace('"shifted"', '"mean-distance"'))
+@pytest.mark.parametrize(
+    ("name", "declared", "message"),
+    [
+        ("local_thirteen", "Params = 7", "Params of detector shifted is no class derived from oodbench.Params"),
+        ("local_fourteen", "Params = Shifted.Params()", "Params of detector shifted is no class derived"),
+        ("local_fifteen", "presets = 7", "presets of detector shifted is no table of names and values"),
+        ("local_sixteen", "presets = dict(paper=7)", "presets of detector shifted is no table of names and values"),
+    ],
+)
+def test_a_wrong_declaration_is_one_line(write, name, declared, message, no_traces):
+    path = write(name, f"{SOURCE}\nShifted.{declared}\n")
+    with pytest.raises(OODBenchError, match=f"{name}.py: {message}"):
+        load_registry(files=[f"{path}:Shifted"])
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_the_name_of_an_installed_detector_is_refused(write, toys, is_loaded):
+    """Also while it waits to be asked for, as a catalogue says that it is there."""
+    path = write(f"local_twelve_{is_loaded}", SOURCE.replace('"shifted"', '"mean-distance"'))
+    if not is_loaded:
+        find_plugins()  # saves the catalogue
+    registry = load_registry()
+    assert ("mean-distance" in registry.waiting) == (not is_loaded)
     with pytest.raises(OODBenchError, match="'mean-distance' is already offered by plugin toys"):
-        load_registry().detector(f"{path}:Shifted")
+        registry.detector(f"{path}:Shifted")

@@ -111,7 +111,7 @@ def test_out_data_that_are_in_data_are_refused(execute, store, tmp_path):
     outcome, _ = execute(words(out_datasets=(own_images(tmp_path / "own.npz", 20), "white")))
     (failure,) = outcome.failures
     assert "3 of the 23 test images of npz:" in failure.error
-    assert "the same images cannot be in and out; choose others" in failure.error
+    assert "no image can count twice; choose others" in failure.error
     assert set(outcome.results["out_dataset"]) == {"white"}
 
 
@@ -122,6 +122,16 @@ def test_reloaded_weights_give_the_same_scores(execute, store):
     (Path(store) / key / "scores" / "white.parquet").unlink()
     execute(words(out_datasets=("white",)))
     np.testing.assert_array_equal(Store(store).read_scores(key, "white").values, at_once)
+
+
+def test_a_kill_right_after_the_fit_leaves_no_checkpoint(execute, store):
+    """The record of the fit is there, and so the checkpoint is of no use; it may be large."""
+    execute(words())
+    (key,) = Store(store).keys()
+    Store(store).files.write(f"{key}/checkpoint.pt", b"of the last epoch")
+    _, done = execute(words(out_datasets=("white", "bars:1")))
+    assert "fit bars:0 seed 0" not in done
+    assert not Store(store).has_checkpoint(key)
 
 
 def test_force_does_it_all_again(execute):

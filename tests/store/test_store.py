@@ -715,12 +715,25 @@ def test_a_history_of_mixed_types_does_not_lose_the_fit(store):
 def test_what_killed_processes_left_is_removed_by_the_next_claim(local, folder):
     fit(local)
     local.write_scores(KEY, scores(), out=True)
-    left = [f"{KEY}/.checkpoint.pt.99.{'0' * 32}", f"{KEY}/scores/.noise.parquet.99.{'f' * 32}"]
+    unfinished = ["", "scores/", "scores/validation/", "outputs/"]
+    left = [f"{KEY}/{place}.noise.parquet.99.{'f' * 32}" for place in unfinished]
     for name in left:
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"half a fi")
     with local.claim(KEY):
         pass
     assert not any((folder / name).exists() for name in left)
+
+
+@pytest.mark.parametrize("place", ["", "failures/", "tunings/"])
+def test_what_killed_processes_left_beside_the_runs_is_removed_after_an_hour(place, local, folder):
+    old, new = (folder / f"{place}.{name}.json.99.{'f' * 32}" for name in ("old", "new"))
+    for path in (old, new):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half a fi")
+    os.utime(old, (0, 0))
+    local.check_writable()
+    assert not old.exists() and new.exists()
 
 
 def test_a_claim_without_a_fit_leaves_no_folder(local, folder):

@@ -9,9 +9,10 @@ from oodbench import OODBenchError
 
 SECONDS = 60
 OVER = {
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"),
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+    *("REVOKED", "TIMEOUT"),
 }
-"""States from which a job does not come back by itself."""
+"""States of a job that is in the queue no more, and does not come back: one that is begun again is in the queue."""
 
 
 def queued() -> dict[str, str] | None:

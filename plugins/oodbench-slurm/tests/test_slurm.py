@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 
 pytest.importorskip("submitit", reason="submitit is not installed")
 
+import pyarrow.parquet as pq
 from oodbench_slurm import queue
 from oodbench_slurm.executor import SlurmExecutor
 
@@ -27,6 +29,56 @@ PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 MISSING = [program for program in PROGRAMS if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None]
 
 needs_slurm = pytest.mark.skipif(bool(MISSING), reason=f"Slurm is not installed: {', '.join(MISSING)} not found")
+
+EPOCHS = 20
+SLOW_STEPS = f"""
+import os
+import time
+
+import torch
+
+from oodbench.nn.network_detector import NetworkDetector
+from oodbench.nn.training import Phase, train
+
+
+class SlowSteps(NetworkDetector):
+    name = "slow-steps"
+
+    def build(self):
+        return torch.nn.Linear(784, 784)
+
+    def fit(self, train_images, validation, context):
+        with context.global_seed("weights"):
+            self.model = self.build()
+        begun = []
+        optimizer = torch.optim.Adam(self.model.parameters())
+
+        def step(images, generator):
+            loss = self.errors(images + 0.1 * torch.randn(images.shape, generator=generator)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return {{"loss": loss}}
+
+        def validate():
+            if not begun:
+                begun.append(len(context.history))
+                with open(os.environ["BEGUN"], "a") as file:
+                    file.write(f"{{begun[0]}}\\n")
+            time.sleep(float(os.environ.get("PAUSE", "0")))
+            return {{}}
+
+        phase = Phase("fit", {EPOCHS}, 10_000, self.model, step, {{"optimizer": optimizer}}, validate)
+        train(phase, train_images, context)
+        return self
+
+    def errors(self, images):
+        pixels = images.flatten(1)
+        return (self.model(pixels) - pixels).square().mean(1)
+
+    def score(self, images):
+        return self.errors(images).detach()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +168,70 @@ def test_a_task_that_reaches_its_time_limit_goes_on_from_its_checkpoint(cluster,
         begun = dict(ended)["a"]
     thread.join()
     assert len(begun) == 2 and begun[0] == 0 < begun[1], begun
+
+
+def requeue(cluster: Path, job: str) -> None:
+    subprocess.run(["scontrol", "requeue", job], check=True)
+
+
+def preempt(cluster: Path, job: str) -> None:
+    """Let jobs of higher priority ask for both nodes, for a second."""
+    script = ["--wrap", "sleep 1", "--output=/dev/null"]
+    subprocess.run(["sbatch", "--partition=urgent", "--exclusive", "--nodes=2", *script], check=True)
+
+
+@needs_slurm
+@pytest.mark.slow  # Slurm begins a job again when the old one's credential has expired, after ten seconds
+@pytest.mark.parametrize("take_away", [requeue, preempt])
+def test_a_run_whose_job_is_preempted_goes_on_from_its_checkpoint(take_away, cluster, tmp_path):
+    """SIGKILL in the middle of a fit; then the same scores as of one that nothing disturbed."""
+    (tmp_path / "slow_steps.py").write_text(SLOW_STEPS)
+
+    def command(store: str, *more: str) -> list[str]:
+        words = ["--detector", f"{tmp_path}/slow_steps.py:SlowSteps", "--in", "mnist5k:0-2", "--out", "mnist5k:3"]
+        return [sys.executable, "-m", "oodbench", "run", *words, "--device", "cpu", "--store", store, "-q", *more]
+
+    environment = {**os.environ, "OODBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
+    begun = [tmp_path / name for name in ("begun here", "begun there")]
+    here, there = tmp_path / "here", tmp_path / "there"
+    subprocess.run(command(str(here)), env=environment | {"BEGUN": str(begun[0])}, check=True)
+    settings = {"poll": 0.2, "silence": 3, "folder": tmp_path / "jobs"}
+    sets = [f"--executor-set={name}={value}" for name, value in settings.items()]
+    through_slurm = command(str(there), "--executor", "slurm", *sets)
+    with subprocess.Popen(through_slurm, env=environment | {"BEGUN": str(begun[1]), "PAUSE": "0.5"}) as running:
+        while not any(there.glob("*/checkpoint.pt")):
+            assert running.poll() is None
+            time.sleep(0.1)
+        (job,) = queue.queued() or {}
+        take_away(cluster, job)
+        assert running.wait(300) == 0
+    first, again = (int(line) for line in begun[1].read_text().split())
+    assert begun[0].read_text() == "0\n" and first == 0 < again < EPOCHS
+    (run,) = (folder.name for folder in here.iterdir())
+    for scores in ("in", "mnist5k_3"):
+        mine, theirs = (pq.read_table(store / run / "scores" / f"{scores}.parquet") for store in (here, there))
+        assert mine["score"].equals(theirs["score"])
+
+
+@needs_slurm
+def test_a_task_that_is_preempted_for_good_is_lost(cluster, folder, tmp_path, monkeypatch):
+    """Where preemption cancels jobs, the accounting says so; as this cluster has none, a script answers for it."""
+    (tmp_path / "sacct").write_text('#!/bin/sh\nfor last; do :; done\necho "${last#--jobs=}|PREEMPTED"\n')
+    (tmp_path / "sacct").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def preempted() -> None:
+        while not (tmp_path / "pulse").exists():
+            time.sleep(0.1)
+        queue.cancel([*(queue.queued() or {})])
+
+    thread = threading.Thread(target=preempted)
+    thread.start()
+    jobs = {"a": Job(("beat", str(tmp_path / "pulse")))}
+    with closing(executor(folder).work(jobs, do_as_told, None, Progress())) as ended:
+        outcome = dict(ended)["a"]
+    thread.join()
+    assert isinstance(outcome, WorkerDied) and "Slurm says PREEMPTED" in str(outcome)
 
 
 @needs_slurm
