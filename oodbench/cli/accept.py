@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from oodbench.cli import find_plugins
+from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import counted, data_option, json_option, progress_display
 from oodbench.cli.publish import print_merge
 
@@ -42,3 +42,6 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
             counted(progress, "intervals and tests"),
         )
     print_merge(merged, suite, as_json)
+    echo(f"All of {entry} is in {suite} now: the file can be deleted", err=True)
+    if (suite / "notes.md").exists():
+        echo(f"{suite / 'notes.md'} was written without these runs: it may need a word", err=True)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import store_option
+
+if TYPE_CHECKING:
+    from oodbench.leaderboard.entries import Bundle
+
+SHOWN = 5
+"""The most runs left out that are named."""
 
 
 @click.command()
@@ -15,13 +22,15 @@ from oodbench.cli.options import store_option
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Write the entry here."
 )
+@click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
 @store_option
-def command(runs: tuple[str, ...], output: Path, store: str) -> None:
+def command(runs: tuple[str, ...], output: Path, latest: bool, store: str) -> None:
     """Make one file of runs, to be handed in.
 
     It has their scores, results, parameters, versions and hashes. RUNS are keys of runs or their beginnings,
     labels of a leaderboard, or detectors. `oodbench verify` checks the file, and who publishes the leaderboard
-    takes it in with `oodbench accept`.
+    takes it in with `oodbench accept`. What was taken is printed by version of the code, and what was left out, as it
+    is not finished.
 
     \b
     oodbench bundle ebae -o entry.oodbench
@@ -29,6 +38,21 @@ def command(runs: tuple[str, ...], output: Path, store: str) -> None:
     from oodbench.leaderboard import entries
     from oodbench.writing import write_file
 
-    data = entries.bundle(store, runs, find_plugins())
-    write_file(output, data, f"--output {output}")
-    echo(f"Written to {output}: {len(data):,} bytes; check it with `oodbench verify {output}`", err=True)
+    made = entries.bundle(store, runs, find_plugins(), latest)
+    write_file(output, made.data, f"--output {output}")
+    _print(made)
+    echo(f"Written to {output}: {len(made.data):,} bytes; check it with `oodbench verify {output}`", err=True)
+
+
+def _print(made: Bundle) -> None:
+    """Say which runs were taken, by version of the code, and which were left out."""
+    versions = made.runs.groupby(["detector", "distribution", "plugin_version"], sort=False)
+    for (detector, distribution, version), runs in versions:
+        echo(f"Taken: {len(runs)} of {detector}, by {distribution or 'a local file'} {version}", err=True)
+    several = [str(name) for name, runs in made.runs.groupby("detector") if runs["plugin_version"].nunique() > 1]
+    if several:
+        echo(f"{', '.join(several)}: of several versions of the code; --latest takes the newest alone", err=True)
+    for run, state in [*made.left_out.items()][:SHOWN]:
+        echo(f"Left out, as it has no results: {run} ({state})", err=True)
+    if len(made.left_out) > SHOWN:
+        echo(f"… and {len(made.left_out) - SHOWN} more; `oodbench status` shows them", err=True)

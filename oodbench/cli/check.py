@@ -24,6 +24,7 @@ from oodbench.cli.options import data_option, json_option, print_json, print_tab
     "--set", "sets", multiple=True, metavar="NAME=VALUE", help="A parameter or setting: latent_dim=8; repeats."
 )
 @data_option
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.pass_context
 def command(
@@ -34,9 +35,10 @@ def command(
     skip: tuple[str, ...],
     sets: tuple[str, ...],
     data_dir: Path | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
-    """Check that a detector, data set, metric or executor keeps its contract.
+    """Check a detector, data set, metric or executor by its contract.
 
     NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
 
@@ -53,7 +55,7 @@ def command(
         checks = choose_checks(checks, only, skip)
     except SelectionError as error:
         raise click.UsageError(str(error)) from None
-    rows = list(_results(checks, cases))
+    rows = list(_results(checks, cases, quiet))
     if as_json:
         print_json(rows)
     else:
@@ -64,13 +66,14 @@ def command(
         context.exit(1)
 
 
-def _results(checks: Iterable[Any], cases: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the result of each check on each case, and show it on stderr at once."""
+def _results(checks: Iterable[Any], cases: Mapping[str, Any], quiet: bool) -> Iterator[dict[str, Any]]:
+    """Yield the result of each check on each case, and show it on stderr at once, unless quiet."""
     from oodbench.testing import run_checks
 
     for shape, case in cases.items():
         for result in run_checks(checks, case):
             where = f" {shape}" if shape else ""
-            echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
+            if not quiet:
+                echo(f"{result.check}{where}: {result.outcome}, {result.seconds:.1f} s", err=True)
             fields = asdict(result)
             yield {"check": fields.pop("check"), "shape": shape, **fields}

@@ -88,7 +88,7 @@ def command(
     registry = find_plugins()
     _check_one_source(published)
     format_name = format_name or formats.format_of(output)
-    found = _publication(opened, published, store, registry, needs_scores=format_name == "html")
+    found = _publication(opened, suite, published, store, registry, needs_scores=format_name == "html")
     opened, found = formats.only(opened, _only_latest(found) if latest else found, in_datasets)
     opened, found = formats.only_groups(opened, found, groups)
     _check_savable(save, found, str(published or store))
@@ -129,7 +129,7 @@ def _check_one_source(published: Path | None) -> None:
 
 
 def _publication(
-    suite: Suite, published: Path | None, store: str, registry: Registry, needs_scores: bool
+    suite: Suite, path: Path | None, published: Path | None, store: str, registry: Registry, needs_scores: bool
 ) -> Publication:
     from oodbench.leaderboard import suites
     from oodbench.leaderboard.publication import Publication, read_files
@@ -140,12 +140,10 @@ def _publication(
     if published:
         read = load_results(published)
         return Publication(read.rows, metrics=read.metrics)
-    results, missing = suites.stored_results(
-        suite, store, registry, lambda key, error: echo(f"Left out: {error}", err=True)
-    )
-    if missing:
-        echo(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them", err=True)
-    return Publication(results)
+    stored = suites.stored_results(suite, store, registry, lambda key, error: echo(f"Left out: {error}", err=True))
+    if path and (lack := stored.lack(store, path)):
+        echo(lack, err=True)
+    return Publication(stored.results)
 
 
 def _only_latest(found: Publication) -> Publication:

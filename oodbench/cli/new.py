@@ -30,7 +30,7 @@ EXAMPLES = {
 @click.option("--network", is_flag=True, help="Of a detector that trains a network.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: oodbench-NAME]")
 def command(kind: Kind, name: str, base: str, network: bool, output: Path | None) -> None:
-    """Write the package of a new detector, data set, metric or executor.
+    """Write the package of a detector, data set, metric or executor.
 
     It works as it is, and is to be edited: a pyproject.toml with the entry point, the code, a README, and tests of the
     contract. Of a detector, --network writes one that trains a network, and --base one that stands on another detector.
@@ -51,6 +51,6 @@ def command(kind: Kind, name: str, base: str, network: bool, output: Path | None
     where = folder if folder.is_absolute() else f".{os.sep}{folder}"
     echo(f"{folder}{os.sep} has {WORDS[kind]} that works. Next:")
     echo(f"  pip install --editable {where}")
+    echo(f"  # edit {folder / package.main_file}")
     echo(f"  oodbench check {name}")
     echo(f"  {EXAMPLES[kind].format(name=name)}")
-    echo(f"and edit {folder / package.main_file}")

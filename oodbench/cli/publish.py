@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oodbench.cli import echo, find_plugins
+from oodbench.cli import completion, echo, find_plugins
 from oodbench.cli.options import counted, json_option, print_json, progress_display
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 @click.argument("store")
 @click.argument("suite", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    metavar="NAME",
+    help="Publish this detector, with the suite's data and settings, in place of those that the suite names; repeats.",
+    shell_complete=completion.detectors,
+)
+@click.option(
     "--drop",
     multiple=True,
     metavar="NAME",
@@ -26,7 +34,9 @@ if TYPE_CHECKING:
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @json_option
-def command(store: str, suite: Path, drop: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+def command(
+    store: str, suite: Path, detectors: tuple[str, ...], drop: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
     """Publish the results that a store has of a suite, with their scores.
 
     SUITE is the folder of suite.toml; results.parquet, scores.parquet and the page README.md are written there.
@@ -36,6 +46,7 @@ def command(store: str, suite: Path, drop: tuple[str, ...], quiet: bool, as_json
 
     \b
     oodbench publish results leaderboards/mnist5k-ood
+    oodbench publish results leaderboards/mnist5k-ood --detector my-method
     oodbench publish results leaderboards/mnist5k-ood --drop older
     """
     from oodbench.leaderboard import entries
@@ -49,6 +60,7 @@ def command(store: str, suite: Path, drop: tuple[str, ...], quiet: bool, as_json
             drop,
             lambda text: echo(text, err=True),
             counted(progress, "intervals and tests"),
+            detectors,
         )
     print_merge(merged, suite, as_json)
 

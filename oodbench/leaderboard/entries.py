@@ -12,7 +12,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +22,21 @@ import pydantic
 from oodbench.api.full_spectrum import covariate_sets
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import formats, publication, suites
+from oodbench.leaderboard.latest import latest_versions
 from oodbench.leaderboard.publication import PAGE, RESULTS, SCORES, Merge, Publication, merge
 from oodbench.leaderboard.published import parse_results
 from oodbench.leaderboard.score_file import parse_scores
 from oodbench.leaderboard.uncertainty import Advance
 from oodbench.leaderboard.verification import check_publication
 from oodbench.reading import read_bytes
+from oodbench.runs.states import store_states
 from oodbench.store.store import Store
 from oodbench.text import one_line, shorten
 from oodbench.writing import write_file
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from oodbench.data.loading import Loader
     from oodbench.leaderboard.suites import Suite
     from oodbench.plugin.registry import Registry
@@ -41,6 +46,7 @@ FORMAT = 1
 LARGEST_ENTRY = 2**30  # bytes, packed and unpacked
 LARGEST_RATIO = 200  # unpacked to packed; the parts are compressed already
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that equal entries are equal files
+SHOWN = 5  # detectors that a message names
 
 
 # ---------------------------------------------------------------------------------------- publishing
@@ -53,6 +59,7 @@ def publish(
     drop: Iterable[str] = (),
     on_message: Callable[[str], None] = lambda text: None,
     advance: Advance = lambda done, total: None,
+    detectors: Sequence[str] = (),
 ) -> Merge:
     """Add what a store has of a suite to the suite's folder, and make its page again.
 
@@ -61,21 +68,45 @@ def publish(
     Args:
         drop: published runs to leave out (see ``publication.merge``).
         on_message: called with what a user should know.
+        detectors: to publish, with the suite's data and settings, in place of those that it names; empty for those.
 
     Raises OODBenchError where the store has nothing of the suite, a value is not what its scores give, or a file cannot
     be written. Nothing is written before all of it is known to be right.
     """
     suite = suites.open_suite(folder)
     old = existing(folder)
-    found, missing = suites.stored_results(
-        suites.installed(suite, registry, old.results, on_message), store, registry,
-        lambda key, error: on_message(f"Left out: {error}"),
-    )  # fmt: skip
-    if missing:
-        on_message(f"{missing} of the suite's runs are not in {store}; `oodbench run` with the suite makes them")
+    if detectors:
+        wanted = suites.of_detectors(suite, detectors)
+    else:
+        wanted = suites.installed(suite, registry, old.results, on_message)
+    stored = suites.stored_results(wanted, store, registry, lambda key, error: on_message(f"Left out: {error}"))
+    words = "".join(f" --detector {name}" for name in detectors)
+    found, unnamed = stored.results, "" if detectors else _unnamed(suite, stored.others, old)
     if found.empty or (found["metric"] == "").all():
-        raise OODBenchError(f"{store} has no results of this suite; `oodbench run {folder}` makes them")
+        makes = unnamed or f"`oodbench run {folder}{words}` makes them"
+        whose = f"{', '.join(detectors)} with this suite's data and settings" if detectors else "this suite"
+        raise OODBenchError(f"{store} has no results of {whose}; {makes}")
+    if lack := stored.lack(store, folder, words):
+        on_message(lack)
+    if unnamed:
+        on_message(f"{store}: {unnamed}")
     return _take_in(folder, suite, old, publication.from_store(found, Store(store), registry), registry, drop, advance)
+
+
+def _unnamed(suite: Suite, others: pd.DataFrame, old: Publication) -> str:
+    """Say which detectors a store has on the suite's data that the suite neither names nor has published."""
+    is_there = others["in_dataset"].isin(suite.named("in_datasets"))
+    is_there &= others["out_dataset"].isin(suite.named("out_datasets")) & (others["metric"] != "")
+    is_there &= ~others["detector"].isin(suite.named("detectors")) & ~others["run"].isin(old.results["run"])
+    counts = others[is_there].drop_duplicates("run")["detector"].value_counts().sort_index()
+    if counts.empty:
+        return ""
+    shown = [f"{count} of {name}" for name, count in counts.items()][:SHOWN]
+    more = f" and {len(counts) - SHOWN} more detectors" if len(counts) > SHOWN else ""
+    return (
+        f"there are runs on its data that suite.toml does not name, {', '.join(shown)}{more}; `oodbench publish` with "
+        f"--detector {counts.index[0]} adds those that have the suite's settings"
+    )
 
 
 def existing(folder: Path) -> Publication:
@@ -121,15 +152,51 @@ class _Manifest(pydantic.BaseModel):
     parts: dict[str, _Part]
 
 
-def bundle(store: str, runs: Sequence[str], registry: Registry) -> bytes:
+@dataclass(frozen=True)
+class Bundle:
+    """An entry, and what it was made of.
+
+    Args:
+        data: the file.
+        runs: one row per run that is in it, as ``Store.read_results`` gives them.
+        left_out: run → its state, of those that were named too and have no results.
+    """
+
+    data: bytes
+    runs: pd.DataFrame
+    left_out: Mapping[str, str]
+
+
+def bundle(store: str, runs: Sequence[str], registry: Registry, latest: bool = False) -> Bundle:
     """Return an entry with all results and scores of these runs of a store: keys, labels or detectors.
+
+    Args:
+        latest: take only the runs of the newest version of each detector.
 
     Raises OODBenchError where a name is unknown.
     """
     record = Store(store)
     found = Publication(record.read_results())
-    chosen = {run for name in runs for run in publication.named_runs(name, found)}
-    made = publication.from_store(found.keep(chosen).results, record, registry)
+    chosen = found.keep({run for name in runs for run in publication.named_runs(name, found)}).results
+    if latest:
+        chosen = latest_versions(chosen)
+    taken = chosen.drop_duplicates("run").sort_values(["detector", "created", "run"], ignore_index=True)
+    return Bundle(_entry(chosen, record, registry), taken, _without_results(record, runs, set(found.results["run"])))
+
+
+def _without_results(record: Store, names: Iterable[str], done: set[str]) -> dict[str, str]:
+    """Run → state, of the runs that are meant by these names and have no results yet."""
+    beginnings = tuple(names)
+    titles = tuple(f"{name.partition(', ')[0]} on " for name in beginnings)  # a label begins with its detector
+    return {
+        each.title: "not evaluated" if each.state == "done" else each.state
+        for each in store_states(record)
+        if each.run not in done and (each.run.startswith(beginnings) or each.title.startswith(titles))
+    }
+
+
+def _entry(results: pd.DataFrame, record: Store, registry: Registry) -> bytes:
+    made = publication.from_store(results, record, registry)
     parts = made.files()
     manifest = _Manifest(
         format=FORMAT,
@@ -224,8 +291,8 @@ def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry
     rows = new.results
     if rows.empty or (rows["metric"] == "").any():
         yield "it has failed runs, or no results at all"
-    foreign = rows[~rows["in_dataset"].isin(_names(suite, "in_datasets"))]
-    foreign_out = rows[~rows["out_dataset"].isin(_names(suite, "out_datasets"))]
+    foreign = rows[~rows["in_dataset"].isin(suite.named("in_datasets"))]
+    foreign_out = rows[~rows["out_dataset"].isin(suite.named("out_datasets"))]
     for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
         yield f"the suite has no data set {name}"
     for in_dataset, covariate in rows[["in_dataset", "covariate"]].drop_duplicates().itertuples(index=False, name=None):
@@ -239,10 +306,6 @@ def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry
         yield f"{run} has results without scores"
     yield from checked.differences
     yield from _other_images(old, new)
-
-
-def _names(suite: Suite, field: str) -> set[str]:
-    return {name for request in suite.requests for name in getattr(request, field)}
 
 
 def _other_images(old: Publication, new: Publication) -> Iterable[str]:

@@ -40,5 +40,9 @@ def rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
         if len(labels) > 1:
             raise OODBenchError(f"{name} has several rows: {', '.join(map(repr, labels))}; name one of them")
     elif len(runs) > 1:
-        raise OODBenchError(f"several runs begin with {shorten(name)}: {', '.join(runs[:5])}")
+        rows = " or ".join(map(repr, labels[:2]))
+        raise OODBenchError(
+            f"several runs begin with {shorten(name)}: {', '.join(runs[:5])}; write more of it, or name the row, which "
+            f"is all of its seeds: {rows}"
+        )
     return found

@@ -31,6 +31,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import MEAN, read_suite_file
 from oodbench.plan.tasks import Task, plan
 from oodbench.reading import read_text
+from oodbench.runs.states import suite_states
 from oodbench.store.schema import IDENTITY_COLUMNS
 from oodbench.store.store import Store
 
@@ -67,6 +68,43 @@ class Suite:
         """The heading of the page; empty where the suite has none."""
         return next((request.title for request in self.requests if request.title), "")
 
+    def named(self, field: str) -> set[str]:
+        """Return the words that any of the requests has in this field, as ``in_datasets``."""
+        return {name for request in self.requests for name in getattr(request, field)}
+
+
+@dataclass(frozen=True)
+class StoredResults:
+    """What a store has of a suite.
+
+    Args:
+        results: of the suite's runs, failures included.
+        missing: number of the suite's runs that have none.
+        running: number of runs that a process works on now, counted where some are missing.
+        others: results of all other runs.
+    """
+
+    results: pd.DataFrame
+    missing: int
+    running: int
+    others: pd.DataFrame
+
+    def lack(self, store: str, path: Path, words: str = "") -> str:
+        """Return a sentence on what is missing; empty where nothing is.
+
+        Args:
+            path: the suite's file or folder.
+            words: options of ``oodbench run`` that the results are of.
+        """
+        if not self.missing:
+            return ""
+        how_far = f"`oodbench status {path} --store {store}`"
+        runs = "1 run is" if self.running == 1 else f"{self.running} runs are"
+        running = f" ({runs} being worked on: {how_far})" if self.running else ""
+        return (
+            f"{self.missing} of the suite's runs are not in {store}{running}; `oodbench run {path}{words}` makes them"
+        )
+
 
 def open_suite(path: Path) -> Suite:
     """Return the suite in this file, or in this folder, with what lies beside the file."""
@@ -87,7 +125,7 @@ def open_suite(path: Path) -> Suite:
 
 def stored_results(
     suite: Suite, store: str, registry: Registry, on_damaged: Callable[[str, StoreError], None] | None = None
-) -> tuple[pd.DataFrame, int]:
+) -> StoredResults:
     """Return the results of the suite that a store has, and how many of the suite's runs have none.
 
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
@@ -104,14 +142,17 @@ def stored_results(
     if len(failures):
         results = pd.concat([results, failures], ignore_index=True) if len(results) else failures
     if not suite.requests:
-        return results, 0
+        return StoredResults(results, 0, 0, results.iloc[:0])
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
     tasks_by_run = {_identity(task.run): task for task in tasks}
     identities = map(tasks_by_run.get, results[IDENTITY].itertuples(index=False, name=None))
     places = zip(identities, results["metric"], results["out_dataset"], results["covariate"], strict=True)
-    found = _only(results, [task is not None and _is_wanted(task, *place) for task, *place in places])
+    is_of_suite = np.array([task is not None and _is_wanted(task, *place) for task, *place in places], dtype=bool)
+    found = _in_order(results[is_of_suite])
     done = found[found["metric"] != ""]
-    return found, len(tasks) - len(done[IDENTITY].drop_duplicates())
+    missing = len(tasks) - len(done[IDENTITY].drop_duplicates())
+    running = sum(each.state == "running" for each in suite_states(record, tasks)) if missing else 0
+    return StoredResults(found, missing, running, _in_order(results[~is_of_suite]))
 
 
 def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> bool:
@@ -151,9 +192,15 @@ def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_miss
     return replace(suite, requests=[request for request in requests if request.detectors])
 
 
-def _only(results: pd.DataFrame, keep: Sequence[bool]) -> pd.DataFrame:
-    """Some of the rows, in an order that does not depend on where they were read from."""
-    return results[np.array(keep, dtype=bool)].sort_values(ROW_ORDER, ignore_index=True)
+def of_detectors(suite: Suite, detectors: Sequence[str]) -> Suite:
+    """Return the suite with these detectors in place of its own, as ``oodbench run SUITE --detector`` runs it."""
+    instead = RunRequest(detectors=tuple(detectors))
+    return replace(suite, requests=[request.overridden_by(instead) for request in suite.requests])
+
+
+def _in_order(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows in an order that does not depend on where they were read from."""
+    return results.sort_values(ROW_ORDER, ignore_index=True)
 
 
 # ------------------------------------------------------------------------------------------ views

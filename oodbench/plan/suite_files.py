@@ -18,6 +18,8 @@ from oodbench.reading import read_text
 from oodbench.text import shorten
 
 SUITE_WORDS = ("title", "detector", "in", "out", "covariate", "seed", "seeds", "preset", "precision", "set")
+WHOLE_FILE = ("executor", "groups", "rank", "run")
+"""Words that are of the whole suite, and stand in no table."""
 MEAN = "mean"
 """What rows are ranked by where nothing else is said: their mean over all out-data sets."""
 
@@ -70,8 +72,10 @@ def read_suite_file(path: Path) -> SuiteFile:
 
 def _request(table: Mapping[str, Any]) -> RunRequest:
     for word in table:
+        if word in WHOLE_FILE:
+            raise _misplaced(word, "[[run]]")
         if word not in SUITE_WORDS:
-            raise UnknownName("word", word, (*SUITE_WORDS, "executor", "run", "groups", "rank"))
+            raise UnknownName("word", word, (*SUITE_WORDS, *WHOLE_FILE))
     return RunRequest(
         detectors=_texts(table, "detector"),
         in_datasets=_texts(table, "in"),
@@ -85,10 +89,18 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
     )
 
 
+def _misplaced(word: str, table: str) -> OODBenchError:
+    """What to say of a word that stands in a table: in TOML, all that follows a heading belongs to it."""
+    return OODBenchError(f"{word} stands in {table}: it belongs at the top level, above the first [table]")
+
+
 def _suite(requests: Sequence[RunRequest], groups: Any, rank: str, executor: ExecutorChoice) -> SuiteFile:
     """A suite whose runs name no out-data sets has those of its groups."""
     if not isinstance(groups, dict):
         raise OODBenchError(f"groups is a table of names and lists, not {shorten(repr(groups))}")
+    for name in groups:
+        if name in SUITE_WORDS or name in WHOLE_FILE:
+            raise _misplaced(name, "[groups]")
     groups = {name: _texts(groups, name) for name in groups}
     outs = list(dict.fromkeys(out for request in requests for out in request.out_datasets))
     if not outs:

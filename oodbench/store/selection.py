@@ -47,14 +47,17 @@ class RunWords:
         return all(get_path(params, path, None) == value for path, value in self.params.items())
 
 
-def matching_key(name: str, keys: Sequence[str]) -> str:
+def matching_key(name: str, keys: Sequence[str], otherwise: str = "") -> str:
     """Return the key that is the name, or the only one that begins with it.
+
+    Args:
+        otherwise: what else to do where several begin with it, for the message.
 
     Raises UnknownName where there is none, OODBenchError where there are several.
     """
     found = [key for key in keys if key == name] or [key for key in keys if name and key.startswith(name)]
     if len(found) > 1:
-        raise OODBenchError(f"several runs begin with {shorten(name)}: {_listed(found)}; write more of it")
+        raise OODBenchError(f"several runs begin with {shorten(name)}: {_listed(found)}; write more of it{otherwise}")
     if not found:
         raise UnknownName("run", name, keys)
     return found[0]
@@ -72,7 +75,7 @@ def find_run(store: Store, words: str | RunWords) -> str:
     if not keys:
         raise StoreError(f"there is no finished run in {shorten(store.address)}; `oodbench run` makes one")
     if isinstance(words, str):
-        return matching_key(words, keys)
+        return matching_key(words, keys, ", or give --detector, --in and --seed in its place")
     found = [key for key in keys if _is_meant(store, key, words)]
     if not found:
         raise OODBenchError(f"no run of {shorten(store.address)} is of these words; there are: {_listed(keys)}")

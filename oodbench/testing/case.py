@@ -15,7 +15,7 @@ from oodbench.api.parameters import fields_by_path, flatten, get_path
 from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.isolation import isolated
-from oodbench.testing.faults import Fault
+from oodbench.testing.faults import Fault, NotFinite
 from oodbench.testing.images import easy_images, held_out, noise
 
 FULL_BUDGET = {"epochs": 4, "steps": 4, "batch_size": 16}
@@ -74,7 +74,7 @@ class DetectorCase:
     precision: str = "float32"
     progress: Progress = field(default_factory=Progress)
     faults: dict[Fault, str] = field(default_factory=dict, init=False, repr=False)
-    """Exceptions in the detector's own code, each with the check that failed by it first."""
+    """Faults of the detector's own code, each with the check that failed by it first."""
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def params(
@@ -183,13 +183,13 @@ class DetectorCase:
 
     @property
     def trained(self) -> Fit:
-        """The shared fit that should have learnt something; do not modify it."""
-        return self.once("trained", lambda: self.fit(self.params(FULL_BUDGET)))
+        """The shared fit that should have learnt something; do not modify it. Raises NotFinite as ``finite`` does."""
+        return self.once("trained", lambda: finite(self.fit(self.params(FULL_BUDGET)), len(self.sets(self.shape)[0])))
 
     @property
     def short_fit(self) -> Fit:
-        """The shared fit that ran every step but hardly learnt; do not modify it."""
-        return self.once("short_fit", lambda: self.fit(self.params(SHORT_BUDGET), SHORT_IMAGES))
+        """The shared fit that ran every step but hardly learnt; do not modify it. Raises NotFinite as ``trained``."""
+        return self.once("short_fit", lambda: finite(self.fit(self.params(SHORT_BUDGET), SHORT_IMAGES), SHORT_IMAGES))
 
     @property
     def short_fit_repeat(self) -> Fit:
@@ -215,6 +215,19 @@ class DetectorCase:
         return kept
 
 
+def finite(fit: Fit, images: int) -> Fit:
+    """Return a fit to this number of images. Raises NotFinite where neither its state nor its scores are finite."""
+    bad = [name for name, tensor in fit.state.items() if not torch.isfinite(tensor).all()]
+    if not bad or torch.isfinite(fit.scores).all():
+        return fit
+    what = "NaN" if any(torch.isnan(fit.state[name]).any() for name in bad) else "infinite"
+    precision = "" if fit.context.precision == "float32" else f" in {fit.context.precision}"
+    raise NotFinite(
+        f"fitted to {images:,} images{precision}, its state is {what} ({_first_three(bad)}), and so are its scores: "
+        "guard the division, logarithm or variance that gives it, or refuse too few images with a FitError"
+    )
+
+
 def some_images(shape: Shape) -> torch.Tensor:
     """Return four held-out images, four negatives of such images, and four of noise: (12, C, H, W) in [0, 1]."""
     return torch.cat([held_out(shape, 4), held_out(shape, 4, negative=True), noise(shape, 4)])
@@ -227,24 +240,35 @@ def least(info: pydantic.fields.FieldInfo) -> int:
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors are equal: exactly on the CPU, closely on a GPU, where the order of sums varies."""
+    """Return whether two tensors are equal: exactly on the CPU, closely on a GPU, where the order of sums varies.
+
+    NaN equals NaN: two fits that both end there do not differ.
+    """
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.device.type == "cpu" and other.device.type == "cpu":
-        return torch.equal(one, other)
-    return torch.allclose(one.cpu().double(), other.cpu().double(), rtol=1e-3, atol=1e-5)
+        return torch.equal(one, other) or (
+            one.is_floating_point() and torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+        )
+    return torch.allclose(one.cpu().double(), other.cpu().double(), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def nearly_same(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two tensors are equal up to rounding, so that a change of 1e-30 does not count."""
-    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-6, atol=1e-12)
+    return one.shape == other.shape and torch.allclose(
+        one.double(), other.double(), rtol=1e-6, atol=1e-12, equal_nan=True
+    )
 
 
 def different_tensors(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> str:
     """Return the names of the first three tensors that differ or that only one state has."""
     names = dict.fromkeys([*one, *other])
     different = [name for name in names if name not in one or name not in other or not same(one[name], other[name])]
-    return ", ".join(different[:3]) + ("…" if len(different) > 3 else "")
+    return _first_three(different)
+
+
+def _first_three(names: list[str]) -> str:
+    return ", ".join(names[:3]) + ("…" if len(names) > 3 else "")
 
 
 def digest(fit: Fit) -> str:

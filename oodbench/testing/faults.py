@@ -1,4 +1,4 @@
-"""Where in a detector's own code an exception was raised, so that one fault is told once and with its line."""
+"""What in a detector's own code is at fault, so that one fault is told once, an exception with its line."""
 
 from __future__ import annotations
 
@@ -15,22 +15,36 @@ METHODS = ("fit", "score_outputs", "score", "load_state", "state")
 
 @dataclass(frozen=True)
 class Fault:
-    """An exception in a detector's code: the method that was called, the line that raised it, and its type."""
+    """A fault of a detector's code that any check may meet.
 
-    method: str
-    line: str
-    error: str
+    Args:
+        what: as in ``fit raises ValueError at my_method.py:12``.
+        where: as in ``my_method.py:12, in fit``; empty where no line is known.
+    """
+
+    what: str
+    where: str = ""
+
+
+class NotFinite(AssertionError):
+    """A fit left a state and scores that are not finite, so that nothing can be said of them."""
 
 
 def fault_of(error: BaseException, detector: type) -> Fault | None:
-    """Return where the detector raised this exception, or the one that it was made from; None if it did not."""
+    """Return what an exception, or the one that it was made from, shows to be at fault in the detector's own code.
+
+    None where the detector did not raise it.
+    """
     each: BaseException | None = error
     while each is not None:
+        if isinstance(each, NotFinite):
+            return Fault("fit leaves a state that is not finite")
         frames = list(traceback.walk_tb(each.__traceback__))
         methods = [name for frame, _ in frames if (name := _codes(detector).get(frame.f_code))]
         if methods:
             own = [(frame, line) for frame, line in frames if is_own(frame, detector)] or frames
-            return Fault(methods[0], line_text(*own[-1]), type(each).__name__)
+            line = line_text(*own[-1])
+            return Fault(f"{methods[0]} raises {type(each).__name__} at {line}", f"{line}, in {methods[0]}")
         each = each.__cause__
     return None
 

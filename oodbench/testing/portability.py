@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from oodbench.api import Context, Detector, FittedBase
-from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, some_images
+from oodbench.testing.case import SHORT_BUDGET, SHORT_IMAGES, DetectorCase, finite, some_images
 from oodbench.testing.images import held_out, noise
 from oodbench.testing.results import Skip
 from oodbench.testing.scoring import needs_evaluation_mode, noise_scores_higher_than_data
@@ -83,7 +83,8 @@ def bfloat16_stays_close(case: DetectorCase) -> None:
     try:
         with half.autocast():
             rounded = torch.as_tensor(detector.score(images.to(case.device))).detach().cpu().double().flatten()
-        fit = case.fit(case.params(SHORT_BUDGET), SHORT_IMAGES, context=case.context(precision="bfloat16"))
+        short = case.fit(case.params(SHORT_BUDGET), SHORT_IMAGES, context=case.context(precision="bfloat16"))
+        fit = finite(short, SHORT_IMAGES)
     except TypeError as error:
         raise AssertionError(f"under --precision bfloat16: {error}; use .float() before numpy") from error
     worst = float((rounded - exact).abs().max() / (exact.max() - exact.min()))

@@ -39,6 +39,7 @@ def run_checks(
     """Run the checks in turn and yield the result of each.
 
     An exception in a detector's own code fails the first check that meets it, with its line; later ones are skipped.
+    So does a state that is not finite.
 
     Args:
         before: called with the name of each check before it runs.
@@ -84,7 +85,7 @@ def _outcome(check: Callable[[Case], None], case: Case, reported: dict[Fault, st
         fault = fault_of(error, detector) if detector else None
         if fault and (earlier := already_reported(fault, check.__name__, reported)):
             return "skipped", earlier
-        where = f" ({fault.line}, in {fault.method})" if fault else ""
+        where = f" ({fault.where})" if fault and fault.where else ""
         return "failed", (_line(error) if isinstance(error, AssertionError) else reason(error)) + where
     return "passed", ""
 
@@ -92,7 +93,7 @@ def _outcome(check: Callable[[Case], None], case: Case, reported: dict[Fault, st
 def already_reported(fault: Fault, check: str, reported: dict[Fault, str]) -> str:
     """Return that another check has failed by this fault; empty where it has not, and remember that this one does."""
     first = reported.setdefault(fault, check)
-    return "" if first == check else f"{fault.method} raises {fault.error} at {fault.line}: see {first}"
+    return "" if first == check else f"{fault.what}: see {first}"
 
 
 def _line(error: Exception) -> str:

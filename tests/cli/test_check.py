@@ -58,7 +58,9 @@ def test_json_holds_the_same():
 
 
 def test_without_a_shape_grey_and_colour_are_checked():
-    rows = json.loads(check("working", "--only", "fit_sees_no_out_data", "--json").stdout)
+    result = check("working", "--only", "fit_sees_no_out_data", "--json", "-q")
+    assert result.stderr == ""
+    rows = json.loads(result.stdout)
     assert [row["shape"] for row in rows] == ["1×28×28", "3×32×32"]
 
 

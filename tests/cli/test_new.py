@@ -10,9 +10,9 @@ def test_it_writes_a_package_and_says_what_comes_next(oodbench, here):
     assert lines == [
         "oodbench-my-method/ has a detector that works. Next:",
         "  pip install --editable ./oodbench-my-method",
+        "  # edit oodbench-my-method/oodbench_my_method/detector.py",
         "  oodbench check my-method",
         "  oodbench run --detector my-method --in mnist5k:0,2-9 --out mnist5k:1 --preset quick",
-        "and edit oodbench-my-method/oodbench_my_method/detector.py",
     ]
     assert (here / "oodbench-my-method" / "oodbench_my_method" / "detector.py").is_file()
 

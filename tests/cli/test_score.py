@@ -88,6 +88,8 @@ def test_the_run_is_named_by_what_is_known_of_it(oodbench, key, pictures, refusa
     words = ["new/grey.png", "--detector", "mean-distance", "--in", "mnist5k:0,2-9"]
     several = refusal(oodbench("score", *words, code=1))
     assert "several runs are of these words: mean-distance-mnist5k" in several and "give more of them" in several
+    begun = refusal(oodbench("score", "mean-distance-", "new/grey.png", code=1))
+    assert "write more of it, or give --detector, --in and --seed in its place" in begun
     for more in (["--seed", 0], ["--set", "power=2.0"], ["--set", "mean-distance.power=2"]):
         assert json.loads(oodbench("score", *words, *more, "--json", "-q").stdout)["run"] == key
     none = refusal(oodbench("score", *words, "--preset", "quick", code=1))

@@ -8,6 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,9 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from oodbench.api import Result as MetricResult
 from oodbench.cli import main
 from oodbench.data.loading import Loader
 from oodbench.leaderboard.published import FORMAT, METADATA
+from oodbench.store.schema import RESULT_COLUMNS
+from oodbench.store.store import Store
 
 SUITE = """
 title = "Bars"
@@ -147,6 +151,31 @@ def test_a_store_without_the_suite_changes_nothing(published):
     assert RESULTS.read_bytes() == before
 
 
+def test_a_detector_that_the_suite_does_not_name_is_published_where_it_is_named(published):
+    before = RESULTS.read_bytes()
+    oodbench("run", "suite", "-q", "--detector", "nearest", "--store", "elsewhere")
+    said = refusal("publish", "elsewhere", "suite", "-q")
+    assert (
+        "elsewhere has no results of this suite" in said and "2 of nearest; `oodbench publish` with --detector" in said
+    )
+    assert RESULTS.read_bytes() == before
+    done = oodbench("publish", "elsewhere", "suite", "-q", "--detector", "nearest")
+    assert (done.stdout, done.stderr) == ("suite: 2 runs added, 0 runs replaced, 2 runs kept, 0 runs dropped\n", "")
+    assert "| nearest" in PAGE.read_text()
+    oodbench("verify", "suite", "-q")
+    assert "suite.toml does not name" not in refusal("publish", "elsewhere", "suite", "-q"), "it is published already"
+
+
+def test_of_a_detector_that_the_suite_does_not_name_only_runs_with_its_settings_are_published(published):
+    oodbench("run", "suite", "-q", "--detector", "nearest", "--seed", 7)
+    done = oodbench("publish", "results", "suite", "-q")
+    assert "0 runs added, 2 runs replaced" in done.stdout and "1 of nearest; `oodbench publish`" in done.stderr
+    said = refusal("publish", "results", "suite", "-q", "--detector", "nearest")
+    assert "no results of nearest with this suite's data and settings" in said
+    assert "`oodbench run suite --detector nearest` makes them" in said
+    assert "unknown detector 'nearist'" in refusal("publish", "results", "suite", "-q", "--detector", "nearist")
+
+
 def test_a_value_that_its_scores_do_not_give_is_not_published(here):
     (path,) = list(Path("results").glob("*-s0-*/results.parquet"))
     table = pd.read_parquet(path).assign(value=0.123)
@@ -247,6 +276,10 @@ def members(entry: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def handed_in(entry: Path) -> pd.DataFrame:
+    return pq.read_table(io.BytesIO(members(entry)["results.parquet"])).to_pandas()
+
+
 def write(entry: Path, parts: dict[str, bytes], mode: int = zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(entry, "w", mode) as archive:
         for name, data in parts.items():
@@ -271,14 +304,52 @@ def changed_part(data: bytes, change: Callable[[pd.DataFrame], pd.DataFrame]) ->
 
 def test_an_entry_verifies_and_its_row_is_the_same_to_the_last_digit(entry):
     assert "results are what their" in oodbench("verify", entry, "-q").stdout
-    assert "1 runs added, 0 runs replaced, 2 runs kept" in oodbench("accept", entry, "suite", "-q").stdout
+    Path("suite/notes.md").write_text("Bars are found.")
+    accepted = oodbench("accept", entry, "suite", "-q")
+    assert "1 runs added, 0 runs replaced, 2 runs kept" in accepted.stdout
+    assert accepted.stderr.splitlines() == [
+        "All of entry.oodbench is in suite now: the file can be deleted",
+        "suite/notes.md was written without these runs: it may need a word",
+    ]
     rows = pd.read_parquet(RESULTS)
-    handed_in = pq.read_table(io.BytesIO(members(entry)["results.parquet"])).to_pandas()
     there = rows[rows["detector"] == "nearest"].reset_index(drop=True)
-    assert there["value"].tolist() == handed_in["value"].tolist()
-    assert there["run"].tolist() == handed_in["run"].tolist()
+    assert there["value"].tolist() == handed_in(entry)["value"].tolist()
+    assert there["run"].tolist() == handed_in(entry)["run"].tolist()
     oodbench("verify", "suite", "-q")
     assert "| nearest" in PAGE.read_text()
+
+
+def newer_code(store: Store) -> str:
+    """The first run of the store once more, as if newer code had given the same."""
+    key = store.keys()[0]
+    run, provenance = store.read_run(key)
+    run, created = replace(run, version="2.0+b"), "2099-01-01T00:00:00+00:00"
+    newer = run.key(provenance.in_images)
+    store.write_fit(newer, run, replace(provenance, plugin_version=run.version, created=created), {}, [])
+    for out in (None, "bars:1", "white"):
+        scores = replace(store.read_scores(key, out), fit_id=store.fit_id(newer))
+        store.write_scores(newer, scores, out=out is not None)
+    rows = store.read_results([key])[[*RESULT_COLUMNS]].itertuples(index=False, name=None)
+    store.write_results(newer, [MetricResult(newer, *row[1:]) for row in rows])
+    return newer
+
+
+def test_a_bundle_says_which_code_its_runs_are_of_and_what_it_leaves_out(here):
+    store = Store("results")
+    newer = newer_code(store)
+    run = replace(store.read_run(newer)[0], seed=7)
+    with store.claim(run.key("c" * 16), run=run, title="mean-distance on bars:0, seed 7"):
+        *said, written = oodbench("bundle", "mean-distance", "-o", "entry.oodbench").stderr.splitlines()
+    assert written.startswith("Written to entry.oodbench")
+    assert said[0].startswith("Taken: 2 of mean-distance, by oodbench-toys 1.")
+    assert said[1:] == [
+        "Taken: 1 of mean-distance, by oodbench-toys 2.0+b",
+        "mean-distance: of several versions of the code; --latest takes the newest alone",
+        "Left out, as it has no results: mean-distance on bars:0, seed 7 (running)",
+    ]
+    said = oodbench("bundle", "mean-distance", "-o", "entry.oodbench", "--latest").stderr.splitlines()
+    assert said[0] == "Taken: 1 of mean-distance, by oodbench-toys 2.0+b" and len(said) == 2
+    assert set(handed_in(Path("entry.oodbench"))["run"]) == {newer}
 
 
 def test_equal_entries_are_equal_files(entry):

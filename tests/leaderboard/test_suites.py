@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from oodbench.cli import main
+from oodbench.store.store import Store
 
 SUITE = """
 title = "Bars"
@@ -96,6 +98,16 @@ def test_runs_that_the_store_lacks_are_counted(stored):
     assert oodbench("leaderboard", "suite").stderr == ""
     (stored / "suite" / "suite.toml").write_text(SUITE.replace("seeds = 2", "seeds = 5"))
     assert oodbench("leaderboard", "suite").stderr.startswith("3 of the suite's runs are not in results;")
+
+
+def test_of_runs_that_the_store_lacks_those_that_are_worked_on_are_told(stored):
+    (stored / "suite" / "suite.toml").write_text(SUITE.replace("seeds = 2", "seeds = 5"))
+    store = Store("results")
+    run = replace(store.read_run(store.keys()[0])[0], seed=3)
+    with store.claim(run.key("c" * 16), run=run, title="seed 3"):
+        said = oodbench("leaderboard", "suite").stderr
+    working = "(1 run is being worked on: `oodbench status suite --store results`)"
+    assert said.startswith(f"3 of the suite's runs are not in results {working}; `oodbench run suite` makes them")
 
 
 def test_a_page_of_published_results_needs_no_store(stored):

@@ -119,6 +119,12 @@ def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
         ('out = "a"\ngroups.near = ["a", "a"]', "group near needs at least one out-data set, and each once"),
         ('out = "noise"\ngroups.near = "nois"', "unknown out-data set of group near 'nois'; did you mean noise?"),
         ('out = "a"\ngroups.a = "a"', "group a has the name of a column"),
+        (
+            'out = "a"\n[groups]\nnear = "a"\nrank = "near"',
+            "rank stands in [groups]: it belongs at the top level, above",
+        ),
+        ('out = "a"\n[groups]\nnear = "a"\nseeds = 3', "seeds stands in [groups]: it belongs at the top level"),
+        ('out = "a"\n[[run]]\nrank = "near"', "rank stands in [[run]]: it belongs at the top level"),
         ('out = "a"\nrank = "nera"\ngroups.near = "a"', "to rank by 'nera'; did you mean near?"),
     ],
 )

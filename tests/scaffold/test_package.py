@@ -57,8 +57,10 @@ def test_what_is_written_is_a_whole_package_in_order(package, tmp_path):
         {package.entry_point: package.module},
     )
     assert not package.base or package.base_distribution in project["dependencies"]
-    table = "**not kept**" if package.kind == "executor" else "reproduced"
-    assert table in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert ("**not kept**" if package.kind == "executor" else "reproduced") in readme
+    assert "**TODO: write " in readme.partition("\n> ")[0]
+    assert package.kind != "detector" or "presets = {" in (folder / package.main_file).read_text()
     assert not [path for path in files if "{{" in path.read_text().replace("${{ matrix.python }}", "")]
     linted = ("--config", ROOT / "pyproject.toml", ".")
     run(sys.executable, "-m", "ruff", "format", "--check", *linted, cwd=folder)

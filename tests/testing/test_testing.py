@@ -122,6 +122,36 @@ def test_a_fit_that_fails_is_told_once_with_its_line():
     assert results["parameters_round_trip"].outcome == "passed"
 
 
+COMPARING = ("same_seed_same_scores", "refit_forgets", "labels_are_used_only_through_fit", "bfloat16_stays_close")
+"""Checks that compare states or scores."""
+
+
+def test_a_state_that_is_nan_is_told_once_as_what_the_rest_follows_from():
+    checks = [each for each in HERE if each.__name__ in (*COMPARING, "noise_scores_higher_than_data")]
+    results = {result.check: result for result in run_checks(checks, DetectorCase(fits.DividesByWhatIsLeft, SHAPE))}
+    (failed,) = (result for result in results.values() if result.outcome == "failed")
+    assert failed.reason.startswith("fitted to 20 images, its state is NaN (scale), and so are its scores: guard ")
+    for check in set(COMPARING) - {failed.check}:
+        assert results[check].outcome == "skipped", check
+        assert results[check].reason == f"fit leaves a state that is not finite: see {failed.check}"
+    assert results["noise_scores_higher_than_data"].outcome == "passed", "of all images the state is finite"
+
+
+def test_a_state_may_hold_what_is_not_finite_where_scores_are():
+    checks = [each for each in HERE if each.__name__ in COMPARING]
+    assert [result.outcome for result in run_checks(checks, DetectorCase(Holed, SHAPE))] == ["passed"] * len(COMPARING)
+
+
+class Holed(Working):
+    """Keeps a number that it never found, and does not use it."""
+
+    def state(self):
+        return super().state() | {"none": torch.tensor(float("nan"))}
+
+    def load_state(self, state):
+        super().load_state({name: tensor for name, tensor in state.items() if name != "none"})
+
+
 def test_a_network_in_training_mode_is_the_cause_that_is_named():
     results = {result.check: result for result in run_checks(HERE, DetectorCase(fits.LeftInTraining, SHAPE))}
     for check in ("one_finite_score_an_image", "scores_do_not_depend_on_the_batch", "bfloat16_stays_close"):
