@@ -1,17 +1,20 @@
 """Puts together what the site is built from: these pages, and those that are made from the code.
 
-``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, a
-page for each detector (from its Params, presets and README), the command line (from click) and the Python reference.
+``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, the
+list of leaderboards, a page for each detector (from its Params, presets and README), the command line (from click) and
+the Python reference. Pages link files of the repository, which is what GitHub shows; here such a link becomes one to
+the page that is made of the file.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import posixpath
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,10 @@ from oodbench.plugin.registry import Registry, load_registry
 
 HERE = Path(__file__).resolve().parent
 PLUGINS = HERE.parent / "plugins"
+LEADERBOARDS = HERE.parent / "leaderboards" / "README.md"
 FIRST = ("index", "concepts")
 LAST = ("columns", "statistics", "faq")
+NOTEBOOK = "digits.ipynb"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)((?:#[^)]*)?)\)")
 FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
 
@@ -36,20 +41,27 @@ def generate(folder: Path) -> None:
     shutil.rmtree(folder / "docs", ignore_errors=True)
     (folder / "docs" / "detectors").mkdir(parents=True)
     pages = {path.stem: path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*.md"))}
-    for file in (*HERE.glob("*.svg"), HERE / "style.css"):
+    for file in (*HERE.glob("*.svg"), HERE / NOTEBOOK, HERE / "style.css"):
         shutil.copy(file, folder / "docs")
     registry = load_registry()
-    detectors = [name for name in sorted(registry.detectors) if _readme(name, registry)]
+    readmes = {name: path for name in sorted(registry.detectors) if (path := _readme(name, registry))}
+    detectors = [*readmes]
+    written = {name: (text, "docs") for name, text in pages.items()}
+    written["leaderboards"] = (LEADERBOARDS.read_text(encoding="utf-8"), "leaderboards")
+    for name, path in readmes.items():
+        text = detector_page(name, registry, path, folder / "docs")
+        written[f"detectors/{name}"] = (text, f"plugins/{path.parent.name}")
     made = {
         "command-line": command_line(),
-        "python": python_reference(),
+        "python-reference": python_reference(),
         "detectors/index": detector_index(detectors, registry),
-        **{f"detectors/{name}": detector_page(name, registry, folder / "docs") for name in detectors},
     }
-    names = {*pages, *made}
-    for name, text in (pages | made).items():
-        whole = "".join(part if FENCE.match(part) else _links(part, name, names) for part in FENCE.split(text))
-        (folder / "docs" / f"{name}.md").write_text(whole, encoding="utf-8")
+    site = _site(pages, readmes)
+    for name, (text, source) in written.items():
+        parts = FENCE.split(text)
+        made[name] = "".join(part if FENCE.match(part) else _links(part, name, source, site) for part in parts)
+    for name, text in made.items():
+        (folder / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
     settings = (HERE / "zensical.toml").read_text(encoding="utf-8")
     settings = settings.replace("nav = []", f"nav = {navigation([*pages], detectors)}").replace(
         "ROOT", str(HERE.parent)
@@ -59,20 +71,13 @@ def generate(folder: Path) -> None:
 
 def navigation(pages: list[str], detectors: list[str]) -> str:
     """Return the navigation as TOML: pages that are named nowhere are among those that say how to."""
-    how_to = [
-        "run",
-        "read-numbers",
-        "tune",
-        "publish",
-        "write-detector",
-        "write-dataset",
-        "write-metric",
-        "write-executor",
-    ]
+    how_to = ["run", "read-numbers", "tune", "publish", "new-images", "python"]
+    how_to += ["write-detector", "write-dataset", "write-metric", "write-executor"]
     how_to += [name for name in pages if name not in (*FIRST, *LAST, *how_to)]
     sections = {
         "How to": how_to,
-        "Reference": ["command-line", "python", *LAST],
+        "Leaderboards": ["leaderboards"],
+        "Reference": ["command-line", "python-reference", *LAST],
         "Detectors": ["detectors/index", *(f"detectors/{name}" for name in detectors)],
     }
     parts = [json.dumps(f"{name}.md") for name in FIRST]
@@ -83,16 +88,39 @@ def navigation(pages: list[str], detectors: list[str]) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def _links(text: str, page: str, names: set[str]) -> str:
-    """Keep links to pages of the site and to elsewhere; of a file of the repository only the text stays."""
-    folder = page.rpartition("/")[0]
+def _site(pages: Iterable[str], readmes: Mapping[str, Path]) -> dict[str, str]:
+    """Return which file of the site a path of the repository has become; a package of several detectors the first.
+
+    Args:
+        pages: of this folder.
+        readmes: detector → README of its package.
+    """
+    site = {"plugins": "detectors/index.md", "leaderboards": "leaderboards.md"}
+    site |= {f"docs/{name}.md": f"{name}.md" for name in pages} | {f"docs/{NOTEBOOK}": NOTEBOOK}
+    for name, path in readmes.items():
+        package = path.parent.name
+        if f"plugins/{package}" not in site or package == f"oodbench-{name}":
+            site[f"plugins/{package}"] = f"detectors/{name}.md"
+    return site | {f"{folder}/README.md": file for folder, file in site.items() if "." not in folder}
+
+
+def _links(text: str, page: str, source: str, site: Mapping[str, str]) -> str:
+    """Return the text with links to files of the repository made links to the pages that these are on the site.
+
+    Links to elsewhere stay; of a file that is not on the site only the text stays.
+
+    Args:
+        page: on the site, without its ending.
+        source: the folder of the repository that links start from.
+        site: path in the repository → file of the site.
+    """
 
     def link(match: re.Match[str]) -> str:
-        mark, words, target, _ = match.groups()
+        mark, words, target, anchor = match.groups()
         if not target or "://" in target or mark:
             return match.group()
-        path = f"{folder}/{target}" if folder else target
-        return match.group() if path.removesuffix(".md") in names else words
+        file = site.get(posixpath.normpath(posixpath.join(source, target)))
+        return f"[{words}]({posixpath.relpath(file, posixpath.dirname(page) or '.')}{anchor})" if file else words
 
     return LINK.sub(link, text)
 
@@ -113,11 +141,9 @@ def detector_index(names: list[str], registry: Registry) -> str:
     return "\n".join(["# Detectors", "", "| detector | score |", "|---|---|", *rows, ""])
 
 
-def detector_page(name: str, registry: Registry, docs: Path) -> str:
-    """Return a detector's page: its facts and parameters, then the README of its package, whose pictures are copied."""
+def detector_page(name: str, registry: Registry, path: Path, docs: Path) -> str:
+    """Return a detector's page: its facts and parameters, then its package's README, whose pictures are copied."""
     facts = describe_name(name, registry)
-    path = _readme(name, registry)
-    assert path is not None, name
     for picture in path.parent.glob("*.png"):
         shutil.copy(picture, docs / "detectors")
     readme = "".join(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from oodbench.plan.suite_files import SUITE_WORDS, read_suite_file
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -33,6 +36,7 @@ PAGES = [ROOT / "docs" / f"{name}.md" for name in ORDER]
 PAGES += sorted({*ROOT.glob("docs/*.md")} - {*PAGES})
 """Pages, whose commands need what those of the README and of earlier pages have made, but not the forgotten run."""
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SUITE_KEYS = (*SUITE_WORDS, "run", "rank", "groups", "executor")
 INSTALLING = re.compile(r"make \w+ .*|pip install \. plugins/.*")
 """What is not run here: .ci/run and .ci/wheels do."""
 EDITABLE = "pip install --editable ./"
@@ -72,6 +76,9 @@ def folder(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("readme")
     (made / "digits").mkdir()
     (made / "digits" / "suite.toml").write_text(SUITE)
+    holdout = Path("leaderboards", "mnist5k-holdout")
+    (made / holdout).mkdir(parents=True)
+    shutil.copy(ROOT / holdout / "suite.toml", made / holdout)
     (made / "pictures").mkdir()
     for number in range(12):
         Image.linear_gradient("L").rotate(30 * number).save(made / "pictures" / f"{number}.png")
@@ -148,6 +155,31 @@ def test_python(block, tmp_path):
     assert len(done.stdout.rpartition("[")[2].split()) == 8, "the scores of eight images"
 
 
+def test_links_lead_to_files_of_the_repository():
+    """So that they work on GitHub; ``make docs`` checks those of the site."""
+    pages = [README, ROOT / "CONTRIBUTING.md", ROOT / "leaderboards" / "README.md"]
+    pages += [*ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")]
+    dead = []
+    for page in pages:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
+        dead += [f"{page.relative_to(ROOT)}: {target}" for target in targets if not (page.parent / target).exists()]
+    assert not dead
+
+
+def test_the_keys_of_a_suite_are_listed(tmp_path):
+    """All of them, each in a row of the table; the suites on the page can be read."""
+    section = (ROOT / "docs" / "run.md").read_text(encoding="utf-8").partition("## A suite")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`\[*(\w+)", " ".join(rows))) == sorted(SUITE_KEYS)
+    suites = re.findall(r"^```toml\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    for number, suite in enumerate(suites):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(suite)
+        read_suite_file(path)
+    assert len(suites) == 2
+
+
 def pair(setting: str) -> tuple[str, float]:
     name, _, value = setting.partition("=")
     return name, float(value) if "." in value else int(value)
@@ -162,6 +194,9 @@ def test_the_pages_of_the_site_are_made_from_the_code(tmp_path):
     page = (tmp_path / "docs" / "detectors" / "ebae.md").read_text(encoding="utf-8")
     assert "| `visible_chain.steps` |" in page and "Suppressing Outlier Reconstruction" in page
     assert "## oodbench run" in (tmp_path / "docs" / "command-line.md").read_text(encoding="utf-8")
-    assert "::: oodbench.api.Detector" in (tmp_path / "docs" / "python.md").read_text(encoding="utf-8")
+    assert "::: oodbench.api.Detector" in (tmp_path / "docs" / "python-reference.md").read_text(encoding="utf-8")
+    assert "](detectors/index.md)" in (tmp_path / "docs" / "concepts.md").read_text(encoding="utf-8")
+    assert "](classifier.md)" in (tmp_path / "docs" / "detectors" / "po-knn.md").read_text(encoding="utf-8")
+    assert "](write-detector.md)" in (tmp_path / "docs" / "leaderboards.md").read_text(encoding="utf-8")
     navigation = tomllib.loads((tmp_path / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
     assert len(re.findall(r"[\w/-]+\.md", str(navigation))) == len([*(tmp_path / "docs").rglob("*.md")])
