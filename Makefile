@@ -37,7 +37,7 @@ demo: install
 
 # One process a core and one thread a process: a file's tests stay together, as they share fits.
 test: install
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --durations 30
 
 check: install
 	$(VENV)/bin/ruff check

@@ -69,7 +69,9 @@ def test_what_is_written_is_a_whole_package_in_order(package, tmp_path):
     )  # there, oodbench is a third party's
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ("on_base", "network") else ()) for name in PACKAGES]
+)
 def test_it_keeps_its_contract_as_it_is(name, tmp_path):
     package, folder = PACKAGES[name], tmp_path / "package"
     write_package(package, folder)

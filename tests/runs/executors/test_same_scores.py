@@ -91,12 +91,14 @@ def check_the_same(suite: Path, tmp_path: Path, done, *words: str) -> None:
     assert again.count("finished already") == 6 and done() == []
 
 
+@pytest.mark.slow
 def test_on_a_ray_cluster_of_this_machine(suite, standing, tmp_path):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     check_the_same(suite, tmp_path, standing, "--executor", "ray")
 
 
+@pytest.mark.slow
 def test_on_slurm(suite, standing, slurm, tmp_path):
     if importlib.util.find_spec("submitit") is None:
         pytest.skip("submitit is not installed")
