@@ -21,13 +21,12 @@ help:
 
 install: $(INSTALLED)
 
-# One pip call for all, so that the plugins find the core here and torch and torchvision are resolved as a pair. Python
-# compiles what is imported, when it is: most of what is installed never is.
+# One pip call for all, so that the plugins find the core here and torch and torchvision are resolved as a pair.
 $(INSTALLED): pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 	@test -x $(VENV)/bin/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "oodbench needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=python3.12 install" >&2; exit 1; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --no-compile --editable '.[dev]' $(PLUGINS:%=--editable ./%)
+	$(VENV)/bin/python -m pip install --editable '.[dev]' $(PLUGINS:%=--editable ./%)
 	@touch $@
 
 DEMO := leaderboards/mnist5k-demo/suite.toml
