@@ -34,9 +34,9 @@ demo: install
 	$(VENV)/bin/oodbench run $(DEMO) --store demo
 	$(VENV)/bin/oodbench figure $(DEMO) --store demo --images 6 --output demo/figure.png
 
-# One process a core and one thread a process: a file's tests stay together, as they share fits.
+# One process a core, and one more as some tests wait; one thread a process. A file's tests stay together: they share fits.
 test: install
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --durations 30
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --durations 30
 
 check: install
 	$(VENV)/bin/ruff check

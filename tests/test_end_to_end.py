@@ -145,6 +145,7 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_scores(cache, tmp_path):
         assert np.array_equal(before[name], after[name]), name
 
 
+@pytest.mark.slow
 def test_a_truncated_weights_file_is_named_and_redone_with_force(cache, tmp_path):
     arguments = run(tmp_path, "ae", "--out", "constant")
     oodbench(cache, *arguments)
@@ -157,6 +158,7 @@ def test_a_truncated_weights_file_is_named_and_redone_with_force(cache, tmp_path
     oodbench(cache, *arguments, "--out", "noise", "--force")
 
 
+@pytest.mark.slow
 def test_an_in_set_of_another_shape_is_refused(cache, tmp_path):
     line, environment = command(cache, "show", "no-such-thing")
     assert subprocess.run(line, env=environment, capture_output=True).returncode == 1

@@ -74,6 +74,7 @@ def test_it_runs_is_marked_as_local_and_an_edited_file_makes_new_runs(oodbench, 
     assert str(here) not in page
 
 
+@pytest.mark.slow
 def test_several_at_once_run_it_too(oodbench):
     rows = json.loads(oodbench(*RUN, "--seeds", "2", "--jobs", "2"))
     assert {row["seed"] for row in rows} == {0, 1}
@@ -92,6 +93,7 @@ def test_a_file_that_cannot_be_there_is_one_line(path, invoke, here, refusal):
     assert "is no file; write --detector PATH.py:CLASS" in line
 
 
+@pytest.mark.slow
 def test_its_bare_name_is_refused_with_the_file_that_it_was_run_from(oodbench, here):
     oodbench(*RUN)
     words = ("run", "--detector", "brightness", "--in", "mnist5k:0", "--out", "constant")

@@ -143,6 +143,7 @@ def test_three_machines_share_24_runs_though_one_is_killed_and_one_stopped(s3, d
     assert all(begun(data, host) for host in ("killed", "stopped", "survivor")), "each had its share"
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_on_one_machine_shares_the_runs_and_waits_for_the_last(s3, data, tmp_path):
     """A process that ends leaves no claim behind: nobody waits for a lease."""
     first, second = (start(s3, host, steps=3, seeds=6) for host in ("one", "two"))

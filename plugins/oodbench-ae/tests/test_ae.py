@@ -52,6 +52,7 @@ def test_the_weights_kept_are_those_of_the_best_validation_loss(fitted, digits):
     assert energy == pytest.approx(min(row["validation_loss"] for row in context.history), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_refit_forgets(fitted, digits):
     detector, _ = fitted
     again = AE(detector.params, SHAPE).fit(*digits, Context(torch.device("cpu"), seed=1))

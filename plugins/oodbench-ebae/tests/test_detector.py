@@ -124,12 +124,14 @@ def learnt(digits) -> dict[int, tuple[EBAE, Context]]:
     return {epochs: fitted(digits, **changes, epochs=epochs) for epochs in (0, 4)}
 
 
+@pytest.mark.slow
 def test_noise_scores_higher_than_data(learnt, digits):
     images = next(digits[1].batches(100))
     for detector, _ in learnt.values():
         assert detector.score(torch.rand(100, *SHAPE)).min() > detector.score(images).max()
 
 
+@pytest.mark.slow
 def test_ebae_training_raises_the_energy_of_what_the_autoencoder_makes_up(learnt, digits):
     """What plain pre-training reconstructs though it is no digit, decoded random codes, costs more afterwards."""
     (before, _), (after, surroundings) = learnt[0], learnt[4]
@@ -142,6 +144,7 @@ def test_ebae_training_raises_the_energy_of_what_the_autoencoder_makes_up(learnt
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
+@pytest.mark.slow
 def test_a_fit_that_diverges_at_once_is_an_error_and_no_plain_autoencoder(learnt, digits):
     changes = learnt[0][0].params.model_dump(include=CHANGED) | {"learning_rate": 1.0}
     with pytest.raises(FitError, match="ebae stopped in epoch 1 of 2: .*lower learning_rate.*no weights to go back to"):

@@ -214,6 +214,7 @@ def test_a_run_whose_job_is_preempted_goes_on_from_its_checkpoint(take_away, clu
 
 
 @needs_slurm
+@pytest.mark.slow
 def test_a_task_that_is_preempted_for_good_is_lost(cluster, folder, tmp_path, monkeypatch):
     """Where preemption cancels jobs, the accounting says so; as this cluster has none, a script answers for it."""
     (tmp_path / "sacct").write_text('#!/bin/sh\nfor last; do :; done\necho "${last#--jobs=}|PREEMPTED"\n')
