@@ -6,8 +6,9 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -283,3 +284,18 @@ class Dataset:
     rules: str = ""
     checksums: Callable[[], Mapping[str, str]] | None = None
     download_instructions: Callable[[Path], str] | None = None
+
+    @classmethod
+    def streamed(cls, name: str, stream: Callable[[str, Path, Shape | None], Stream], **facts: Any) -> Dataset:
+        """Return a data set that is read in chunks, whose ``load`` gives all of them at once.
+
+        Args:
+            facts: the other fields.
+        """
+        return cls(name, partial(_whole, stream), stream=stream, **facts)
+
+
+def _whole(
+    stream: Callable[[str, Path, Shape | None], Stream], split: str, root: Path, shape: Shape | None
+) -> ImageSet:
+    return stream(split, root, shape).to_memory()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream
-from oodbench.builtin.pictures import check_shape, gather, names_in, three_ways
+from oodbench.builtin.pictures import check_shape, names_in, three_ways
 from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
@@ -55,9 +55,8 @@ def download_instructions(root: Path) -> str:
 @hookimpl
 def register_datasets() -> list[Dataset]:
     return [
-        Dataset(
+        Dataset.streamed(
             name=name,
-            load=partial(gather, partial(stream, name)),
             stream=partial(stream, name),
             shape=SHAPE,
             sizes=SIZES,

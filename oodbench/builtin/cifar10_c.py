@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from oodbench.api import Dataset, ImageSet, Shape, Stream, chunk_rows
-from oodbench.builtin.pictures import gather
 from oodbench.data.imaging import file_error
 from oodbench.errors import DataError, UnknownName
 from oodbench.plugin.hookspecs import hookimpl
@@ -45,9 +44,8 @@ def corrupted(text: str) -> Dataset:
     if severity and severity not in map(str, range(1, SEVERITIES + 1)):
         raise DataError(f"{KIND}:{corruption} has severities 1 to {SEVERITIES}, and no {severity}")
     read = partial(stream, text, corruption, int(severity or 0))
-    return Dataset(
+    return Dataset.streamed(
         name=f"{KIND}:{text}",
-        load=partial(gather, read),
         stream=read,
         shape=SHAPE,
         sizes={"test": EACH if severity else EACH * SEVERITIES},

@@ -5,14 +5,13 @@ npz batches. They were made small in different ways, and are not the same images
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream, chunk_rows
 from oodbench.builtin import archives
-from oodbench.builtin.pictures import check_shape, gather, names_in
+from oodbench.builtin.pictures import check_shape, names_in
 from oodbench.builtin.vision import choose
 from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
@@ -119,9 +118,8 @@ def download_instructions(root: Path) -> str:
 @hookimpl
 def register_datasets() -> list[Dataset]:
     return [
-        Dataset(
+        Dataset.streamed(
             name=NAME,
-            load=partial(gather, stream),
             stream=stream,
             shape=(3, SIDE, SIDE),
             sizes=SIZES,

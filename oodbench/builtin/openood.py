@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +20,6 @@ import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream, chunk_rows
 from oodbench.builtin.image_lists import check_there, read_list
-from oodbench.builtin.pictures import gather
 from oodbench.data.imaging import read_picture
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
@@ -52,9 +50,8 @@ class ListedSet:
     summary: str = field(default="", compare=False)
 
     def dataset(self) -> Dataset:
-        return Dataset(
+        return Dataset.streamed(
             name=f"openood-{self.name}",
-            load=partial(gather, self.stream),
             stream=self.stream,
             shape=(3, self.sizes[1], self.sizes[1]),
             sizes={split: count for split, (_, count) in self.lists.items()},

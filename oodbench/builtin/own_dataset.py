@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from oodbench.api import SPLITS, Dataset, Location, Shape, Stream
-from oodbench.builtin.pictures import gather
 from oodbench.builtin.vision import choose
 from oodbench.errors import DataError
 
@@ -49,9 +47,8 @@ class UserDataset:
             raise DataError(f"{self.name} has no test split: add images to it as 'test'")
         drawn = "train" in self.labels and "validation" not in self.labels
         splits = [split for split in SPLITS if split in self.labels or (split == "validation" and drawn)]
-        return Dataset(
+        return Dataset.streamed(
             name=self.name,
-            load=partial(gather, self.stream),
             stream=self.stream,
             shape=self.shape,
             sizes={split: len(self.indices(split)) for split in splits},

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from oodbench.api import ImageSet, Shape, Stream
 from oodbench.builtin.samples import shuffled
 from oodbench.data.imaging import check_regular
 from oodbench.errors import DataError
@@ -23,13 +22,6 @@ UNREADABLE = (
     ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".jxr", ".svg", ".tga", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw",
     ".orf", ".raf", ".rw2", ".exr", ".hdr", ".pfm", ".qoi",
 )  # fmt: skip
-
-Streamed = Callable[[str, Path, Shape | None], Stream]
-
-
-def gather(stream: Streamed, split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """Return all of a split in memory: the ``load`` of a data set that has a ``stream``."""
-    return stream(split, root, shape).to_memory()
 
 
 def names_in(folder: Path) -> list[str]:

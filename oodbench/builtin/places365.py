@@ -5,14 +5,13 @@ Source: Zhou et al., Places: A 10 Million Image Database for Scene Recognition (
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream
 from oodbench.builtin.image_lists import check_there, read_list
-from oodbench.builtin.pictures import gather, middle_square
+from oodbench.builtin.pictures import middle_square
 from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
@@ -54,9 +53,8 @@ def download_instructions(root: Path) -> str:
 @hookimpl
 def register_datasets() -> list[Dataset]:
     return [
-        Dataset(
+        Dataset.streamed(
             name=NAME,
-            load=partial(gather, stream),
             stream=stream,
             shape=None,
             sizes={"test": SIZE},

@@ -6,13 +6,12 @@ Textures in the Wild (CVPR 2014).
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream
-from oodbench.builtin.pictures import gather, middle_square, names_in
+from oodbench.builtin.pictures import middle_square, names_in
 from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
@@ -56,9 +55,8 @@ def download_instructions(root: Path) -> str:
 @hookimpl
 def register_datasets() -> list[Dataset]:
     return [
-        Dataset(
+        Dataset.streamed(
             name=NAME,
-            load=partial(gather, stream),
             stream=stream,
             shape=None,
             sizes={"test": SIZE},

@@ -6,13 +6,12 @@ ImageNet Visual Recognition Challenge (2015).
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from oodbench.api import Dataset, Shape, Stream
-from oodbench.builtin.pictures import check_shape, gather, names_in
+from oodbench.builtin.pictures import check_shape, names_in
 from oodbench.builtin.vision import choose
 from oodbench.data.imaging import read_pictures
 from oodbench.errors import DataError
@@ -81,9 +80,8 @@ def download_instructions(root: Path) -> str:
 @hookimpl
 def register_datasets() -> list[Dataset]:
     return [
-        Dataset(
+        Dataset.streamed(
             name=NAME,
-            load=partial(gather, stream),
             stream=stream,
             shape=SHAPE,
             sizes=SIZES,

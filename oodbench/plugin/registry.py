@@ -151,7 +151,8 @@ def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS, 
     plugins = plugins or load_plugins()
     registry = Registry(plugins, failures=dict(plugins.failures))
     if saved and not saved["failures"] and "register_detectors" in hooks:
-        registry.waiting = {row["name"]: row["plugin"] for row in saved["detectors"]}
+        there = (row for row in saved["detectors"] if row["plugin"] in plugins.versions)
+        registry.waiting = {row["name"]: row["plugin"] for row in there}
         registry.plugin_of |= {("detector", name): plugin for name, plugin in registry.waiting.items()}
         hooks = [hook for hook in hooks if hook != "register_detectors"]
     for plugin in plugins.versions:

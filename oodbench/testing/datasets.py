@@ -189,7 +189,8 @@ def an_image_depends_on_its_index_alone(case: DatasetCase) -> None:
 def is_the_same_elsewhere(case: DatasetCase) -> None:
     """Check that the images have the same fingerprints in another process with another hash seed."""
     here = {split: _identity(case.loaded(split)) for split in case.splits}
-    module = getattr(getattr(case.dataset.load, "func", case.dataset.load), "__module__", "")
+    own = case.dataset.stream or case.dataset.load
+    module = getattr(getattr(own, "func", own), "__module__", "")
     with tempfile.TemporaryDirectory(prefix="oodbench-check-") as name:
         folder = Path(name)
         shape = None if case.dataset.shape else case.shapes[0]
