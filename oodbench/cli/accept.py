@@ -29,11 +29,11 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
     oodbench accept entry.oodbench leaderboards/mnist5k-ood
     """
     from oodbench.data.loading import open_loader
-    from oodbench.leaderboard import entries
+    from oodbench.leaderboard import suite_folder
 
     registry = find_plugins()
     with progress_display(quiet) as progress:
-        merged = entries.accept(
+        merged = suite_folder.accept(
             entry,
             suite,
             registry,

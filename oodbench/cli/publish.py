@@ -49,11 +49,11 @@ def command(
     oodbench publish results leaderboards/mnist5k-ood --detector my-method
     oodbench publish results leaderboards/mnist5k-ood --drop older
     """
-    from oodbench.leaderboard import entries
+    from oodbench.leaderboard import suite_folder
 
     registry = find_plugins()
     with progress_display(quiet) as progress:
-        merged = entries.publish(
+        merged = suite_folder.publish(
             suite,
             store,
             registry,

@@ -1,0 +1,173 @@
+"""How results come into a suite's folder: from a store (publish), or from an entry that is handed in (accept)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oodbench.api.full_spectrum import covariate_sets
+from oodbench.errors import OODBenchError
+from oodbench.leaderboard import formats, publication, suites
+from oodbench.leaderboard.entries import read_entry
+from oodbench.leaderboard.publication import PAGE, RESULTS, Merge, Publication, merge
+from oodbench.leaderboard.uncertainty import Advance
+from oodbench.leaderboard.verification import check_publication
+from oodbench.store.store import Store
+from oodbench.writing import write_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oodbench.data.loading import Loader
+    from oodbench.leaderboard.suites import Suite
+    from oodbench.plugin.registry import Registry
+
+SHOWN = 5  # detectors that a message names
+
+
+def publish(
+    folder: Path,
+    store: str,
+    registry: Registry,
+    drop: Iterable[str] = (),
+    on_message: Callable[[str], None] = lambda text: None,
+    advance: Advance = lambda done, total: None,
+    detectors: Sequence[str] = (),
+) -> Merge:
+    """Add what a store has of a suite to the suite's folder, and make its page again.
+
+    Runs that are published already, and that the store has too, are replaced; all others are kept.
+
+    Args:
+        drop: published runs to leave out (see ``publication.merge``).
+        on_message: called with what a user should know.
+        detectors: to publish, with the suite's data and settings, in place of those that it names; empty for those.
+
+    Raises OODBenchError where the store has nothing of the suite, a value is not what its scores give, or a file cannot
+    be written. Nothing is written before all of it is known to be right.
+    """
+    suite = suites.open_suite(folder)
+    old = existing(folder)
+    if detectors:
+        wanted = suites.of_detectors(suite, detectors)
+    else:
+        wanted = suites.installed(suite, registry, old.results, on_message)
+    stored = suites.stored_results(wanted, store, registry, lambda key, error: on_message(f"Left out: {error}"))
+    words = "".join(f" --detector {name}" for name in detectors)
+    found, unnamed = stored.results, "" if detectors else _unnamed(suite, stored.others, old)
+    if found.empty or (found["metric"] == "").all():
+        makes = unnamed or f"`oodbench run {folder}{words}` makes them"
+        whose = f"{', '.join(detectors)} with this suite's data and settings" if detectors else "this suite"
+        raise OODBenchError(f"{store} has no results of {whose}; {makes}")
+    if lack := stored.lack(store, folder, words):
+        on_message(lack)
+    if unnamed:
+        on_message(f"{store}: {unnamed}")
+    return _take_in(folder, suite, old, publication.from_store(found, Store(store), registry), registry, drop, advance)
+
+
+def _unnamed(suite: Suite, others: pd.DataFrame, old: Publication) -> str:
+    """Say which detectors a store has on the suite's data that the suite neither names nor has published."""
+    is_there = others["in_dataset"].isin(suite.named("in_datasets"))
+    is_there &= others["out_dataset"].isin(suite.named("out_datasets")) & (others["metric"] != "")
+    is_there &= ~others["detector"].isin(suite.named("detectors")) & ~others["run"].isin(old.results["run"])
+    counts = others[is_there].drop_duplicates("run")["detector"].value_counts().sort_index()
+    if counts.empty:
+        return ""
+    shown = [f"{count} of {name}" for name, count in counts.items()][:SHOWN]
+    more = f" and {len(counts) - SHOWN} more detectors" if len(counts) > SHOWN else ""
+    return (
+        f"there are runs on its data that suite.toml does not name, {', '.join(shown)}{more}; `oodbench publish` with "
+        f"--detector {counts.index[0]} adds those that have the suite's settings"
+    )
+
+
+def accept(
+    entry: Path,
+    folder: Path,
+    registry: Registry,
+    loader: Loader,
+    drop: Iterable[str] = (),
+    advance: Advance = lambda done, total: None,
+) -> Merge:
+    """Take an entry into a suite's folder, after all of it is checked (see ``verification``), and make the page again.
+
+    Args:
+        drop: published runs to leave out, or to put the entry's in the place of (see ``publication.merge``).
+
+    Raises OODBenchError with the first reason not to: something in it is wrong, is not of the suite, is published
+    already, or is of other images than the runs that are published and the data that are here.
+    """
+    suite, old, new, drop = suites.open_suite(folder), existing(folder), read_entry(entry), set(drop)
+    leaving = {run for name in drop - {publication.OLDER} for run in publication.named_runs(name, old)}
+    for fault in _faults(suite, old.keep(set(old.results["run"]) - leaving), new, registry, loader):
+        raise OODBenchError(f"{entry.name} is refused: {fault}")
+    return _take_in(folder, suite, old, new, registry, drop, advance)
+
+
+def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry, loader: Loader) -> Iterable[str]:
+    """Yield reasons not to take an entry in."""
+    rows = new.results
+    if rows.empty or (rows["metric"] == "").any():
+        yield "it has failed runs, or no results at all"
+    foreign = rows[~rows["in_dataset"].isin(suite.named("in_datasets"))]
+    foreign_out = rows[~rows["out_dataset"].isin(suite.named("out_datasets"))]
+    for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
+        yield f"the suite has no data set {name}"
+    for in_dataset, covariate in rows[["in_dataset", "covariate"]].drop_duplicates().itertuples(index=False, name=None):
+        names = {*covariate_sets(covariate)}
+        if names and names not in [{*each.covariates} for each in suite.requests if in_dataset in each.in_datasets]:
+            yield f"the suite has no full spectrum of {in_dataset} with {', '.join(sorted(names))}"
+    for run in sorted(set(rows["run"]) & set(old.results["run"])):
+        yield f"{run} is published already; --drop {run} puts the entry's in its place"
+    checked = check_publication(new, registry, loader)
+    for run in checked.unverified:
+        yield f"{run} has results without scores"
+    yield from checked.differences
+    yield from _other_images(old, new)
+
+
+def _other_images(old: Publication, new: Publication) -> Iterable[str]:
+    """Yield where the entry's images of a data set are not those of the runs that are published."""
+    for column, kind in (("in_dataset", "in_images"), ("out_dataset", "out_images")):
+        known = {str(name): set(rows[kind]) - {""} for name, rows in old.results.groupby(column)}
+        for name, images in new.results[[column, kind]].drop_duplicates().itertuples(index=False, name=None):
+            if known.get(name) and images not in known[name]:
+                yield f"its images of {name} ({images or 'unknown'}) are not those of the runs that are published"
+    shifted = _shifted_images(old)
+    for name, images in sorted(_shifted_images(new) - shifted):
+        if name in dict(shifted):
+            yield f"its images of {name} ({images}) are not those of the runs that are published"
+
+
+def _shifted_images(found: Publication) -> set[tuple[str, str]]:
+    """Return name and fingerprint of each covariate-shifted set."""
+    return {pair for text in set(found.results["covariate"]) for pair in covariate_sets(text).items()}
+
+
+def existing(folder: Path) -> Publication:
+    """Return what a suite's folder has published; an empty publication where that is nothing."""
+    from oodbench.store.frames import frame
+
+    is_there = os.path.lexists(folder / RESULTS)
+    return publication.read_publication(folder) if is_there else Publication(frame([]))
+
+
+def _take_in(
+    folder: Path,
+    suite: Suite,
+    old: Publication,
+    new: Publication,
+    registry: Registry,
+    drop: Iterable[str],
+    advance: Advance,
+) -> Merge:
+    merged = merge(old, new, drop)
+    metrics = publication.shown_metrics(merged.publication, registry.metrics)
+    sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
+    page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
+    for name, data in {**sure.files(), PAGE: page.encode()}.items():
+        write_file(folder / name, data)
+    return merged
