@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from oodbench.runs.states import RunState
-    from oodbench.store.records import Work
+    from oodbench.store.work import Work
 
 SHOWN_WAITING = 10
 

@@ -17,9 +17,9 @@ from oodbench.store import records
 from oodbench.store.files import Facts
 from oodbench.store.held_claims import NUMBERED, STATUS
 from oodbench.store.processes import is_alive
-from oodbench.store.records import Work
 from oodbench.store.removal import KEY
 from oodbench.store.store import FAILURES, Store
+from oodbench.store.work import Work, parse_work
 
 STATES = ("done", "running", "stopped", "failed", "waiting", "unfinished")
 """Of a run.
@@ -212,7 +212,7 @@ def _now(store: Store) -> float:
 
 def _parsed(data: object) -> Work | None:
     try:
-        return records.parse_work(data) if isinstance(data, bytes) else None
+        return parse_work(data) if isinstance(data, bytes) else None
     except ValueError:
         return None
 

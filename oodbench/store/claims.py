@@ -20,12 +20,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from oodbench.errors import StoreError
-from oodbench.store import records
 from oodbench.store.files import Files
 from oodbench.store.held_claims import NUMBERED, STATUS, Claim, LockClaim, NumberedClaim
 from oodbench.store.probes import StoreClock, creates_exclusively
 from oodbench.store.processes import Busy, described, is_alive, is_of_this_machine, lease_seconds, this_process
-from oodbench.store.records import Work
+from oodbench.store.work import Work, parse_work
 from oodbench.text import shorten
 
 LOCAL_POLL, REMOTE_POLL = 0.2, 5.0
@@ -140,6 +139,6 @@ class Claims:
     def read(self, path: str) -> Work | None:
         """Return who works on a run by a claim or a ``status.json``; None where it is missing or cannot be read."""
         try:
-            return self.files.read(path, records.parse_work)
+            return self.files.read(path, parse_work)
         except StoreError:
             return None

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import filelock
 
 from oodbench.errors import StoreError
-from oodbench.store import records
 from oodbench.store.processes import Busy, ClaimLost, is_alive, is_of_this_machine
-from oodbench.store.records import Work
+from oodbench.store.work import Work, work_json
 
 if TYPE_CHECKING:
     from oodbench.store.claims import Claims
@@ -114,7 +113,7 @@ class Claim:
                     self._renew()
                 if self._has_news and not self._is_lost:
                     self._has_news = False
-                    self.files.put(f"{self.key}/{STATUS}", records.work_json(self.work))
+                    self.files.put(f"{self.key}/{STATUS}", work_json(self.work))
 
 
 class LockClaim(Claim):
@@ -167,7 +166,7 @@ class LockClaim(Claim):
 
     def _write_claim(self) -> None:
         self._has_news = False
-        self.files.put(f"{self.key}/{STATUS}", records.work_json(self.work))
+        self.files.put(f"{self.key}/{STATUS}", work_json(self.work))
 
     def release(self, has_failed: bool) -> None:
         folder = Path(self.lock.lock_file).parent
@@ -195,7 +194,7 @@ class NumberedClaim(Claim):
         self._renewed = _now()
 
     def _create(self, number: int) -> bool:
-        path, data = f"{self.key}/.claim-{number}", records.work_json(self.work)
+        path, data = f"{self.key}/.claim-{number}", work_json(self.work)
         self.number = number
         if self.files.create(path, data):
             if self.claims.exclusive:
@@ -218,7 +217,7 @@ class NumberedClaim(Claim):
         return [int(found[1]) for name in self.files.facts_in(self.key) if (found := NUMBERED.fullmatch(name))]
 
     def _write_claim(self) -> None:
-        self.files.put(f"{self.key}/.claim-{self.number}", records.work_json(self.work))
+        self.files.put(f"{self.key}/.claim-{self.number}", work_json(self.work))
 
     def release(self, has_failed: bool) -> None:
         if self._is_lost:

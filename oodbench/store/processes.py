@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from oodbench.atomic import has_ended, machine
 from oodbench.errors import OODBenchError, StoreError
-from oodbench.store.records import Work
+from oodbench.store.work import Work
 from oodbench.text import shorten
 
 LEASE_SECONDS = 300.0

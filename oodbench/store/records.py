@@ -27,13 +27,13 @@ Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Hash = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})$")]
 
 
-class _Record(pydantic.BaseModel):
-    """Fields that are not known are left out: a newer oodbench may have written them."""
+class Record(pydantic.BaseModel):
+    """What a file has of one thing. Fields that are not known are left out: a newer oodbench may have written them."""
 
     model_config = pydantic.ConfigDict(extra="ignore")
 
 
-class _Run(_Record):
+class _Run(Record):
     detector: Name
     version: Name
     params: Text
@@ -45,7 +45,7 @@ class _Run(_Record):
     base: _Run | None = None
 
 
-class _Provenance(_Record):
+class _Provenance(Record):
     oodbench: Text
     plugin: Text
     plugin_version: Text
@@ -68,7 +68,7 @@ class _Provenance(_Record):
     shape: tuple[()] | tuple[Size, Size, Size] = ()
 
 
-class _File(_Record):
+class _File(Record):
     run: _Run
     provenance: _Provenance
     parts: dict[str, Hash] = {}
@@ -94,7 +94,7 @@ class _Result(TypedDict):
 _RESULTS = pydantic.TypeAdapter(list[_Result])
 
 
-class _ScoreFacts(_Record):
+class _ScoreFacts(Record):
     dataset: Name
     split: Name
     fingerprint: Name
@@ -110,67 +110,11 @@ class _Failure(_Run):
     error: Text
 
 
-class _FitFacts(_Record):
+class _FitFacts(Record):
     run: _Run
     shape: tuple[Size, Size, Size]
     software: dict[Name, Text]
     notes: tuple[Text, ...] = ()
-
-
-class _Work(_Record):
-    host: Name
-    owner: Text
-    pid: Count
-    machine: Text
-    token: Name
-    since: Text
-    lease: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-    run: Text = ""
-    title: Text = ""
-    phase: Text = ""
-    share: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
-    seconds_left: Finite | None = None
-    ended: Text = ""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Who works on a run, since when, and how far it is.
-
-    Args:
-        host: name of the machine.
-        owner: name of the user.
-        pid: number of the process.
-        machine: what that number is valid for (see ``atomic.machine``).
-        token: tells apart the claims of one process.
-        since: when the work began, ISO 8601 in UTC, by the machine's clock.
-        lease: seconds after which it counts as given up if it is not renewed.
-        run: the run's key without its data's fingerprint, as failures have it.
-        title: what people call the run.
-        phase: what is being done.
-        share: of the fit, or of the images that are scored, from 0 to 1.
-        seconds_left: of the same; None while nothing can be said.
-        ended: when the work ended; empty until then.
-    """
-
-    host: str
-    owner: str
-    pid: int
-    machine: str
-    token: str
-    since: str
-    lease: float
-    run: str = ""
-    title: str = ""
-    phase: str = ""
-    share: float = 0.0
-    seconds_left: float | None = None
-    ended: str = ""
-
-    @property
-    def where(self) -> str:
-        """``HOST, process 12``."""
-        return f"{self.host}, process {self.pid}"
 
 
 @dataclass(frozen=True)
@@ -192,7 +136,7 @@ class FitFacts:
 
 def parse_fit_facts(values: Mapping[str, Any]) -> FitFacts:
     """Return the facts that ``fit_facts_record`` has made a record of. Raises ValueError as ``parse_run`` does."""
-    record = _validated(_FitFacts, values)
+    record = validated(_FitFacts, values)
     json.loads(record.run.params)
     return FitFacts(_run(record.run.model_dump()), record.shape, record.software, record.notes)
 
@@ -208,8 +152,8 @@ def parse_run(data: bytes, key: str) -> tuple[Run, Provenance, dict[str, str]]:
     Raises ValueError where a field is missing, of another type or out of range, or the record is not of the run that
     the key names.
     """
-    record = _validated(_File, _from_json(data))
-    _from_json(record.run.params)
+    record = validated(_File, from_json(data))
+    from_json(record.run.params)
     run = _run(record.run.model_dump())
     provenance = Provenance(**record.provenance.model_dump())
     if provenance.in_images and run.key(provenance.in_images) != key:
@@ -248,7 +192,7 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
 
     Raises ValueError as ``parse_run`` does.
     """
-    facts = _validated(_Failure, _from_json(data)).model_dump()
+    facts = validated(_Failure, from_json(data)).model_dump()
     out_dataset, error = facts.pop("out_dataset"), facts.pop("error")
     return _run(facts), out_dataset, error
 
@@ -269,27 +213,19 @@ def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
 
 def parse_score_facts(facts: bytes) -> dict[str, Any]:
     """Return what holds for all scores of a file, and their ``count``. Raises ValueError as ``parse_run`` does."""
-    return _validated(_ScoreFacts, _from_json(facts)).model_dump()
+    return validated(_ScoreFacts, from_json(facts)).model_dump()
 
 
-def parse_work(data: bytes) -> Work:
-    """Return who works on a run. Raises ValueError as ``parse_run`` does."""
-    return Work(**_validated(_Work, _from_json(data)).model_dump())
-
-
-def work_json(work: Work) -> bytes:
-    """Return the content of a ``status.json`` or of a claim."""
-    return to_json(asdict(work))
-
-
-def _from_json(data: str | bytes) -> Any:
+def from_json(data: str | bytes) -> Any:
+    """Return what JSON says. Raises ValueError where it is none, or nested too deep."""
     try:
         return json.loads(data)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
 
-def _validated(model: type[T], values: Any) -> T:
+def validated(model: type[T], values: Any) -> T:
+    """Return the values as this model. Raises ValueError, in one line, where one is missing or of another kind."""
     with _said_in_one_line():
         return model.model_validate(values)  # type: ignore[attr-defined]
 
@@ -306,7 +242,7 @@ def _said_in_one_line() -> Iterator[None]:
 
 def parse_object(data: bytes | str) -> dict[str, Any]:
     """Return a JSON object. Raises ValueError where it is something else."""
-    record = _from_json(data)
+    record = from_json(data)
     if not isinstance(record, dict):
         raise ValueError("it is no JSON object")
     return record
