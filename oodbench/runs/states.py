@@ -14,7 +14,7 @@ from oodbench.api import Run, file_name
 from oodbench.errors import StoreError
 from oodbench.plan.tasks import Task, title_of, with_bases
 from oodbench.store import records
-from oodbench.store.files import Facts
+from oodbench.store.file_systems import Facts
 from oodbench.store.held_claims import NUMBERED, STATUS
 from oodbench.store.processes import is_alive
 from oodbench.store.removal import KEY

@@ -6,20 +6,18 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
 from oodbench.atomic import is_left_behind, write_atomically
 from oodbench.errors import StoreError
 from oodbench.store.faults import error_code, is_missing_bucket, is_transient, retrying, why
+from oodbench.store.file_systems import AT_ONCE, Facts, facts_of, open_file_system
 from oodbench.text import shorten
 
 T = TypeVar("T")
@@ -27,35 +25,12 @@ DELETE = "delete it, and "
 REDO = "`oodbench run` with --force makes it again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PROBE = ".probe"
-AT_ONCE = 64
-"""Requests under way at the same time."""
 CHUNK = 1024
 """Files read into memory at the same time."""
-OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {
-        "max_concurrency": 1,  # a file is read without asking for its size before
-        "use_listings_cache": False,  # it would hide what other processes write
-        "config_kwargs": {
-            "max_pool_connections": AT_ONCE,
-            "retries": {"total_max_attempts": 1},  # see ``retrying``: both together take minutes to give up
-        },
-    }
-}
-"""Of file systems, by the beginning of the address."""
-TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
-"""What file systems call the time at which a file was written."""
 SWEPT = ("", "scores", "scores/validation", "outputs")
 """Folders of a run, in which a killed process may have left a file half-written."""
 MIRRORED_BYTES = 2**20
 """Of a mirrored folder's files, larger ones are not kept in memory."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Of a file: its bytes, and when it was written, in seconds since 1970 by the store's clock; 0 if unknown."""
-
-    size: int
-    modified: float
 
 
 class Files:
@@ -71,21 +46,7 @@ class Files:
     """
 
     def __init__(self, address: str):
-        if not address or "::" in address:
-            raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
-        try:
-            self.fs, root = fsspec.core.url_to_fs(address, **OPTIONS.get(address.partition("://")[0], {}))
-        except TypeError as error:  # raised for what it must be given besides an address
-            raise StoreError(
-                f"the store {shorten(address)} is of a kind that cannot be one: name a folder, or an "
-                "address such as s3://bucket/name, with --store"
-            ) from error
-        except Exception as error:  # each file system has errors of its own
-            raise StoreError(
-                f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
-            ) from error
-        if isinstance(getattr(self.fs, "retries", None), int):
-            self.fs.retries = 1  # the same in s3fs, beside that in its client
+        self.fs, root = open_file_system(address)
         self.address = address
         self.root = root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
@@ -170,7 +131,7 @@ class Files:
         """Return size and time of a file. Raises StoreError also where it is missing."""
         try:
             self.fs.invalidate_cache()
-            return _facts(retrying(lambda: self.fs.info(self.place(path))))
+            return facts_of(retrying(lambda: self.fs.info(self.place(path))))
         except Exception as error:
             raise self.unreadable(path, error) from error
 
@@ -317,7 +278,7 @@ class Files:
             return {}
         except Exception as error:
             raise self.unreadable(folder, error) from error
-        return {name[len(self.root) + 1 :]: _facts(facts) for name, facts in found.items() if name != place}
+        return {name[len(self.root) + 1 :]: facts_of(facts) for name, facts in found.items() if name != place}
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
@@ -341,7 +302,7 @@ class Files:
 
     def facts_in(self, folder: str) -> dict[str, Facts]:
         """Return name → facts of what is in a folder, hidden or not."""
-        return {facts["name"].rstrip("/").rpartition("/")[2]: _facts(facts) for facts in self._ls(folder)}
+        return {facts["name"].rstrip("/").rpartition("/")[2]: facts_of(facts) for facts in self._ls(folder)}
 
     def sizes(self, folder: str) -> list[tuple[str, int]]:
         """Return name and bytes of each file in a folder, the newest first where the file system knows the times."""
@@ -369,8 +330,3 @@ class Files:
         full = isinstance(error, OSError) and error.errno in FULL
         remedy = "make room or choose another place" if full else "choose another place"
         return StoreError(f"{shorten(self.where(path))} cannot be written: {why(error)}; {remedy} with --store")
-
-
-def _facts(found: Mapping[str, Any]) -> Facts:
-    time_ = next((found[name] for name in TIMES if found.get(name) is not None), 0.0)
-    return Facts(int(found.get("size") or 0), time_.timestamp() if isinstance(time_, datetime) else float(time_))

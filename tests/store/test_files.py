@@ -12,7 +12,8 @@ from botocore import exceptions
 from oodbench.api import Provenance, Result, Run
 from oodbench.errors import StoreError
 from oodbench.store import faults
-from oodbench.store.files import AT_ONCE, Files
+from oodbench.store.file_systems import AT_ONCE
+from oodbench.store.files import Files
 from oodbench.store.store import Store
 
 PROVENANCE = Provenance(

@@ -1,0 +1,67 @@
+"""File systems, by an address: this machine's disks, and object storage through fsspec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import fsspec.core
+
+from oodbench.errors import StoreError
+from oodbench.store.faults import why
+from oodbench.text import shorten
+
+AT_ONCE = 64
+"""Requests under way at the same time."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "max_concurrency": 1,  # a file is read without asking for its size before
+        "use_listings_cache": False,  # it would hide what other processes write
+        "config_kwargs": {
+            "max_pool_connections": AT_ONCE,
+            "retries": {"total_max_attempts": 1},  # see ``retrying``: both together take minutes to give up
+        },
+    }
+}
+"""Of file systems, by the beginning of the address."""
+TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+"""What file systems call the time at which a file was written."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of a file: its bytes, and when it was written, in seconds since 1970 by the store's clock; 0 if unknown."""
+
+    size: int
+    modified: float
+
+
+def open_file_system(address: str) -> tuple[Any, str]:
+    """Return the file system of a store's address, and the store's path there.
+
+    Raises StoreError where there is none.
+    """
+    if not address or "::" in address:
+        raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
+    try:
+        fs, root = fsspec.core.url_to_fs(address, **OPTIONS.get(address.partition("://")[0], {}))
+    except TypeError as error:  # raised for what it must be given besides an address
+        raise StoreError(
+            f"the store {shorten(address)} is of a kind that cannot be one: name a folder, or an "
+            "address such as s3://bucket/name, with --store"
+        ) from error
+    except Exception as error:  # each file system has errors of its own
+        raise StoreError(
+            f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
+        ) from error
+    if isinstance(getattr(fs, "retries", None), int):
+        fs.retries = 1  # the same in s3fs, beside that in its client
+    return fs, root
+
+
+def facts_of(found: Mapping[str, Any]) -> Facts:
+    """Return the facts in what a file system says of a file."""
+    time_ = next((found[name] for name in TIMES if found.get(name) is not None), 0.0)
+    return Facts(int(found.get("size") or 0), time_.timestamp() if isinstance(time_, datetime) else float(time_))
