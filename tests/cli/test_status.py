@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from oodbench.store import records
 from oodbench.store.processes import this_process
 from oodbench.store.store import Store
+from oodbench.store.work import work_json
 
 RUN = ["run", "--detector", "mean-distance", "--in", "bars:0", "--out", "bars:1", "-q"]
 SUITE = """
@@ -96,7 +96,7 @@ def test_of_a_suite_a_run_counts_whoever_works_on_it_and_whatever_became_of_it(o
     runs = {seed: replace(run, seed=seed) for seed in (1, 2)}
     dead = replace(this_process(runs[2].key(""), "two"), host="far", machine="of another machine")
     stopped = runs[2].key("c" * 16)
-    store.files.put(f"{stopped}/status.json", records.work_json(dead))
+    store.files.put(f"{stopped}/status.json", work_json(dead))
     os.utime(Path("results", stopped, "status.json"), (0, 0))
     with store.claim(runs[1].key("c" * 16), run=runs[1], title="one"):
         result = oodbench("status", suite, "--json")

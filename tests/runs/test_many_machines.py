@@ -15,9 +15,8 @@ import pytest
 from oodbench.api import Progress
 from oodbench.plan.requests import RunRequest
 from oodbench.runs.pipeline import ExecutionOptions, run
-from oodbench.store import records
-from oodbench.store.records import Work
 from oodbench.store.store import Store
+from oodbench.store.work import Work, parse_work
 
 PLUGIN = """
 import os, time
@@ -91,7 +90,7 @@ def history(store: Store, key: str) -> list[Work]:
     """The claims on a run, in order."""
     names = [name for name in store.files.names(key, hidden=True) if name.startswith(".claim-")]
     names.sort(key=lambda name: int(name.rpartition("-")[2]))
-    return [store.files.read(f"{key}/{name}", records.parse_work) for name in names]
+    return [store.files.read(f"{key}/{name}", parse_work) for name in names]
 
 
 def assert_same(store: Store, other: Store, keys: list[str]) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from oodbench.api import Run
 from oodbench.errors import OODBenchError
-from oodbench.store import records
 from oodbench.store.processes import Busy, ClaimLost, lease_seconds, this_process
 from oodbench.store.store import Store
+from oodbench.store.work import Work, parse_work, work_json
 
 KEY = "ae-mnist-s0-01234567"
 
@@ -45,8 +45,8 @@ def files_of(store: Store) -> list[str]:
     return sorted(store.files.listing(KEY))
 
 
-def read_claim(store: Store, number: int) -> records.Work:
-    return store.files.read(f"{KEY}/.claim-{number}", records.parse_work)
+def read_claim(store: Store, number: int) -> Work:
+    return store.files.read(f"{KEY}/.claim-{number}", parse_work)
 
 
 # ---------------------------------------------------------------------------------- object storage
@@ -111,7 +111,7 @@ def test_a_fit_is_kept_only_while_nobody_else_has_the_run(address):
     store = Store(address)
     run = Run("ae", "1", "{}", "mnist")
     with store.claim(KEY) as claim:
-        store.files.put(f"{KEY}/.claim-2", records.work_json(claim.work))
+        store.files.put(f"{KEY}/.claim-2", work_json(claim.work))
         with pytest.raises(ClaimLost):
             store.write_fit(KEY, run, None, {}, [])
     assert not store.is_fitted(KEY)
@@ -122,8 +122,8 @@ def test_the_claim_of_a_process_of_this_machine_that_has_died_is_no_claim(addres
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     store = Store(address)
-    work = records.parse_work(records.work_json(this_process()))
-    record = json.loads(records.work_json(work)) | {"pid": dead.pid}
+    work = parse_work(work_json(this_process()))
+    record = json.loads(work_json(work)) | {"pid": dead.pid}
     store.files.write(f"{KEY}/.claim-1", json.dumps(record).encode())
     with store.claim(KEY, pytest.fail) as claim:
         assert claim.number == 2
@@ -211,7 +211,7 @@ def lock_of_another_machine(store: Store, monkeypatch, silent: float, lease: flo
     on("far", monkeypatch)
     work = this_process()
     on("near", monkeypatch)
-    store.files.put(f"{KEY}/status.json", json.dumps(json.loads(records.work_json(work)) | {"lease": lease}).encode())
+    store.files.put(f"{KEY}/status.json", json.dumps(json.loads(work_json(work)) | {"lease": lease}).encode())
     status, lock = Path(store.where(f"{KEY}/status.json")), Path(store.where(f"{KEY}/.lock"))
     os.utime(status, (time.time() - silent,) * 2)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
@@ -243,7 +243,7 @@ def test_a_stopped_process_of_this_machine_keeps_its_lock_for_any_time(local, mo
     """Its lock is proof that it is there."""
     descriptor = lock_of_another_machine(local, monkeypatch, silent=10_000)
     status = json.loads(Path(local.where(f"{KEY}/status.json")).read_text())
-    here = json.loads(records.work_json(this_process()))
+    here = json.loads(work_json(this_process()))
     Path(local.where(f"{KEY}/status.json")).write_text(json.dumps(status | {"machine": here["machine"]}))
     os.utime(local.where(f"{KEY}/status.json"), (0, 0))
     with pytest.raises(Busy):
