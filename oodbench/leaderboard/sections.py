@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Metric
 from oodbench.api.full_spectrum import in_full_spectrum
@@ -17,7 +17,7 @@ from oodbench.leaderboard.groups import NO_GROUPS, Groups
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import fit_facts, run_notes
-from oodbench.leaderboard.tables import BY_MEAN, Order, RankedTable, chosen_results, ranked, value_text
+from oodbench.leaderboard.tables import BY_MEAN, Order, RankedTable, chosen_results, ranked, records, value_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,12 +145,24 @@ class Board:
             self._sections[in_dataset] = [section for section in made if section.table.rows or section.reported]
         return self._sections[in_dataset]
 
+    @cached_property
+    def _records(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """(in-data set, metric) → the records of its cells, made once: those of all in-data sets are their sum."""
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for record in records(self.results, self.metrics):
+            found.setdefault((record["in_dataset"], record["metric"]), []).append(record)
+        return found
+
+    def _cells(self, in_dataset: str | None, metric: Metric) -> list[dict[str, Any]]:
+        shown = self.measured if in_dataset is None else [in_dataset]
+        return [record for each in shown for record in self._records.get((each, metric.name), [])]
+
     def _section(self, in_dataset: str | None, metric: Metric, results: pd.DataFrame) -> Section:
         results = results[results["metric"].isin([metric.name, ""])]
         is_measured = bool((results["metric"] != "").any())
         table = RankedTable(metric, [], [], {})
         if is_measured:
-            table = ranked(results, None, metric, self.order, self.groups)
+            table = ranked(self._cells(in_dataset, metric), metric, self.order, self.groups)
         rows: dict[tuple[str, str], ReportedRow] = {}
         for figure in self.reported:
             if figure.metric == metric.name and in_dataset in (None, figure.in_dataset):

@@ -115,18 +115,12 @@ BY_MEAN = Order()
 
 
 def ranked(
-    results: pd.DataFrame,
-    in_dataset: str | None,
-    metric: Metric,
-    order: Order = BY_MEAN,
-    groups: Groups = NO_GROUPS,
+    measured: Sequence[Mapping[str, Any]], metric: Metric, order: Order = BY_MEAN, groups: Groups = NO_GROUPS
 ) -> RankedTable:
-    """Return the table of one metric for one in-data set, or for all of them where ``in_dataset`` is None.
+    """Return the table of one metric, given the records of its cells (see ``records``).
 
     What is best is found among all rows, also those that are not shown.
     """
-    chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
-    measured = records(chosen, [metric])
     columns = sorted({(record["in_dataset"], record["out_dataset"]) for record in measured})
     means = group_records(measured, groups)
     found = {(record["label"], (record["in_dataset"], record["out_dataset"])): record for record in [*measured, *means]}

@@ -48,7 +48,7 @@ def two_detectors(**facts):
 
 
 def table(results, **options):
-    return ranked(results, None, AUROC, groups=GROUPS, **options)
+    return ranked(records(results, [AUROC]), AUROC, groups=GROUPS, **options)
 
 
 def test_the_mean_is_that_of_each_seed_and_then_over_seeds():

@@ -33,7 +33,7 @@ def render(results, metrics, title=""):
 
 def table(results, in_dataset, metric):
     """Detectors, best first, by out-data sets; the text of each cell, in bold where it is the best."""
-    made = ranked(results, in_dataset, metric)
+    made = ranked(records(results[results["in_dataset"] == in_dataset], [metric]), metric)
     return pd.DataFrame(
         {
             f"{out} {'↑' if metric.higher_is_better else '↓'}": {

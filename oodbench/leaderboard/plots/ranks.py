@@ -12,7 +12,7 @@ from oodbench.api import Metric
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard.drawing import paper_style, plain_text, save
 from oodbench.leaderboard.ranks import LEAST_COLUMNS, LEAST_ROWS, Ranks, average_ranks, cliques
-from oodbench.leaderboard.tables import ranked
+from oodbench.leaderboard.tables import ranked, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,8 @@ def draw_ranks(results: pd.DataFrame, metric: Metric, in_dataset: str | None, ou
     """
     import matplotlib.pyplot as plt
 
-    table = ranked(results, in_dataset, metric)
+    chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+    table = ranked(records(chosen, [metric]), metric)
     ranks = average_ranks(table)
     if ranks is None:
         raise OODBenchError(
