@@ -15,7 +15,7 @@ SPECTRUM = "the full spectrum"
 
 def in_full_spectrum(results: pd.DataFrame) -> pd.Series:
     """Return which rows are results in full spectrum."""
-    return results["metric"].map(is_full_spectrum).astype(bool)
+    return results["metric"].isin([name for name in results["metric"].unique() if is_full_spectrum(name)])
 
 
 def covariate_places(results: pd.DataFrame) -> set[tuple[str, str]]:

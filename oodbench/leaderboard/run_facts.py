@@ -15,6 +15,12 @@ from oodbench.leaderboard.row_labels import Row
 if TYPE_CHECKING:
     import pandas as pd
 
+FACT_COLUMNS = (
+    "run", "label", "seed", "preset", "precision", "distribution", "plugin_version", "plugin_commit", "base",
+    "n_train", "parameters", "fit_seconds", "device",
+)  # fmt: skip
+"""What is said of how a run was made."""
+
 UNVERIFIED = "unverified: its scores are not published, so that nobody can recompute its numbers"
 
 
@@ -24,7 +30,8 @@ def run_facts(results: pd.DataFrame) -> pd.DataFrame:
 
     failed = is_failure(results)
     runs: dict[str, list[Row]] = {}  # plain rows: pandas takes milliseconds for a group
-    for row in results[~failed].drop_duplicates("run").to_dict("records"):
+    known = [name for name in FACT_COLUMNS if name in results]
+    for row in results.loc[~failed, known].drop_duplicates("run").to_dict("records"):
         runs.setdefault(row["label"], []).append(row)
     lost: dict[str, set[int]] = {}
     for label, seed in results.loc[failed & (results["out_dataset"] == ""), ["label", "seed"]].itertuples(index=False):

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from oodbench.api import Metric
 from oodbench.api.full_spectrum import in_full_spectrum
-from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.failures import failed_seeds, is_failure
 from oodbench.leaderboard.full_spectrum import covariates
 from oodbench.leaderboard.groups import NO_GROUPS, Groups
 from oodbench.leaderboard.reported import LiteratureResult
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.run_facts import fit_facts, run_notes
 from oodbench.leaderboard.tables import BY_MEAN, Order, RankedTable, chosen_results, ranked, records, value_text
+from oodbench.store.frames import with_plain_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,9 +142,7 @@ class Board:
     def sections(self, in_dataset: str | None) -> list[Section]:
         """Return one section for each metric that has something to show."""
         if in_dataset not in self._sections:
-            results = self.results
-            results = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
-            made = [self._section(in_dataset, metric, results) for metric in self.metrics]
+            made = [self._section(in_dataset, metric) for metric in self.metrics]
             self._sections[in_dataset] = [section for section in made if section.table.rows or section.reported]
         return self._sections[in_dataset]
 
@@ -149,7 +150,7 @@ class Board:
     def _records(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """(in-data set, metric) → the records of its cells, made once: those of all in-data sets are their sum."""
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for record in records(self.results, self.metrics):
+        for record in records(self.results, self.metrics) if len(self.results) else ():
             found.setdefault((record["in_dataset"], record["metric"]), []).append(record)
         return found
 
@@ -157,12 +158,23 @@ class Board:
         shown = self.measured if in_dataset is None else [in_dataset]
         return [record for each in shown for record in self._records.get((each, metric.name), [])]
 
-    def _section(self, in_dataset: str | None, metric: Metric, results: pd.DataFrame) -> Section:
-        results = results[results["metric"].isin([metric.name, ""])]
-        is_measured = bool((results["metric"] != "").any())
+    @cached_property
+    def _with_facts(self) -> pd.DataFrame:
+        """The results of runs whose fits, or bases, are known to do something on the test split."""
+        has_facts = (self.results["facts"] != "") if "facts" in self.results else np.zeros(len(self.results), bool)
+        return self.results[has_facts & ~is_failure(self.results)]
+
+    def _facts(self, in_dataset: str | None, metric: Metric) -> dict[str, dict[str, tuple[float, float | None]]]:
+        runs = self._with_facts
+        if in_dataset is None or runs.empty:
+            return {}
+        return fit_facts(runs[(runs["in_dataset"] == in_dataset) & (runs["metric"] == metric.name)])
+
+    def _section(self, in_dataset: str | None, metric: Metric) -> Section:
+        cells = self._cells(in_dataset, metric)
         table = RankedTable(metric, [], [], {})
-        if is_measured:
-            table = ranked(self._cells(in_dataset, metric), metric, self.order, self.groups)
+        if any(cell["runs"] for cell in cells):
+            table = ranked(cells, metric, self.order, self.groups)
         rows: dict[tuple[str, str], ReportedRow] = {}
         for figure in self.reported:
             if figure.metric == metric.name and in_dataset in (None, figure.in_dataset):
@@ -171,8 +183,8 @@ class Board:
         means = {column: members for row in rows.values() for column, members in self._add_means(row).items()}
         found = {**means, **table.groups}
         order = sorted(found, key=lambda column: (column[0], [*self.groups].index(column[1])))
-        facts = {} if in_dataset is None else fit_facts(results)
-        return Section(in_dataset, table, [*rows.values()], {column: found[column] for column in order}, facts)
+        groups, facts = {column: found[column] for column in order}, self._facts(in_dataset, metric)
+        return Section(in_dataset, table, [*rows.values()], groups, facts)
 
     def _add_means(self, row: ReportedRow) -> dict[Column, tuple[str, ...]]:
         """Give a reported row the mean of each group that it has all figures of, and no mean; return its groups."""
@@ -185,11 +197,3 @@ class Board:
                 if (in_dataset, name) in row.cells:
                     found[in_dataset, name] = members
         return found
-
-
-def with_plain_texts(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the results with texts as Python's own: pandas's are several times slower to select and to walk over."""
-    import pandas as pd
-
-    texts = [name for name, dtype in results.dtypes.items() if isinstance(dtype, pd.StringDtype)]
-    return results.astype(dict.fromkeys(texts, object))

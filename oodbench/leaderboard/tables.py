@@ -115,7 +115,7 @@ BY_MEAN = Order()
 
 
 def ranked(
-    measured: Sequence[Mapping[str, Any]], metric: Metric, order: Order = BY_MEAN, groups: Groups = NO_GROUPS
+    measured: Sequence[dict[str, Any]], metric: Metric, order: Order = BY_MEAN, groups: Groups = NO_GROUPS
 ) -> RankedTable:
     """Return the table of one metric, given the records of its cells (see ``records``).
 

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oodbench.api import Provenance, Result, Run
+import numpy as np
+
+from oodbench.api import Provenance, Run
 from oodbench.store import schema
 
 if TYPE_CHECKING:
     import pandas
 
+OF_BOTH = ("detector", "in_dataset", "seed")
+"""Columns of a result that the run's own record states, too, and for certain."""
+
+RUN_FACTS = (*schema.RUN_COLUMNS, *OF_BOTH)
+NUMBERS = {
+    "seed": "int64", "value": "float64", "n_in": "int64", "n_out": "int64",
+    "fit_seconds": "float64", "parameters": "int64", "n_train": "int64",
+}  # fmt: skip
 REDUCED = {True: "yes", False: "no", None: ""}
 
 
-def result_rows(run: Run, provenance: Provenance, fit_id: str, results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Return one row per result, with the facts of its run, which the run's own record states."""
+def run_facts(run: Run, provenance: Provenance, fit_id: str) -> dict[str, Any]:
+    """Return the facts of a run that stand beside each of its results, as its own record states them."""
     facts = {**vars(provenance), **vars(run), "base": run.base_text, "error": "", "fit_id": fit_id}
     facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
     facts["reduced"] = REDUCED[provenance.reduced]
     facts["facts"] = json.dumps(dict(provenance.facts), sort_keys=True) if provenance.facts else ""
-    chosen = {name: facts[name] for name in (*schema.RUN_COLUMNS, "detector", "in_dataset", "seed")}
-    return [{**vars(result), **chosen} for result in results]
+    return {name: facts[name] for name in RUN_FACTS}
+
+
+def results_frame(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]) -> pandas.DataFrame:
+    """Return one row per result: RESULT_COLUMNS, then RUN_COLUMNS.
+
+    Args:
+        runs: ``run_facts`` and results (see ``records.parse_result_rows``) of each run.
+    """
+    import pandas
+
+    results = _frame([row for _, rows in runs for row in rows], schema.RESULT_COLUMNS)
+    facts = _frame([facts for facts, _ in runs], RUN_FACTS)  # one row per run, so that it is fast
+    later = [name for name in schema.LATER_COLUMNS if name in results]
+    results[later] = results[later].fillna("")
+    repeated = facts.take(np.repeat(np.arange(len(runs)), [len(rows) for _, rows in runs])).reset_index(drop=True)
+    results[[*OF_BOTH]] = repeated[[*OF_BOTH]]
+    return pandas.concat([results, repeated[[*schema.RUN_COLUMNS]]], axis=1)
 
 
 def failure_row(run: Run, out_dataset: str | None, error: str) -> dict[str, Any]:
@@ -36,6 +62,20 @@ def failure_row(run: Run, out_dataset: str | None, error: str) -> dict[str, Any]
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
     """Return the rows as a table: RESULT_COLUMNS, then RUN_COLUMNS."""
+    return _frame(rows, (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS))
+
+
+def _frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> pandas.DataFrame:
+    """Return the rows as a table, its texts as Python's own (see ``with_plain_texts``)."""
     import pandas
 
-    return pandas.DataFrame(list(rows), columns=[*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS])
+    table = pandas.DataFrame(list(rows), columns=[*columns], dtype=object)
+    return table.astype({name: kind for name, kind in NUMBERS.items() if name in table})
+
+
+def with_plain_texts(results: pandas.DataFrame) -> pandas.DataFrame:
+    """Return the results with texts as Python's own: pandas's are several times slower to select and to walk over."""
+    import pandas
+
+    texts = [name for name, dtype in results.dtypes.items() if isinstance(dtype, pandas.StringDtype)]
+    return results.astype(dict.fromkeys(texts, object))

@@ -175,14 +175,22 @@ def fit_id(provenance: Provenance, weights: str) -> str:
 
 def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[Result]:
     """Return the rows of a ``results.parquet``. Raises ValueError as ``parse_run`` does."""
+    return [Result(**row) for row in parse_result_rows(rows, key)]
+
+
+def parse_result_rows(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Return the same as plain dicts, without what older files lack: a store has tens of thousands of rows.
+
+    Raises ValueError as ``parse_run`` does.
+    """
     with _said_in_one_line():
-        results = [Result(**facts) for facts in _RESULTS.validate_python(rows)]
+        results: list[Any] = _RESULTS.validate_python(rows)
     for result in results:
-        if result.run != key:
-            raise ValueError(f"it has a result of {result.run}")
-    for metric, covariate in {(result.metric, result.covariate) for result in results}:
+        if result["run"] != key:
+            raise ValueError(f"it has a result of {result['run']}")
+    for metric, covariate in {(result["metric"], result.get("covariate", "")) for result in results}:
         check_covariate(metric, covariate)
-    if len({(result.out_dataset, result.metric) for result in results}) < len(results):
+    if len({(result["out_dataset"], result["metric"]) for result in results}) < len(results):
         raise ValueError("it has a result twice")
     return results
 

@@ -272,18 +272,17 @@ class Store:
 
         A run that cannot be read raises StoreError; with ``on_damaged`` it is reported there and left out.
         """
-        rows: list[dict[str, Any]] = []
+        runs: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
         for key, record, results in self._records_and_results(keys):
             try:
                 run, provenance, parts = self._parse_record(key, record)
-                fit_id = records.fit_id(provenance, parts.get(WEIGHTS, ""))
-                found = [] if results is None else self._parse_results(key, results)
-                rows += frames.result_rows(run, provenance, fit_id, found)
+                facts = frames.run_facts(run, provenance, records.fit_id(provenance, parts.get(WEIGHTS, "")))
+                runs.append((facts, [] if results is None else self._parse_result_rows(key, results)))
             except StoreError as error:
                 if on_damaged is None:
                     raise
                 on_damaged(key, error)
-        return frames.frame(rows)
+        return frames.results_frame(runs)
 
     def _records_and_results(self, keys: Sequence[str] | None) -> Iterator[tuple[str, Read, Read]]:
         """Yield key, ``run.json`` and ``results.parquet`` of these runs, or of all finished ones, as they were read."""
@@ -307,9 +306,9 @@ class Store:
     def _parse_record(self, key: str, data: Read) -> tuple[Run, Provenance, dict[str, str]]:
         return self._parsed(f"{key}/run.json", data, lambda data: records.parse_run(data, key))
 
-    def _parse_results(self, key: str, data: bytes | StoreError) -> list[Result]:
+    def _parse_result_rows(self, key: str, data: bytes | StoreError) -> list[dict[str, Any]]:
         path = f"{key}/results.parquet"
-        return self._parsed(path, data, lambda data: parquet.parse_results(data, key), RESULTS_REMEDY)
+        return self._parsed(path, data, lambda data: parquet.parse_result_rows(data, key), RESULTS_REMEDY)
 
     def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
