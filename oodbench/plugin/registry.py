@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric, Params
-from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
+from oodbench.api.full_spectrum import PREFIX, in_full_spectrum, is_full_spectrum
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin import catalogue_cache
 from oodbench.plugin.local_files import is_file_word, load_detector
@@ -90,6 +90,9 @@ class Registry:
         return name in self.detector_names or is_file_word(name)
 
     def metric(self, name: str) -> Metric:
+        """Return a metric by its name, also by that of its values in full spectrum."""
+        if is_full_spectrum(name):
+            return in_full_spectrum(self._get("metric", name.removeprefix(PREFIX)))
         return self._get("metric", name)
 
     def executor(self, name: str) -> type[Executor]:

@@ -128,6 +128,14 @@ def test_a_hook_that_ends_the_program_is_a_failure_of_its_plugin(install):
     assert load_registry().failures["quits"] == "SystemExit: 2"
 
 
+def test_a_metric_in_full_spectrum_has_a_name_too():
+    metric = find_metric("full_spectrum_auroc")
+    assert metric.name == "full_spectrum_auroc"
+    assert metric.compute is find_metric("auroc").compute
+    with pytest.raises(UnknownName, match="did you mean auroc"):
+        find_metric("full_spectrum_auroq")
+
+
 def test_find_metric():
     assert find_metric("auroc").compute(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == 0.875
     with pytest.raises(UnknownName, match="did you mean auroc"):
