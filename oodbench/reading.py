@@ -5,12 +5,30 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from oodbench.errors import OODBenchError
 from oodbench.text import shorten
 
 TEXT_BYTES = 2**20
 """The most that a text file may have: suites, notes and tables of reported figures are far smaller."""
+
+
+class NoRegularFile(OSError):
+    """A device, a pipe or a folder, in the place of a file."""
+
+    def __init__(self) -> None:
+        super().__init__("it is no regular file")
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file to read it. Raises NoRegularFile, and OSError as ``open`` does."""
+    # Not blocking, as opening a pipe that nobody writes to would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoRegularFile
+    return open(descriptor, "rb")
 
 
 def read_bytes(path: Path, longest: int = 2**31) -> bytes:
@@ -20,13 +38,11 @@ def read_bytes(path: Path, longest: int = 2**31) -> bytes:
     """
     where = shorten(str(path))
     try:
-        # Not blocking, as opening a pipe that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise OODBenchError(f"{where} is no regular file")
-            content = file.read(min(longest, max(facts.st_size, TEXT_BYTES)) + 1)  # so much memory is taken at first
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(longest, max(size, TEXT_BYTES)) + 1)  # so much memory is taken at first
+    except NoRegularFile:
+        raise OODBenchError(f"{where} is no regular file") from None
     except (OSError, ValueError) as error:
         raise OODBenchError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > longest:

@@ -148,8 +148,11 @@ class TaskRunner:
 
     def _is_finished(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         """Whether the store has all that the task asks for. What cannot be read is not finished."""
-        with self.store.snapshot(key):
-            return self._has_all(key, task, splits)
+        try:
+            with self.store.snapshot(key):
+                return self._has_all(key, task, splits)
+        except StoreError:
+            return False
 
     def _has_all(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         store, split, in_images = self.store, task.split, splits[task.split]

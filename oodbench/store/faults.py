@@ -31,9 +31,20 @@ TRANSIENT_CODES = (
     "ServiceUnavailable",
     "SlowDown",
     "RequestTimeout",
+    "ServerBusy",
+    "OperationTimedOut",
 )
+NO_BUCKET = "there is no bucket of this name; check the address"
+NO_CONTAINER = "there is no container of this name; check the address"
+CHECK_AZURE = "check AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
 HINTS = {
-    "NoSuchBucket": "there is no bucket of this name; check the address",
+    "NoSuchBucket": NO_BUCKET,
+    "ContainerNotFound": NO_CONTAINER,
+    "AuthenticationFailed": f"the key is not that of the storage account; {CHECK_AZURE}",
+    "AuthorizationFailure": f"these credentials may not do that; {CHECK_AZURE}",
+    "AuthorizationPermissionMismatch": "these credentials may not do that; check the roles of who signs in",
+    "NoAuthenticationInformation": f"there are no credentials; {CHECK_AZURE}",
+    "401": "there are no credentials that count there; sign in again",
     "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID or AWS_PROFILE",
     "SignatureDoesNotMatch": "the secret key is not that of the access key; check AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
     "AccessDenied": "these credentials may not do that; check AWS_PROFILE and the bucket's policy",
@@ -41,7 +52,7 @@ HINTS = {
     "ExpiredToken": "the credentials have expired; sign in again",
     "NoCredentialsError": "there are no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
-"""Error code of S3, or class of botocore → what is wrong, and what to do."""
+"""Error code of S3, Azure or Google, or class of botocore → what is wrong, and what to do."""
 
 
 def why(error: BaseException) -> str:
@@ -51,20 +62,24 @@ def why(error: BaseException) -> str:
         if hint:
             return hint
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = text.partition("RequestId:")[0] or text  # after it Azure says the same again, in XML
     return shorten(" ".join(text.split()) or type(error).__name__, 500)
 
 
 def is_missing_bucket(error: BaseException) -> bool:
     """Whether not only a file is missing, but all that the address begins with."""
-    return any(error_code(each) == "NoSuchBucket" for each in _chain(error))
+    return error_code(error) in ("NoSuchBucket", "ContainerNotFound")
 
 
 def error_code(error: BaseException) -> str:
-    """Return the code that an S3 server has answered; empty where the error, or what caused it, has none."""
+    """Return the code that a server has answered; empty where the error, or what caused it, has none."""
     for each in _chain(error):
         response = getattr(each, "response", None)
-        if isinstance(response, dict):
+        if isinstance(response, dict):  # of S3
             return str(response.get("Error", {}).get("Code", ""))
+        code = getattr(each, "error_code", None) or getattr(each, "code", None)  # of Azure, of gcsfs
+        if code:
+            return str(getattr(code, "value", code))
     return ""
 
 
@@ -77,7 +92,7 @@ def is_transient(error: BaseException) -> bool:
             return True
         if isinstance(each, OSError) and each.errno in TRANSIENT_NUMBERS:
             return True
-        if error_code(each) in TRANSIENT_CODES or str(getattr(each, "code", "")) in TRANSIENT_CODES:  # of S3, of gcsfs
+        if error_code(each) in TRANSIENT_CODES:
             return True
     return False
 

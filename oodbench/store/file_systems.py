@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import fsspec.core
 
 from oodbench.errors import StoreError
-from oodbench.store.faults import why
+from oodbench.store.faults import CHECK_AZURE, NO_BUCKET, NO_CONTAINER, retrying, why
 from oodbench.text import shorten
 
 AT_ONCE = 64
@@ -26,6 +27,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     }
 }
 """Of file systems, by the beginning of the address."""
+LOGGERS = ("gcsfs", "adlfs", "azure")
+"""Of packages that log what they raise, too: it would be printed with its traceback beside our one line."""
+AZURE = ("abfs", "abfss", "az")
+QUIET = logging.NullHandler()
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 """What file systems call the time at which a file was written."""
 
@@ -45,20 +50,39 @@ def open_file_system(address: str) -> tuple[Any, str]:
     """
     if not address or "::" in address:
         raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(QUIET)
+    protocol = address.partition("://")[0]
     try:
-        fs, root = fsspec.core.url_to_fs(address, **OPTIONS.get(address.partition("://")[0], {}))
+        fs, root = fsspec.core.url_to_fs(address, **OPTIONS.get(protocol, {}))
     except TypeError as error:  # raised for what it must be given besides an address
         raise StoreError(
             f"the store {shorten(address)} is of a kind that cannot be one: name a folder, or an "
             "address such as s3://bucket/name, with --store"
         ) from error
     except Exception as error:  # each file system has errors of its own
-        raise StoreError(
-            f"the store {shorten(address)} cannot be used: {why(error)}; choose another with --store"
-        ) from error
+        is_ours = isinstance(error, ValueError) and protocol in AZURE
+        remedy = CHECK_AZURE if is_ours else "choose another with --store"
+        raise StoreError(f"the store {shorten(address)} cannot be used: {why(error)}; {remedy}") from error
     if isinstance(getattr(fs, "retries", None), int):
         fs.retries = 1  # the same in s3fs, beside that in its client
     return fs, root
+
+
+def missing_bucket(fs: Any, root: str) -> str:
+    """Return what is wrong if the bucket of a store's path is missing, else nothing: asked of Google and Azure.
+
+    Where a bucket is missing they say of each file and folder that it is. Raises what the file system raises.
+    """
+    protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    if "gs" in protocols:  # a list is refused then, and only then; whoever may use a store may list it
+        try:
+            retrying(lambda: fs.find(root, prefix=".probe"))
+        except FileNotFoundError:
+            return NO_BUCKET
+    if "abfs" in protocols and not retrying(lambda: fs.exists(root.partition("/")[0])):
+        return NO_CONTAINER
+    return ""
 
 
 def facts_of(found: Mapping[str, Any]) -> Facts:

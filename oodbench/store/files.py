@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,11 @@ from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
 
-from oodbench.atomic import is_left_behind, write_atomically
+from oodbench.atomic import DAY, is_left_behind, write_atomically
 from oodbench.errors import StoreError
+from oodbench.reading import open_regular
 from oodbench.store.faults import error_code, is_missing_bucket, is_transient, retrying, why
-from oodbench.store.file_systems import AT_ONCE, Facts, facts_of, open_file_system
+from oodbench.store.file_systems import AT_ONCE, Facts, facts_of, missing_bucket, open_file_system
 from oodbench.text import shorten
 
 T = TypeVar("T")
@@ -25,6 +27,8 @@ DELETE = "delete it, and "
 REDO = "`oodbench run` with --force makes it again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PROBE = ".probe"
+NUMBERED_PROBE = re.compile(r"\.probe-[0-9a-f]{16}")
+"""What a store was asked with (see ``probes``); who is killed then may leave it, empty."""
 CHUNK = 1024
 """Files read into memory at the same time."""
 SWEPT = ("", "scores", "scores/validation", "outputs")
@@ -52,6 +56,7 @@ class Files:
         self.local = isinstance(self.fs, LocalFileSystem)
         self.guards: dict[str, Callable[[bool], None]] = {}
         self._mirrors: dict[str, dict[str, bytes | None]] = {}
+        self._has_bucket = self.local
 
     def place(self, path: str) -> str:
         """Return the full path of a file, as its file system takes it."""
@@ -67,7 +72,7 @@ class Files:
             self.write(PROBE, b"probe")
             self.remove_file(PROBE)
         except StoreError as error:
-            cause = why(error.__cause__ or error)
+            cause = self._why(error.__cause__ or error)
             raise StoreError(
                 f"the store {shorten(self.address)} is not writable: {cause}; choose another with --store"
             ) from error
@@ -75,15 +80,26 @@ class Files:
     def sweep(self, folder: str, older_than: float = 0.0) -> None:
         """Remove what killed processes left half-written in a folder and below it, if it is older than these seconds.
 
-        For who holds the lock of the folder, or with an age at which nobody is still writing.
+        For who holds the lock of the folder, or with an age at which nobody is still writing. In object storage nothing
+        is ever half-written.
         """
         if not self.local:
             return
         for place in (Path(self.place(folder), part) for part in SWEPT):
             with suppress(OSError):
                 for entry in os.scandir(place):
-                    if is_left_behind(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
+                    if _is_left(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
                         os.unlink(entry.path)
+
+    def sweep_probes(self) -> None:
+        """Remove from object storage the probes (see ``probes``) of processes that were killed, a day later.
+
+        Whatever the clocks of the store and of this machine say, nobody still reads them then.
+        """
+        with suppress(StoreError):  # it does no harm
+            for name, facts in self.facts_in("").items():
+                if NUMBERED_PROBE.fullmatch(name) and facts.modified and time.time() - facts.modified > DAY:
+                    self.remove_file(name)
 
     def guard(self, path: str, at_once: bool = False) -> None:
         """Raise what the guard of the path's folder raises, where there is one (see ``guards``)."""
@@ -147,10 +163,10 @@ class Files:
 
     def _bytes(self, path: str, remedy: str) -> bytes:
         try:
-            return bytes(retrying(lambda: self.fs.cat_file(self.place(path))))
+            read = _local_bytes if self.local else self.fs.cat_file
+            return bytes(retrying(lambda: read(self.place(path))))
         except FileNotFoundError as error:
-            if is_missing_bucket(error):
-                raise self.unreadable(path, error) from error
+            self._check_bucket(path, error)
             raise StoreError(f"{shorten(self.where(path))} is missing; {remedy.removeprefix(DELETE)}") from error
         except Exception as error:
             raise self.unreadable(path, error) from error
@@ -179,7 +195,9 @@ class Files:
             }
             for path in chunk:
                 answer = answers[path]
-                if isinstance(answer, FileNotFoundError | NotADirectoryError) and not is_missing_bucket(answer):
+                if isinstance(answer, FileNotFoundError | NotADirectoryError) and not (
+                    is_missing_bucket(answer) or self._without_bucket()
+                ):
                     yield path, None
                 elif isinstance(answer, BaseException):
                     yield path, self.unreadable(path, answer)
@@ -187,8 +205,10 @@ class Files:
                     yield path, bytes(answer)
 
     def _read_at_once(self, paths: list[str]) -> list[bytes | BaseException]:
-        options = {"batch_size": AT_ONCE} if self.fs.async_impl else {}
         targets = [self.place(path) for path in paths]
+        if self.local:
+            return [_bytes_or_error(target) for target in targets]
+        options = {"batch_size": AT_ONCE} if self.fs.async_impl else {}
         found = self.fs.cat_ranges(targets, None, None, on_error="return", **options)
         for place, data in enumerate(found):
             if isinstance(data, BaseException) and is_transient(data):
@@ -272,9 +292,10 @@ class Files:
             self.fs.invalidate_cache()
             place = self.place(folder).rstrip("/")
             found = retrying(lambda: self.fs.find(place, detail=True))
+            if not found:
+                raise FileNotFoundError(place)
         except FileNotFoundError as error:
-            if is_missing_bucket(error):
-                raise self.unreadable(folder, error) from error
+            self._check_bucket(folder, error)
             return {}
         except Exception as error:
             raise self.unreadable(folder, error) from error
@@ -314,19 +335,54 @@ class Files:
             self.fs.invalidate_cache()
             found: list[dict[str, Any]] = retrying(lambda: self.fs.ls(self.place(folder), detail=True))
         except (FileNotFoundError, NotADirectoryError) as error:
-            if is_missing_bucket(error):
-                raise self.unreadable(folder, error) from error
+            self._check_bucket(folder, error)
             return []
         except Exception as error:
             raise self.unreadable(folder, error) from error
         return found
 
+    def _check_bucket(self, path: str, error: OSError) -> None:
+        """Raise StoreError where more is missing than the file that was to be read."""
+        if is_missing_bucket(error) or self._without_bucket():
+            raise self.unreadable(path, error) from error
+
+    def _without_bucket(self) -> str:
+        """What is wrong where the whole bucket is missing, as far as it must be asked; empty where it is there."""
+        if self._has_bucket:
+            return ""
+        try:
+            self.fs.invalidate_cache()
+            problem = missing_bucket(self.fs, self.root)
+        except Exception:  # what is wrong then is told by the next request that matters
+            return ""
+        self._has_bucket = not problem
+        return problem
+
+    def _why(self, error: BaseException) -> str:
+        return (isinstance(error, FileNotFoundError) and self._without_bucket()) or why(error)
+
     def unreadable(self, path: str, error: BaseException) -> StoreError:
         """Return the error to raise where a file or folder cannot be read."""
-        return StoreError(f"{shorten(self.where(path))} cannot be read: {why(error)}")
+        return StoreError(f"{shorten(self.where(path))} cannot be read: {self._why(error)}")
 
     def unwritable(self, path: str, error: BaseException) -> StoreError:
         """Return the error to raise where a file cannot be written."""
         full = isinstance(error, OSError) and error.errno in FULL
         remedy = "make room or choose another place" if full else "choose another place"
-        return StoreError(f"{shorten(self.where(path))} cannot be written: {why(error)}; {remedy} with --store")
+        return StoreError(f"{shorten(self.where(path))} cannot be written: {self._why(error)}; {remedy} with --store")
+
+
+def _is_left(name: str) -> bool:
+    return is_left_behind(name) or NUMBERED_PROBE.fullmatch(name) is not None
+
+
+def _local_bytes(place: str) -> bytes:
+    with open_regular(place) as file:
+        return file.read()
+
+
+def _bytes_or_error(place: str) -> bytes | BaseException:
+    try:
+        return retrying(lambda: _local_bytes(place))
+    except OSError as error:
+        return error

@@ -75,6 +75,8 @@ class Store:
         for folder in ("", FAILURES, TUNINGS):
             self.files.sweep(folder, older_than=3600.0)  # seconds: who writes to it now is quicker
         self.claims.probe(on_warning)
+        if not self.files.local:
+            self.files.sweep_probes()
         self._is_checked = not self.files.local  # a disk may have filled up since
 
     @contextmanager

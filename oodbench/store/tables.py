@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,8 @@ def _facts(store: Store, path: str, system: Any) -> dict[str, Any]:
     from pyarrow import parquet
 
     try:
+        if store.files.local and not os.path.isfile(store.files.place(path)):  # a pipe would be waited for
+            raise ValueError("it is no regular file")
         read = parquet.read_schema(store.files.place(path), filesystem=system)
         if read.remove_metadata() != schema.scores_schema():
             raise ValueError("it has other columns")

@@ -263,6 +263,23 @@ def test_who_lost_its_lock_to_another_machine_can_change_nothing_any_more(local,
     assert not local.is_fitted(KEY)
 
 
+def test_who_gets_a_lock_whose_file_was_removed_meanwhile_has_nothing(local, monkeypatch):
+    """As of a run that failed: the next two would both have a lock, on two files. Before 3.20.4 filelock let them."""
+    first = local.claim(KEY)
+    first.__enter__()
+    flock, left = fcntl.flock, [first]
+
+    def flock_late(descriptor, operation):
+        if operation & fcntl.LOCK_EX and left:  # it has opened the file, and is late to lock it
+            left.pop().__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    with pytest.raises(Busy):
+        Store(local.address).claim(KEY, wait=False).__enter__()
+    assert left == [] and not Path(local.where(KEY)).exists()
+
+
 def test_a_lease_that_is_none_is_refused(monkeypatch):
     for text in ("0", "-3", "nan", "inf", "five"):
         monkeypatch.setenv("OODBENCH_LEASE_SECONDS", text)

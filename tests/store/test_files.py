@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import urllib.request
 from pathlib import Path
 
@@ -200,3 +201,33 @@ def test_a_folder_is_mirrored_as_this_process_changes_it(files, s3_server):
         files.remove("run/scores")
         assert files.exists("run/b") and not files.exists("run/scores") and not files.exists("run/scores/in")
     assert sorted(files.listing("run")) == ["run/a", "run/b"]
+
+
+# ------------------------------------------------------------------------------------ a local disk
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    """Also not of ``status.json``, which may be anything where nobody works on the run."""
+    store = Store(str(tmp_path))
+    key = Run("ae", "1", "{}", "mnist").key("c" * 16)
+    (tmp_path / key).mkdir()
+    for name in ("status.json", "run.json", "results.parquet"):
+        os.mkfifo(tmp_path / key / name)
+    assert store.claims.holder(key) is None
+    with pytest.raises(StoreError, match=r"run.json cannot be read: it is no regular file"):
+        store.read_run(key)
+    ((_, answer),) = store.files.read_many([f"{key}/results.parquet"])
+    assert "results.parquet cannot be read: it is no regular file" in str(answer)
+    with store.claim(key, pytest.fail):
+        assert store.claims.holder(key) is not None
+
+
+def test_a_probe_that_a_killed_process_left_on_a_shared_disk_goes_an_hour_later(tmp_path):
+    store = Store(str(tmp_path))
+    stale, fresh = tmp_path / f".probe-{'a' * 16}", tmp_path / f".probe-{'b' * 16}"
+    stale.touch()
+    fresh.touch()
+    os.utime(stale, (1e9, 1e9))
+    store.check_writable()
+    assert [path.name for path in tmp_path.iterdir()] == [fresh.name]
