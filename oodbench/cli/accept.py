@@ -43,5 +43,3 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
         )
     print_merge(merged, suite, as_json)
     echo(f"All of {entry} is in {suite} now: the file can be deleted", err=True)
-    if (suite / "notes.md").exists():
-        echo(f"{suite / 'notes.md'} was written without these runs: it may need a word", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -61,8 +62,10 @@ def command(
     else:
         columns = ("check", "shape", "outcome", "reason") if "" not in cases else ("check", "outcome", "reason")
         print_table([{column: row[column] for column in columns} for row in rows])
-    if failed := sum(row["outcome"] == "failed" for row in rows):
-        echo(f"{failed} of {len(rows)} checks failed.", err=True)
+    counts = Counter(row["outcome"] for row in rows)
+    if not quiet or counts["failed"]:
+        echo(f"{len(rows)} checks: {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}", err=True)
+    if counts["failed"]:
         context.exit(1)
 
 

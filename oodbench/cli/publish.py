@@ -73,6 +73,8 @@ def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
         return
     counts = [f"{len(getattr(merged, what))} runs {what}" for what in ("added", "replaced", "kept", "dropped")]
     echo(f"{suite}: {', '.join(counts)}")
+    if (merged.added or merged.replaced) and (suite / "notes.md").exists():
+        echo(f"{suite / 'notes.md'} was written without these runs: it may need a word", err=True)
     if merged.older:
         echo(
             f"{len(merged.older)} of those kept are of other code or parameters than a run that came in with the same "

@@ -150,9 +150,11 @@ def write_package(package: NewPackage, folder: Path) -> list[Path]:
                 (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(unfinished / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
                 names.append(folder / name)
-            if folder.exists():
-                folder.rmdir()
-            unfinished.rename(folder)
+            if folder.exists():  # the same folder is kept, as a shell may stand in it
+                for entry in [*unfinished.iterdir()]:
+                    entry.rename(folder / entry.name)
+            else:
+                unfinished.rename(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:

@@ -45,7 +45,7 @@ def test_a_broken_one_is_named_and_the_command_fails():
     result = check("inverted", *QUICK, exit_code=1)
     (line,) = (line for line in result.stdout.splitlines() if "failed" in line)
     assert line.startswith("noise_scores_higher_than_data") and "the sign of the score" in line
-    assert "1 of 2 checks failed." in result.stderr
+    assert "2 checks: 1 passed, 1 failed" in result.stderr
 
 
 def test_json_holds_the_same():

@@ -308,8 +308,8 @@ def test_an_entry_verifies_and_its_row_is_the_same_to_the_last_digit(entry):
     accepted = oodbench("accept", entry, "suite", "-q")
     assert "1 runs added, 0 runs replaced, 2 runs kept" in accepted.stdout
     assert accepted.stderr.splitlines() == [
-        "All of entry.oodbench is in suite now: the file can be deleted",
         "suite/notes.md was written without these runs: it may need a word",
+        "All of entry.oodbench is in suite now: the file can be deleted",
     ]
     rows = pd.read_parquet(RESULTS)
     there = rows[rows["detector"] == "nearest"].reset_index(drop=True)

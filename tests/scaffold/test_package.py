@@ -185,6 +185,13 @@ def test_what_is_there_already_is_left_alone(tmp_path, there):
     assert kept.read_text() == "precious"
 
 
+def test_the_folder_that_one_stands_in_is_filled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = write_package(PACKAGES["plain"], Path())
+    assert Path("pyproject.toml") in names
+    assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == sorted(map(str, names))
+
+
 def test_an_empty_folder_is_filled_and_what_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "empty").mkdir()
     write_package(PACKAGES["plain"], tmp_path / "empty")
