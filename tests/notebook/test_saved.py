@@ -138,7 +138,7 @@ def test_what_is_no_saved_detector_is_refused(toys, path):
     assert "is of format 2, and this is 1: use the oodbench that wrote it" in refusal(path)
     path.unlink()
     path.mkdir()
-    assert "cannot be read: Is a directory" in refusal(path)
+    assert "is no regular file" in refusal(path)
 
 
 def test_other_code_is_refused(fitted, path, monkeypatch):
