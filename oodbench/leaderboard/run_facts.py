@@ -57,14 +57,14 @@ def _fact(runs: Sequence[Row], failed_seeds: set[int]) -> dict[str, str]:
 
 
 def fit_facts(results: pd.DataFrame) -> dict[str, dict[str, tuple[float, float | None]]]:
-    """Return what the fitted detectors of one in-data set, or their bases, do on its test split, per label and name.
+    """Return what fitted detectors, or their bases, do on the in-data's test split, per label and name.
+
+    Given results of one in-data set that have ``facts``.
 
     As ``{"po-msp": {"accuracy": (0.97, 0.01)}}``: the mean over seeds and its sample standard deviation, None for one.
     """
-    if "facts" not in results:
-        return {}
     found: dict[str, dict[str, list[float]]] = {}
-    runs = results[(results["facts"] != "") & ~is_failure(results)].drop_duplicates("run")
+    runs = results.drop_duplicates("run")
     for label, text in zip(runs["label"], runs["facts"], strict=True):
         for name, value in json.loads(text).items():
             found.setdefault(label, {}).setdefault(name, []).append(value)

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from oodbench.api import Metric
 from oodbench.api.full_spectrum import in_full_spectrum
-from oodbench.leaderboard.failures import failed_seeds, is_failure
+from oodbench.leaderboard.failures import failed_seeds
 from oodbench.leaderboard.full_spectrum import covariates
 from oodbench.leaderboard.groups import NO_GROUPS, Groups
 from oodbench.leaderboard.reported import LiteratureResult
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
 
 Column = tuple[str, str]
 """(in-data set, out-data set)."""
+
+FACTS_OF = ["in_dataset", "metric"]
 
 
 @dataclass
@@ -159,16 +159,12 @@ class Board:
         return [record for each in shown for record in self._records.get((each, metric.name), [])]
 
     @cached_property
-    def _with_facts(self) -> pd.DataFrame:
-        """The results of runs whose fits, or bases, are known to do something on the test split."""
-        has_facts = (self.results["facts"] != "") if "facts" in self.results else np.zeros(len(self.results), bool)
-        return self.results[has_facts & ~is_failure(self.results)]
-
-    def _facts(self, in_dataset: str | None, metric: Metric) -> dict[str, dict[str, tuple[float, float | None]]]:
-        runs = self._with_facts
-        if in_dataset is None or runs.empty:
+    def _facts(self) -> Mapping[tuple[str | None, str], Mapping[str, Mapping[str, tuple[float, float | None]]]]:
+        """(in-data set, metric) → what the fits of its rows do (see ``fit_facts``), where that is known."""
+        if "facts" not in self.results:  # of a table that is older than they
             return {}
-        return fit_facts(runs[(runs["in_dataset"] == in_dataset) & (runs["metric"] == metric.name)])
+        known = self.results[self.results["facts"] != ""]
+        return {(str(of_in), str(metric)): fit_facts(runs) for (of_in, metric), runs in known.groupby(FACTS_OF)}
 
     def _section(self, in_dataset: str | None, metric: Metric) -> Section:
         cells = self._cells(in_dataset, metric)
@@ -183,7 +179,7 @@ class Board:
         means = {column: members for row in rows.values() for column, members in self._add_means(row).items()}
         found = {**means, **table.groups}
         order = sorted(found, key=lambda column: (column[0], [*self.groups].index(column[1])))
-        groups, facts = {column: found[column] for column in order}, self._facts(in_dataset, metric)
+        groups, facts = {column: found[column] for column in order}, self._facts.get((in_dataset, metric.name), {})
         return Section(in_dataset, table, [*rows.values()], groups, facts)
 
     def _add_means(self, row: ReportedRow) -> dict[Column, tuple[str, ...]]:

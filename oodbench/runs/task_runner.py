@@ -151,26 +151,23 @@ class TaskRunner:
         try:
             with self.store.snapshot(key):
                 return self._has_all(key, task, splits)
-        except StoreError:
+        except OODBenchError:
             return False
 
     def _has_all(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         store, split, in_images = self.store, task.split, splits[task.split]
-        try:
-            if not self._is_fitted(task.run, key, splits):
-                return False
-            if not task.out_datasets:
-                return True
-            prints = {name: self.loader.load(name, split, in_images.shape).fingerprint for name in task.scored}
-            is_scored = store.has_scores(key, None, in_images.fingerprint, split) and all(
-                store.has_scores(key, name, fingerprint, split) for name, fingerprint in prints.items()
-            )
-            if not is_scored or split != "test":
-                return is_scored
-            texts = ["", *([covariate_text(_only(prints, task.covariates))] if task.covariates else [])]
-            return not any(self._without_results(key, task.out_datasets, text) for text in texts)
-        except OODBenchError:
+        if not self._is_fitted(task.run, key, splits):
             return False
+        if not task.out_datasets:
+            return True
+        prints = {name: self.loader.load(name, split, in_images.shape).fingerprint for name in task.scored}
+        is_scored = store.has_scores(key, None, in_images.fingerprint, split) and all(
+            store.has_scores(key, name, fingerprint, split) for name, fingerprint in prints.items()
+        )
+        if not is_scored or split != "test":
+            return is_scored
+        texts = ["", *([covariate_text(_only(prints, task.covariates))] if task.covariates else [])]
+        return not any(self._without_results(key, task.out_datasets, text) for text in texts)
 
     def _without_results(self, key: str, out_datasets: Sequence[str], covariate: str = "") -> list[str]:
         """Return the out-data sets that lack a result of some metric, or of one in full spectrum with these sets."""

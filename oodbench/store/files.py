@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,7 +13,7 @@ from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
 
-from oodbench.atomic import DAY, is_left_behind, write_atomically
+from oodbench.atomic import write_atomically
 from oodbench.errors import StoreError
 from oodbench.reading import open_regular
 from oodbench.store.faults import error_code, is_missing_bucket, is_transient, retrying, why
@@ -27,12 +25,8 @@ DELETE = "delete it, and "
 REDO = "`oodbench run` with --force makes it again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PROBE = ".probe"
-NUMBERED_PROBE = re.compile(r"\.probe-[0-9a-f]{16}")
-"""What a store was asked with (see ``probes``); who is killed then may leave it, empty."""
 CHUNK = 1024
 """Files read into memory at the same time."""
-SWEPT = ("", "scores", "scores/validation", "outputs")
-"""Folders of a run, in which a killed process may have left a file half-written."""
 MIRRORED_BYTES = 2**20
 """Of a mirrored folder's files, larger ones are not kept in memory."""
 
@@ -76,30 +70,6 @@ class Files:
             raise StoreError(
                 f"the store {shorten(self.address)} is not writable: {cause}; choose another with --store"
             ) from error
-
-    def sweep(self, folder: str, older_than: float = 0.0) -> None:
-        """Remove what killed processes left half-written in a folder and below it, if it is older than these seconds.
-
-        For who holds the lock of the folder, or with an age at which nobody is still writing. In object storage nothing
-        is ever half-written.
-        """
-        if not self.local:
-            return
-        for place in (Path(self.place(folder), part) for part in SWEPT):
-            with suppress(OSError):
-                for entry in os.scandir(place):
-                    if _is_left(entry.name) and time.time() - entry.stat().st_mtime >= older_than:
-                        os.unlink(entry.path)
-
-    def sweep_probes(self) -> None:
-        """Remove from object storage the probes (see ``probes``) of processes that were killed, a day later.
-
-        Whatever the clocks of the store and of this machine say, nobody still reads them then.
-        """
-        with suppress(StoreError):  # it does no harm
-            for name, facts in self.facts_in("").items():
-                if NUMBERED_PROBE.fullmatch(name) and facts.modified and time.time() - facts.modified > DAY:
-                    self.remove_file(name)
 
     def guard(self, path: str, at_once: bool = False) -> None:
         """Raise what the guard of the path's folder raises, where there is one (see ``guards``)."""
@@ -370,10 +340,6 @@ class Files:
         full = isinstance(error, OSError) and error.errno in FULL
         remedy = "make room or choose another place" if full else "choose another place"
         return StoreError(f"{shorten(self.where(path))} cannot be written: {self._why(error)}; {remedy} with --store")
-
-
-def _is_left(name: str) -> bool:
-    return is_left_behind(name) or NUMBERED_PROBE.fullmatch(name) is not None
 
 
 def _local_bytes(place: str) -> bytes:

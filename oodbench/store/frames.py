@@ -25,7 +25,7 @@ NUMBERS = {
 REDUCED = {True: "yes", False: "no", None: ""}
 
 
-def run_facts(run: Run, provenance: Provenance, fit_id: str) -> dict[str, Any]:
+def facts_of_run(run: Run, provenance: Provenance, fit_id: str) -> dict[str, Any]:
     """Return the facts of a run that stand beside each of its results, as its own record states them."""
     facts = {**vars(provenance), **vars(run), "base": run.base_text, "error": "", "fit_id": fit_id}
     facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
@@ -38,12 +38,12 @@ def results_frame(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, 
     """Return one row per result: RESULT_COLUMNS, then RUN_COLUMNS.
 
     Args:
-        runs: ``run_facts`` and results (see ``records.parse_result_rows``) of each run.
+        runs: ``facts_of_run`` and results (see ``records.parse_results``) of each run.
     """
     import pandas
 
-    results = _frame([row for _, rows in runs for row in rows], schema.RESULT_COLUMNS)
-    facts = _frame([facts for facts, _ in runs], RUN_FACTS)  # one row per run, so that it is fast
+    results = frame([row for _, rows in runs for row in rows], schema.RESULT_COLUMNS)
+    facts = frame([facts for facts, _ in runs], RUN_FACTS)  # one row per run, so that it is fast
     later = [name for name in schema.LATER_COLUMNS if name in results]
     results[later] = results[later].fillna("")
     repeated = facts.take(np.repeat(np.arange(len(runs)), [len(rows) for _, rows in runs])).reset_index(drop=True)
@@ -60,13 +60,10 @@ def failure_row(run: Run, out_dataset: str | None, error: str) -> dict[str, Any]
     return {**texts, **numbers, **{name: value for name, value in vars(run).items() if name in texts}, **facts}
 
 
-def frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Return the rows as a table: RESULT_COLUMNS, then RUN_COLUMNS."""
-    return _frame(rows, (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS))
-
-
-def _frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> pandas.DataFrame:
-    """Return the rows as a table, its texts as Python's own (see ``with_plain_texts``)."""
+def frame(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS)
+) -> pandas.DataFrame:
+    """Return the rows as a table of these columns, its texts as Python's own (see ``with_plain_texts``)."""
     import pandas
 
     table = pandas.DataFrame(list(rows), columns=[*columns], dtype=object)

@@ -47,14 +47,12 @@ def parse_scores(data: bytes) -> Scores:
     return records.parse_scores(read.schema.metadata[schema.SCORE_METADATA], columns)
 
 
-def parse_results(data: bytes, key: str) -> list[Result]:
-    """Return the results in the bytes of a run's file. Raises ValueError where something about them cannot be."""
+def parse_results(data: bytes, key: str) -> list[dict[str, Any]]:
+    """Return the results in the bytes of a run's file (see ``records.parse_results``).
+
+    Raises ValueError where something about them cannot be.
+    """
     return records.parse_results(read_table(data).to_pylist(), key)
-
-
-def parse_result_rows(data: bytes, key: str) -> list[dict[str, Any]]:
-    """Return the same as plain dicts (see ``records.parse_result_rows``)."""
-    return records.parse_result_rows(read_table(data).to_pylist(), key)
 
 
 def history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:

@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
 
-from oodbench.api import Provenance, Result, Run, Scores, Shape
+from oodbench.api import Provenance, Run, Scores, Shape
 from oodbench.api.full_spectrum import check_covariate
 from oodbench.store import schema
 
@@ -173,15 +173,10 @@ def fit_id(provenance: Provenance, weights: str) -> str:
     return weights[:16]
 
 
-def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[Result]:
-    """Return the rows of a ``results.parquet``. Raises ValueError as ``parse_run`` does."""
-    return [Result(**row) for row in parse_result_rows(rows, key)]
+def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Return the rows of a ``results.parquet``, the fields of a Result but those that older files lack.
 
-
-def parse_result_rows(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Return the same as plain dicts, without what older files lack: a store has tens of thousands of rows.
-
-    Raises ValueError as ``parse_run`` does.
+    They stay plain dicts, as a store has tens of thousands. Raises ValueError as ``parse_run`` does.
     """
     with _said_in_one_line():
         results: list[Any] = _RESULTS.validate_python(rows)

@@ -38,6 +38,7 @@ from oodbench.store.files import DELETE, REDO, Files
 from oodbench.store.held_claims import Claim, is_claim
 from oodbench.store.outputs import StoredOutputs
 from oodbench.store.processes import this_process
+from oodbench.store.sweeping import sweep, sweep_probes
 
 if TYPE_CHECKING:
     import pandas
@@ -73,10 +74,9 @@ class Store:
             return
         self.files.check_writable()
         for folder in ("", FAILURES, TUNINGS):
-            self.files.sweep(folder, older_than=3600.0)  # seconds: who writes to it now is quicker
+            sweep(self.files, folder, older_than=3600.0)  # seconds: who writes to it now is quicker
         self.claims.probe(on_warning)
-        if not self.files.local:
-            self.files.sweep_probes()
+        sweep_probes(self.files)
         self._is_checked = not self.files.local  # a disk may have filled up since
 
     @contextmanager
@@ -101,7 +101,7 @@ class Store:
         """
         work = this_process(run.key("") if run else "", title)
         with self.claims.hold(key, work, wait, on_wait) as claim, self.files.mirrored(key):
-            self.files.sweep(key)
+            sweep(self.files, key)
             yield claim
 
     def snapshot(self, key: str) -> AbstractContextManager[None]:
@@ -278,8 +278,8 @@ class Store:
         for key, record, results in self._records_and_results(keys):
             try:
                 run, provenance, parts = self._parse_record(key, record)
-                facts = frames.run_facts(run, provenance, records.fit_id(provenance, parts.get(WEIGHTS, "")))
-                runs.append((facts, [] if results is None else self._parse_result_rows(key, results)))
+                facts = frames.facts_of_run(run, provenance, records.fit_id(provenance, parts.get(WEIGHTS, "")))
+                runs.append((facts, [] if results is None else self._parse_results(key, results)))
             except StoreError as error:
                 if on_damaged is None:
                     raise
@@ -308,9 +308,9 @@ class Store:
     def _parse_record(self, key: str, data: Read) -> tuple[Run, Provenance, dict[str, str]]:
         return self._parsed(f"{key}/run.json", data, lambda data: records.parse_run(data, key))
 
-    def _parse_result_rows(self, key: str, data: bytes | StoreError) -> list[dict[str, Any]]:
+    def _parse_results(self, key: str, data: bytes | StoreError) -> list[dict[str, Any]]:
         path = f"{key}/results.parquet"
-        return self._parsed(path, data, lambda data: parquet.parse_result_rows(data, key), RESULTS_REMEDY)
+        return self._parsed(path, data, lambda data: parquet.parse_results(data, key), RESULTS_REMEDY)
 
     def _scores_path(self, key: str, dataset: str | None, split: str) -> str:
         if dataset == "in":
@@ -324,7 +324,8 @@ class Store:
         path = f"{key}/results.parquet"
         if not self.files.exists(path):
             return []
-        return self.files.read(path, lambda data: parquet.parse_results(data, key), RESULTS_REMEDY)
+        rows = self.files.read(path, lambda data: parquet.parse_results(data, key), RESULTS_REMEDY)
+        return [Result(**row) for row in rows]
 
     def _write_results(self, key: str, results: Sequence[Result]) -> None:
         self.files.write(f"{key}/results.parquet", parquet.to_bytes(parquet.results_table(results)))

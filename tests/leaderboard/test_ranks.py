@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from scipy.stats import friedmanchisquare, rankdata
+from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from oodbench.api import Metric
 from oodbench.cli import main
-from oodbench.leaderboard.ranks import Ranks, average_ranks, cliques, friedman_p, nemenyi_critical_difference
+from oodbench.leaderboard.ranks import (
+    Ranks,
+    average_ranks,
+    cliques,
+    friedman_p,
+    nemenyi_critical_difference,
+    studentized_range_quantile,
+)
 from oodbench.leaderboard.tables import Cell, RankedTable
 
 AUROC = Metric("auroc", lambda in_scores, out_scores: 0.0, True, "area under the ROC curve")
@@ -45,6 +52,14 @@ def test_the_critical_difference_has_demsar_s_values_of_q():
     for rows, q in ((2, 1.960), (4, 2.569), (5, 2.728), (10, 3.164)):
         assert nemenyi_critical_difference(rows, 14) == pytest.approx(
             q * np.sqrt(rows * (rows + 1) / (6 * 14)), rel=1e-3
+        )
+
+
+@pytest.mark.parametrize("rows", [2, 3, 12, 40, 100])
+def test_the_studentized_range_is_scipy_s(rows):
+    for level in (0.5, 0.9, 0.95, 0.999):
+        assert studentized_range_quantile(level, rows) == pytest.approx(
+            studentized_range.ppf(level, rows, np.inf), rel=1e-6
         )
 
 
