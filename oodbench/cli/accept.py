@@ -30,6 +30,7 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
     """
     from oodbench.data.loading import open_loader
     from oodbench.leaderboard import suite_folder
+    from oodbench.leaderboard.publication import PAGE
 
     registry = find_plugins()
     with progress_display(quiet) as progress:
@@ -42,4 +43,4 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
             counted(progress, "intervals and tests"),
         )
     print_merge(merged, suite, as_json)
-    echo(f"All of {entry} is in {suite} now: the file can be deleted", err=True)
+    echo(f"All of {entry} is in {suite} now, and {suite / PAGE} shows it: the file can be deleted", err=True)

@@ -28,7 +28,9 @@ EXAMPLES = {
     "--base", default="", help="Detector that it stands on, as in classifier.", shell_complete=completion.detectors
 )
 @click.option("--network", is_flag=True, help="Of a detector that trains a network.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder to write.  [default: oodbench-NAME]")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder to write, new or empty.  [default: oodbench-NAME]"
+)
 def command(kind: Kind, name: str, base: str, network: bool, output: Path | None) -> None:
     """Write the package of a detector, data set, metric or executor.
 

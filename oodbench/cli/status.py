@@ -80,7 +80,7 @@ def _look(suite: Path | None, address: str, data_dir: Path | None) -> Any:
 
     store = Store(address)
     if suite is None:
-        if store.files.local and not os.path.isdir(store.files.root):
+        if store.is_missing():
             raise StoreError(f"there is no store {address}; `oodbench run` makes one, --store says where")
         return lambda: store_states(store)
     from oodbench.data.loading import open_loader

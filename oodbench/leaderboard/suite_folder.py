@@ -41,7 +41,7 @@ def publish(
     Runs that are published already, and that the store has too, are replaced; all others are kept.
 
     Args:
-        drop: published runs to leave out (see ``publication.merge``).
+        drop: published runs to leave out (see ``publication.merge``), also where the store has nothing to add.
         on_message: called with what a user should know.
         detectors: to publish, with the suite's data and settings, in place of those that it names; empty for those.
 
@@ -57,15 +57,20 @@ def publish(
     stored = suites.stored_results(wanted, store, registry, lambda key, error: on_message(f"Left out: {error}"))
     words = "".join(f" --detector {name}" for name in detectors)
     found, unnamed = stored.results, "" if detectors else _unnamed(suite, stored.others, old)
+    record = Store(store)
     if found.empty or (found["metric"] == "").all():
+        if drop and len(old.results):
+            on_message(f"{store} has no results of this suite: runs are left out, and none are added")
+            return _take_in(folder, suite, old, Publication(old.results.iloc[:0]), registry, drop, advance)
         makes = unnamed or f"`oodbench run {folder}{words}` makes them"
         whose = f"{', '.join(detectors)} with this suite's data and settings" if detectors else "this suite"
-        raise OODBenchError(f"{store} has no results of {whose}; {makes}")
+        lack = f"there is no store {store}" if record.is_missing() else f"{store} has no results of {whose}"
+        raise OODBenchError(f"{lack}; {makes}")
     if lack := stored.lack(store, folder, words):
         on_message(lack)
     if unnamed:
         on_message(f"{store}: {unnamed}")
-    return _take_in(folder, suite, old, publication.from_store(found, Store(store), registry), registry, drop, advance)
+    return _take_in(folder, suite, old, publication.from_store(found, record, registry), registry, drop, advance)
 
 
 def _unnamed(suite: Suite, others: pd.DataFrame, old: Publication) -> str:
@@ -165,6 +170,9 @@ def _take_in(
     advance: Advance,
 ) -> Merge:
     merged = merge(old, new, drop)
+    if merged.publication.results.empty:
+        names = ", ".join((RESULTS, publication.SCORES, PAGE))
+        raise OODBenchError(f"{folder} would be left with no runs; delete its {names} to begin anew")
     metrics = publication.shown_metrics(merged.publication, registry.metrics)
     sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
     page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")

@@ -37,7 +37,7 @@ def open_store(address: str | os.PathLike[str] = "results", *, data_dir: str | P
     """
     text = os.fspath(address)
     store = Store(text)
-    if store.files.local and not os.path.isdir(store.files.root):
+    if store.is_missing():
         raise StoreError(f"there is no store {shorten(text)}: oodbench.run makes one, or name another folder")
     return StoreReader(store, Path(data_dir) if data_dir else None)
 
@@ -141,7 +141,7 @@ class StoreReader:
         return [files[index] for index in table["index"]]
 
     def history(self, run: str) -> pd.DataFrame:
-        """Return the training curve of a run: one row per epoch, with what its detector recorded."""
+        """Return the training curve of a run: one row per epoch, with what its detector recorded, if it did."""
         return self._store.read_history(find_run(self._store, run))
 
     def detector(self, run: str, *, device: str = "auto", quiet: bool = False) -> ArrayScorer:

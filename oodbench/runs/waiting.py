@@ -17,8 +17,8 @@ def wait_asleep_if_busy(environment: MutableMapping[str, str] | None = None, loa
     """Let OpenMP's threads wait asleep where other processes run; set before torch is imported, or it has no effect.
 
     By default they spin at the end of each step, and where a core is shared, they spin away the time of the one they
-    wait for: see ``benchmarks/busy.py``. Sleeping costs a machine of one's own a little, so there nothing is changed. A
-    user's own choice stays.
+    wait for: see ``benchmarks/busy.py``. Sleeping costs a machine of one's own over a third, so there nothing is
+    changed. A user's own choice stays.
 
     Args:
         environment: of the process, inherited by its workers.

@@ -24,6 +24,7 @@ checked (see ``records``).
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,6 +109,10 @@ class Store:
         """Inside, the record, scores and results of a run are read as they are now, with few requests."""
         names = ("run.json", "results.parquet")
         return self.files.mirrored(key, lambda path: path in names or path.startswith("scores/"))
+
+    def is_missing(self) -> bool:
+        """Whether it is a folder of this machine that is not there. What is in no bucket yet is an empty store."""
+        return self.files.local and not os.path.isdir(self.files.root)
 
     def where(self, key: str) -> str:
         """Return the folder of a run."""

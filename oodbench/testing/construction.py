@@ -36,7 +36,10 @@ def builds_from_every_preset(case: DetectorCase) -> None:
         except OODBenchError:
             continue  # a detector may refuse to learn from so few images
         except Exception as error:
-            raise AssertionError(f"preset {preset}: {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"preset {preset}, fitted to {FEW} images: {type(error).__name__}: {error}; a detector that needs more "
+                "images raises OODBenchError, which says how many"
+            ) from error
 
 
 def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:

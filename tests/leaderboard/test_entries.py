@@ -147,7 +147,24 @@ def test_runs_of_other_parameters_stay_until_they_are_dropped(published, monkeyp
 
 def test_a_store_without_the_suite_changes_nothing(published):
     before = RESULTS.read_bytes()
-    assert "nowhere has no results of this suite" in refusal("publish", "nowhere", "suite", "-q")
+    assert "there is no store nowhere; `oodbench run suite` makes" in refusal("publish", "nowhere", "suite", "-q")
+    Path("empty").mkdir()
+    assert "empty has no results of this suite; `oodbench run suite`" in refusal("publish", "empty", "suite", "-q")
+    assert RESULTS.read_bytes() == before
+
+
+def test_what_is_published_is_dropped_though_the_store_has_nothing_of_the_suite(published):
+    other_detector()
+    oodbench("publish", "elsewhere", "suite", "-q")
+    Path("empty").mkdir()
+    done = oodbench("publish", "empty", "suite", "-q", "--drop", "nearest")
+    assert done.stdout == "suite: 0 runs added, 0 runs replaced, 2 runs kept, 2 runs dropped\n"
+    assert done.stderr == "empty has no results of this suite: runs are left out, and none are added\n"
+    assert set(pd.read_parquet(RESULTS)["detector"]) == {"mean-distance"}
+    oodbench("verify", "suite", "-q")
+    assert "unknown row or run 'nearest'" in refusal("publish", "empty", "suite", "-q", "--drop", "nearest")
+    before = RESULTS.read_bytes()
+    assert "would be left with no runs" in refusal("publish", "empty", "suite", "-q", "--drop", "mean-distance")
     assert RESULTS.read_bytes() == before
 
 
@@ -309,7 +326,7 @@ def test_an_entry_verifies_and_its_row_is_the_same_to_the_last_digit(entry):
     assert "1 runs added, 0 runs replaced, 2 runs kept" in accepted.stdout
     assert accepted.stderr.splitlines() == [
         "suite/notes.md was written without these runs: it may need a word",
-        "All of entry.oodbench is in suite now: the file can be deleted",
+        "All of entry.oodbench is in suite now, and suite/README.md shows it: the file can be deleted",
     ]
     rows = pd.read_parquet(RESULTS)
     there = rows[rows["detector"] == "nearest"].reset_index(drop=True)

@@ -93,6 +93,20 @@ def history(store: Store, key: str) -> list[Work]:
     return [store.files.read(f"{key}/{name}", parse_work) for name in names]
 
 
+def stop_in_a_fit(process: subprocess.Popen[str], store: Store, host: str) -> None:
+    """Stop a process while it has a run whose fit is not stored yet; between two runs it would leave nothing behind."""
+
+    def is_stopped() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        unfitted = [key for key in store.files.names() if not store.files.exists(f"{key}/run.json")]
+        if any(work.host == host and not work.ended for key in unfitted for work in history(store, key)[-1:]):
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    wait_for(is_stopped)
+
+
 def assert_same(store: Store, other: Store, keys: list[str]) -> None:
     """Every run is whole, and has the weights and scores that it has in the other store."""
     assert store.keys() == sorted(keys) == other.keys()
@@ -122,9 +136,10 @@ def on_one_machine(data: Path, tmp_path: Path, seeds: int = RUNS) -> Store:
 def test_three_machines_share_24_runs_though_one_is_killed_and_one_stopped(s3, data, tmp_path):
     killed, stopped, survivor = (start(s3, host) for host in ("killed", "stopped", "survivor"))
     wait_for(lambda: len(begun(data, "killed")) >= 2)
+    stop_in_a_fit(killed, Store(s3), "killed")
     killed.send_signal(signal.SIGKILL)
     wait_for(lambda: len(begun(data, "stopped")) >= 2)
-    stopped.send_signal(signal.SIGSTOP)
+    stop_in_a_fit(stopped, Store(s3), "stopped")
     _, said = survivor.communicate(timeout=300)
     assert survivor.returncode == 0, said
     stopped.send_signal(signal.SIGCONT)
