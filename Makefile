@@ -34,9 +34,11 @@ demo: install
 	$(VENV)/bin/oodbench run $(DEMO) --store demo
 	$(VENV)/bin/oodbench figure $(DEMO) --store demo --images 6 --output demo/figure.png
 
-# One process a core, and one more as some tests wait; one thread a process. A file's tests stay together: they share fits.
+# One process a core, and one more as some tests wait; one thread a process. A file's tests stay together: they share
+# fits; the longest files come first (tests/conftest.py). What is imported is compiled once, whatever the shell says.
 test: install
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --durations 30
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest \
+		--numprocesses $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder --durations 30
 
 check: install
 	$(VENV)/bin/ruff check

@@ -18,7 +18,22 @@ import pytest
 
 TOYS = Path(__file__).parent / "toys"
 
+LONGEST = (
+    "test_docs.py", "test_leaderboards.py", "test_end_to_end.py", "test_slurm.py", "test_many_machines.py",
+    "oodbench-ebae/tests/test_contract.py", "test_package.py", "test_ray.py", "test_notebooks.py", "test_tuning.py",
+)  # fmt: skip
+"""Files that take minutes. They come first, so that no process has one left when the others have nothing."""
+
 Install = Callable[..., Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        return min((place for name, place in places.items() if str(item.path).endswith(name)), default=len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ out-of-distribution. A metric's name says which class it counts.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -77,8 +78,7 @@ def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
 
 def _false_positives(positive: np.ndarray, negative: np.ndarray) -> float:
     """Share of the negatives that score at least as high as the ⌈0.95 n⌉-th highest of the n positives."""
-    needed = (95 * len(positive) + 99) // 100  # ⌈0.95 n⌉ in whole numbers, as 0.95 is no binary fraction
-    threshold = np.sort(positive)[len(positive) - needed]
+    threshold = np.sort(positive)[len(positive) - _needed(len(positive))]
     return float(np.mean(negative >= threshold))
 
 
@@ -87,27 +87,63 @@ def _false_positives(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def _auroc(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-    below = np.cumsum(in_counts, axis=1) - in_counts / 2
+    below = _up_to(in_counts) - in_counts / 2
     return np.asarray((out_counts * below).sum(axis=1) / (in_counts.sum(axis=1) * out_counts.sum(axis=1)))
 
 
 def _aupr_out(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-    return _aupr_in(out_counts[:, ::-1], in_counts[:, ::-1])
+    return _of_counts(out_counts, true=_from(out_counts), false=_from(in_counts))
 
 
 def _aupr_in(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-    true, false = np.cumsum(in_counts, axis=1), np.cumsum(out_counts, axis=1)
-    precision = true / np.maximum(true + false, 1)
-    return np.asarray((in_counts * precision).sum(axis=1) / true[:, -1])
+    return _of_counts(in_counts, true=_up_to(in_counts), false=_up_to(out_counts))
+
+
+def _of_counts(positive: np.ndarray, true: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """Average precision, given how many positives and negatives are called positive at each threshold."""
+    called = true + false
+    precision = np.divide(true, np.maximum(called, 1.0, out=called), out=called)
+    return np.asarray(np.einsum("ru,ru->r", positive, precision) / positive.sum(axis=1))
 
 
 def _fpr95_out(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-    return _fpr95_in(out_counts[:, ::-1], in_counts[:, ::-1])
+    """Flagged are the images from a score on: all but those up to the score before it."""
+    up_to_in, up_to_out = _up_to(in_counts), _up_to(out_counts)
+    passed = [row.searchsorted(row[-1] - _needed(row[-1]), "right") for row in up_to_out]  # scores that are not flagged
+    wrong = [row[-1] - (row[first - 1] if first else 0) for row, first in zip(up_to_in, passed, strict=True)]
+    return np.array(wrong) / up_to_in[:, -1]
 
 
 def _fpr95_in(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-    accepted = np.cumsum(in_counts, axis=1)
-    needed = (95 * accepted[:, -1:] + 99) // 100
-    threshold = (accepted < needed).sum(axis=1)  # the first score at which enough in-images are accepted
-    wrong = np.cumsum(out_counts, axis=1)
-    return np.asarray(wrong[np.arange(len(wrong)), threshold] / wrong[:, -1])
+    up_to_in, up_to_out = _up_to(in_counts), _up_to(out_counts)
+    last = [row.searchsorted(_needed(row[-1])) for row in up_to_in]  # the first score at which enough are accepted
+    return np.asarray(up_to_out[np.arange(len(last)), last] / up_to_out[:, -1])
+
+
+def _needed(positives: Any) -> Any:
+    """⌈0.95 n⌉ in whole numbers, as 0.95 is no binary fraction."""
+    return (95 * positives + 99) // 100
+
+
+def _from(counts: np.ndarray) -> np.ndarray:
+    """How many images have each score or a higher one."""
+    up_to = _up_to(counts)
+    above = up_to[:, -1:] - up_to
+    return np.add(above, counts, out=above)
+
+
+def _up_to(counts: np.ndarray) -> np.ndarray:
+    """How many images have each score or a lower one; kept of the last two arrays, since every metric asks."""
+    for array, up_to in _last.known:
+        if array is counts:
+            return up_to
+    up_to = np.cumsum(counts, axis=1).astype(float)  # quicker than adding floats
+    _last.known = (*_last.known[-1:], (counts, up_to))
+    return up_to
+
+
+class _Last(threading.local):
+    known: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+
+_last = _Last()

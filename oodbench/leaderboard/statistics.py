@@ -5,12 +5,12 @@ others were drawn from where these came from, the fit being what it is. The spre
 fit would move it; it is a standard deviation beside the mean, and is never pooled with these intervals.
 
 AUROC has an exact variance (DeLong, DeLong and Clarke-Pearson, Comparing the Areas under Two or More Correlated ROC
-Curves, Biometrics 1988), computed here from ranks in O(n log n). Other metrics are resampled: see ``bootstrap``.
+Curves, Biometrics 1988), computed here from ranks in O(n log n). Other metrics are resampled: see ``resampling``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -18,11 +18,6 @@ from typing import Any
 import numpy as np
 
 LEVEL = 0.95
-RESAMPLES = 1000
-DRAWN_AT_ONCE = 2**22
-"""Scores that are drawn at once: 32 MiB. Another number gives other resamples."""
-COUNTED_AT_ONCE = 2**16
-"""Scores whose metrics are computed at once: few enough for a processor's cache, which halves the time."""
 
 
 @dataclass(frozen=True)
@@ -184,24 +179,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 # --------------------------------------------------------------------------------- other metrics
 
 
-Resampled = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From counts of each distinct score in resamples of in- and out-images, (r, u) each, to the metric's values (r,)."""
-
-
-def bootstrap(
-    in_scores: np.ndarray,
-    out_scores: np.ndarray,
-    metrics: Iterable[Resampled],
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> list[tuple[float, float]]:
-    """Return the interval of each metric: quantiles over resamples of the images (see ``resampled_values``)."""
-    return [
-        quantile_interval(values, level) for values in resampled_values(in_scores, out_scores, metrics, resamples, seed)
-    ]
-
-
 def quantile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Return the interval that holds the middle ``level`` of a metric's values over resamples, (r,)."""
     low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
@@ -227,39 +204,6 @@ def widened(
     return max(bounds[0], low - margin), min(bounds[1], high + margin)
 
 
-def resampled_values(
-    in_scores: np.ndarray,
-    out_scores: np.ndarray,
-    metrics: Iterable[Resampled],
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> list[np.ndarray]:
-    """Return the values of each metric over resamples of the images, (r,) each.
-
-    In- and out-images are drawn with replacement, each kind by itself, as many as there are. All metrics are computed
-    on the same resamples, and so are two detectors' that scored the same images: their values are paired.
-
-    Args:
-        in_scores, out_scores: scores (n,) and (m,).
-        metrics: functions of the counts of each distinct score, in ascending order of the scores.
-    """
-    metrics = list(metrics)
-    distinct, codes = np.unique(np.concatenate([in_scores, out_scores]), return_inverse=True)
-    in_codes, out_codes = codes[: len(in_scores)], codes[len(in_scores) :]
-    generator = np.random.default_rng(seed)
-    drawn_at_once = max(1, DRAWN_AT_ONCE // len(codes))
-    counted_at_once = max(1, COUNTED_AT_ONCE // len(codes))
-    parts: list[list[np.ndarray]] = []
-    for begin in range(0, resamples, drawn_at_once):
-        count = min(drawn_at_once, resamples - begin)
-        in_drawn, out_drawn = (generator.integers(0, len(each), (count, len(each))) for each in (in_codes, out_codes))
-        for rows in (slice(first, first + counted_at_once) for first in range(0, count, counted_at_once)):
-            in_counts = _counts(in_codes[in_drawn[rows]], len(distinct))
-            out_counts = _counts(out_codes[out_drawn[rows]], len(distinct))
-            parts.append([metric(in_counts, out_counts) for metric in metrics])
-    return [np.concatenate(values) for values in zip(*parts, strict=True)]
-
-
 def compare_resampled(first: np.ndarray, second: np.ndarray, difference: float, level: float = LEVEL) -> Comparison:
     """Compare two detectors by paired resamples of a metric, (r,) each: the difference over its standard error.
 
@@ -273,9 +217,3 @@ def compare_resampled(first: np.ndarray, second: np.ndarray, difference: float, 
         return Comparison(difference, difference, difference, 1.0 if difference == 0 else 1 / len(first))
     half = float(ndtri((1 + level) / 2)) * sd
     return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
-
-
-def _counts(drawn: np.ndarray, distinct: int) -> np.ndarray:
-    """How often each distinct score is drawn in each resample: (r, u), given its number for each image, (r, n)."""
-    drawn += np.arange(len(drawn))[:, None] * distinct
-    return np.bincount(drawn.ravel(), minlength=len(drawn) * distinct).reshape(len(drawn), distinct)

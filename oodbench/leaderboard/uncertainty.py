@@ -6,7 +6,7 @@ computed from the scores, so that whoever has them computes the same again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import numpy as np
 from oodbench.api import Metric
 from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
 from oodbench.leaderboard.failures import failed_seeds
+from oodbench.leaderboard.resampling import RESAMPLES, resampled_values
 from oodbench.leaderboard.row_labels import add_row_labels
 from oodbench.leaderboard.score_file import ImageScores, ScoreTable, in_scores
 from oodbench.leaderboard.statistics import (
@@ -26,7 +27,6 @@ from oodbench.leaderboard.statistics import (
     compare_resampled,
     holm,
     quantile_interval,
-    resampled_values,
     seed_pairs,
     widened,
 )
@@ -71,17 +71,31 @@ class Uncertainty:
     @cached_property
     def resampled(self) -> dict[Place, dict[str, np.ndarray]]:
         """Place → metric → its values over resamples (r,); AUROC needs none."""
-        places = self._pairs
+        groups: dict[tuple[int, int], list[Place]] = {}
+        for place, (inside, outside) in self._pairs.items():
+            groups.setdefault((len(inside.values), len(outside.values)), []).append(place)
         found: dict[Place, dict[str, np.ndarray]] = {}
-        for done, (place, (inside, outside)) in enumerate(places.items()):
-            self.advance(done, len(places))
-            others = {name: metric for name, metric in self._metrics_at(place).items() if not is_auroc(name)}
-            distinct = np.unique(np.concatenate([inside.values, outside.values]))
-            functions = [metric.resampled or _by_repeating(metric, distinct) for metric in others.values()]
-            values = resampled_values(inside.values, outside.values, functions)
-            found[place] = dict(zip(others, values, strict=True))
-        self.advance(len(places), len(places))
+        for places in groups.values():
+            found |= self._resample(places, len(found))
         return found
+
+    def _resample(self, places: Sequence[Place], done_before: int) -> dict[Place, dict[str, np.ndarray]]:
+        """The same of places with the same numbers of images."""
+        pairs = [(inside.values, outside.values) for inside, outside in map(self._pairs.__getitem__, places)]
+        metrics = [{name: each for name, each in self._metrics_at(p).items() if not is_auroc(name)} for p in places]
+        functions = [
+            [each.resampled or _by_repeating(each, np.unique(np.concatenate(pair))) for each in of_place.values()]
+            for of_place, pair in zip(metrics, pairs, strict=True)
+        ]
+
+        def advance(resamples: int) -> None:
+            self.advance(done_before + len(places) * resamples // RESAMPLES, len(self._pairs))
+
+        values = resampled_values(pairs, functions, advance=advance)
+        return {
+            place: dict(zip(of_place, of_pair, strict=True))
+            for place, of_place, of_pair in zip(places, metrics, values, strict=True)
+        }
 
     @cached_property
     def intervals(self) -> dict[tuple[str, str, str], tuple[float, float]]:

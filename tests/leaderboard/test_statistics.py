@@ -10,14 +10,16 @@ import pytest
 from scipy.stats import norm
 
 from oodbench.builtin.metrics import register_metrics
+from oodbench.leaderboard import resampling
+from oodbench.leaderboard.resampling import resampled_values
 from oodbench.leaderboard.statistics import (
     Comparison,
     auroc_covariance,
     auroc_interval,
-    bootstrap,
     combine_seeds,
     compare_auroc,
     holm,
+    quantile_interval,
 )
 
 METRICS = {metric.name: metric for metric in register_metrics()}
@@ -154,9 +156,14 @@ def test_a_metric_of_counts_is_the_metric_of_the_scores_they_count(name, digits)
 def test_the_bootstrap_is_seeded_stratified_and_near_the_exact_interval():
     generator = np.random.default_rng(4)
     ins, outs = generator.normal(size=400), generator.normal(size=300) + 1
+
+    def bootstrap(functions, resamples, seed=0):
+        (values,) = resampled_values([(ins, outs)], [functions], resamples, seed)
+        return [quantile_interval(each) for each in values]
+
     resampled = [metric.resampled for metric in METRICS.values()]
-    first, again = (bootstrap(ins, outs, resampled, resamples=400) for _ in range(2))
-    assert first == again != bootstrap(ins, outs, resampled, resamples=400, seed=1)
+    first, again = (bootstrap(resampled, 400) for _ in range(2))
+    assert first == again != bootstrap(resampled, 400, seed=1)
     exact = auroc_interval(ins, outs)
     low, high = dict(zip(METRICS, first, strict=True))["auroc"]
     assert (low, high) == (pytest.approx(exact.low, abs=0.01), pytest.approx(exact.high, abs=0.01))
@@ -166,8 +173,29 @@ def test_the_bootstrap_is_seeded_stratified_and_near_the_exact_interval():
     def sizes(in_counts, out_counts):
         return np.unique([in_counts.sum(axis=1), out_counts.sum(axis=1)])
 
-    drawn = bootstrap(ins, outs, [lambda in_counts, out_counts: sizes(in_counts, out_counts)], resamples=9)
+    drawn = bootstrap([sizes], 9)
     assert drawn[0] == pytest.approx((302.5, 397.5)), "as many of each kind as there are"
+
+
+@pytest.mark.parametrize("digits", [0, 8])
+def test_resamples_are_of_images_drawn_with_replacement_and_the_same_for_all_detectors(digits, monkeypatch):
+    monkeypatch.setattr(resampling, "COUNTED_AT_ONCE", 100)
+    monkeypatch.setattr(resampling, "DRAWN_AT_ONCE", 200)
+    generator = np.random.default_rng(5)
+    pairs = [(generator.normal(size=20).round(digits), generator.normal(size=30).round(digits)) for _ in range(3)]
+    functions, done = [metric.resampled for metric in METRICS.values()], []
+    found = resampled_values(pairs, [functions] * 3, 10, advance=done.append)
+    assert done == [4, 8, 10]
+    drawing = np.random.default_rng(0)
+    drawn = [[drawing.integers(0, size, (count, size)) for size in (20, 30)] for count in (4, 4, 2)]
+    for (inside, outside), values in zip(pairs, found, strict=True):
+        for metric, of_metric in zip(METRICS.values(), values, strict=True):
+            expected = [
+                metric.compute(inside[of_in], outside[of_out])
+                for part in drawn
+                for of_in, of_out in zip(*part, strict=True)
+            ]
+            np.testing.assert_allclose(of_metric, expected, rtol=1e-12)
 
 
 # ------------------------------------------------------------------------------------ simulations
