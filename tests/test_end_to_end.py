@@ -119,7 +119,7 @@ def kill_when(line: list[str], environment: dict[str, str], due, seconds: float 
 
 
 def test_a_killed_fit_goes_on_and_ends_with_the_same_scores(cache, tmp_path):
-    longer = ["ebae", "--out", "constant", "--set", "epochs=6", "--set", "visible_chain.steps=6"]
+    longer = ["ebae", "--out", "constant", "--set", "epochs=3", "--set", "visible_chain.steps=3"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     oodbench(cache, *run(whole, *longer))
     line, environment = command(cache, *run(killed, *longer))
