@@ -19,10 +19,10 @@ import pytest
 TOYS = Path(__file__).parent / "toys"
 
 LONGEST = (
-    "test_docs.py", "test_leaderboards.py", "test_end_to_end.py", "test_slurm.py", "test_many_machines.py",
-    "oodbench-ebae/tests/test_contract.py", "test_package.py", "test_ray.py", "test_notebooks.py", "test_tuning.py",
+    "test_docs.py", "test_end_to_end.py", "test_leaderboards.py", "test_slurm.py", "test_package.py",
+    "test_many_machines.py", "oodbench-ebae/tests/test_contract.py", "test_local_detector.py", "test_notebooks.py",
 )  # fmt: skip
-"""Files that take minutes. They come first, so that no process has one left when the others have nothing."""
+"""Files that take half a minute or more. They come first, so that no process has one left when the others are done."""
 
 Install = Callable[..., Path]
 

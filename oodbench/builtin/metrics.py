@@ -6,7 +6,6 @@ out-of-distribution. A metric's name says which class it counts.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -132,18 +131,14 @@ def _from(counts: np.ndarray) -> np.ndarray:
     return np.add(above, counts, out=above)
 
 
+_last_two: list[tuple[np.ndarray, np.ndarray]] = []
+
+
 def _up_to(counts: np.ndarray) -> np.ndarray:
     """How many images have each score or a lower one; kept of the last two arrays, since every metric asks."""
-    for array, up_to in _last.known:
+    for array, up_to in _last_two:
         if array is counts:
             return up_to
     up_to = np.cumsum(counts, axis=1).astype(float)  # quicker than adding floats
-    _last.known = (*_last.known[-1:], (counts, up_to))
+    _last_two[:] = [*_last_two[-1:], (counts, up_to)]
     return up_to
-
-
-class _Last(threading.local):
-    known: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
-
-
-_last = _Last()

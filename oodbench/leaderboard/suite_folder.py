@@ -58,10 +58,7 @@ def publish(
     words = "".join(f" --detector {name}" for name in detectors)
     found, unnamed = stored.results, "" if detectors else _unnamed(suite, stored.others, old)
     record = Store(store)
-    if found.empty or (found["metric"] == "").all():
-        if drop and len(old.results):
-            on_message(f"{store} has no results of this suite: runs are left out, and none are added")
-            return _take_in(folder, suite, old, Publication(old.results.iloc[:0]), registry, drop, advance)
+    if (found.empty or (found["metric"] == "").all()) and not (drop and len(old.results)):
         makes = unnamed or f"`oodbench run {folder}{words}` makes them"
         whose = f"{', '.join(detectors)} with this suite's data and settings" if detectors else "this suite"
         lack = f"there is no store {store}" if record.is_missing() else f"{store} has no results of {whose}"

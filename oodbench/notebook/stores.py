@@ -141,7 +141,7 @@ class StoreReader:
         return [files[index] for index in table["index"]]
 
     def history(self, run: str) -> pd.DataFrame:
-        """Return the training curve of a run: one row per epoch, with what its detector recorded, if it did."""
+        """Return a run's training curve: one row per epoch, with what its detector recorded; else no rows."""
         return self._store.read_history(find_run(self._store, run))
 
     def detector(self, run: str, *, device: str = "auto", quiet: bool = False) -> ArrayScorer:

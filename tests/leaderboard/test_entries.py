@@ -159,7 +159,7 @@ def test_what_is_published_is_dropped_though_the_store_has_nothing_of_the_suite(
     Path("empty").mkdir()
     done = oodbench("publish", "empty", "suite", "-q", "--drop", "nearest")
     assert done.stdout == "suite: 0 runs added, 0 runs replaced, 2 runs kept, 2 runs dropped\n"
-    assert done.stderr == "empty has no results of this suite: runs are left out, and none are added\n"
+    assert done.stderr == "4 of the suite's runs are not in empty; `oodbench run suite` makes them\n"
     assert set(pd.read_parquet(RESULTS)["detector"]) == {"mean-distance"}
     oodbench("verify", "suite", "-q")
     assert "unknown row or run 'nearest'" in refusal("publish", "empty", "suite", "-q", "--drop", "nearest")
