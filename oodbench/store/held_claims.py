@@ -99,9 +99,10 @@ class Claim:
 
     def _renew(self) -> None:
         with self._writing:
+            asked = _now()  # and not when it was answered: the process may have been stopped in between
             if self._is_ours():
                 self._write_claim()
-                self._renewed = _now()
+                self._renewed = asked
             else:
                 self._is_lost = True
 
@@ -187,11 +188,11 @@ class NumberedClaim(Claim):
     number = 0
 
     def take(self) -> None:
+        self._renewed = _now()  # before it is created, as in _renew
         if not self._create(1):  # most runs were never claimed before, and need not be asked
             latest, other = self.claims.latest(self.key)
             if other or not self._create(latest + 1):
                 raise Busy(self.key, other)
-        self._renewed = _now()
 
     def _create(self, number: int) -> bool:
         path, data = f"{self.key}/.claim-{number}", work_json(self.work)
@@ -220,7 +221,9 @@ class NumberedClaim(Claim):
         self.files.put(f"{self.key}/.claim-{self.number}", work_json(self.work))
 
     def release(self, has_failed: bool) -> None:
-        if self._is_lost:
+        try:
+            self.check()
+        except ClaimLost:
             return
         self.files.remove_file(f"{self.key}/{STATUS}")
         if self.is_forgotten or (has_failed and self._is_all_there_is()):

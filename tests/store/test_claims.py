@@ -106,6 +106,25 @@ def test_who_was_stopped_for_longer_than_its_lease_can_change_nothing_any_more(a
     assert read_claim(store, 2).ended and read_claim(store, 2).host == "quick"
 
 
+def test_who_was_stopped_for_longer_while_it_claimed_a_run_has_nothing(address, short, monkeypatch):
+    """And does not say later that it ended its work."""
+    store, other = Store(address), Store(address)
+    create = store.files.create
+
+    def create_late(path, data):
+        created = create(path, data)
+        if path == f"{KEY}/.claim-1":  # it is there, and its process does not know yet
+            time.sleep(EXPIRED)
+            with other.claim(KEY, wait=False):
+                other.files.write(f"{KEY}/run.json", b"{}")
+        return created
+
+    monkeypatch.setattr(store.files, "create", create_late)
+    with store.claim(KEY):
+        pass  # there is nothing left to do
+    assert not read_claim(store, 1).ended and read_claim(store, 2).ended
+
+
 def test_a_fit_is_kept_only_while_nobody_else_has_the_run(address):
     """Even where the claim was renewed a moment ago: of weights and record both are one process's."""
     store = Store(address)
