@@ -13,7 +13,7 @@ import numpy as np
 RESAMPLES = 1000
 DRAWN_AT_ONCE = 2**22
 """Images that are drawn at once: 32 MiB. Another number gives other resamples."""
-COUNTED_AT_ONCE = 2**17
+COUNTED_AT_ONCE = 2**16
 """Images whose metrics are computed at once: many more, or fewer, take longer."""
 
 Resampled = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -42,15 +42,10 @@ def resampled_values(
     parts: list[list[list[np.ndarray]]] = []
     for begin in range(0, resamples, at_once):
         count = min(at_once, resamples - begin)
-        in_times, out_times = (_times_drawn(generator.integers(0, size, (count, size))) for size in sizes)
-        parts.append([each.values(in_times, out_times) for each in detectors])
+        in_drawn, out_drawn = (generator.integers(0, size, (count, size)) for size in sizes)
+        parts.append([each.values(in_drawn, out_drawn) for each in detectors])
         advance(begin + count)
     return [[np.concatenate(values) for values in zip(*of_pair, strict=True)] for of_pair in zip(*parts, strict=True)]
-
-
-def _times_drawn(images: np.ndarray) -> np.ndarray:
-    """How often each image is in each resample, given the images that are: (r, n) → (r, n)."""
-    return np.stack([np.bincount(row, minlength=len(row)) for row in images])
 
 
 class _Detector:
@@ -58,33 +53,23 @@ class _Detector:
 
     def __init__(self, in_scores: np.ndarray, out_scores: np.ndarray, metrics: Iterable[Resampled]):
         self.metrics = list(metrics)
-        distinct, codes = np.unique(np.concatenate([in_scores, out_scores]), return_inverse=True)
+        distinct, numbers = np.unique(np.concatenate([in_scores, out_scores]), return_inverse=True)
         self.distinct = len(distinct)
-        self.of_in, self.of_out = _Order(codes[: len(in_scores)]), _Order(codes[len(in_scores) :])
+        self.of_in, self.of_out = numbers[: len(in_scores)], numbers[len(in_scores) :]
 
-    def values(self, in_times: np.ndarray, out_times: np.ndarray) -> list[np.ndarray]:
-        """Return each metric in each resample, (r,), given how often each image is in it: (r, n) and (r, m)."""
-        at_once = max(1, COUNTED_AT_ONCE // (in_times.shape[1] + out_times.shape[1]))
+    def values(self, in_drawn: np.ndarray, out_drawn: np.ndarray) -> list[np.ndarray]:
+        """Return each metric in each resample, (r,), given the images that are drawn for it: (r, n) and (r, m)."""
+        at_once = max(1, COUNTED_AT_ONCE // (in_drawn.shape[1] + out_drawn.shape[1]))
         parts: list[list[np.ndarray]] = []
-        for first in range(0, len(in_times), at_once):
-            in_counts = self.of_in.counts(in_times[first : first + at_once], self.distinct)
-            out_counts = self.of_out.counts(out_times[first : first + at_once], self.distinct)
+        for first in range(0, len(in_drawn), at_once):
+            in_counts = self._counts(self.of_in, in_drawn[first : first + at_once])
+            out_counts = self._counts(self.of_out, out_drawn[first : first + at_once])
             parts.append([metric(in_counts, out_counts) for metric in self.metrics])
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
-
-class _Order:
-    """Images in the order of their scores, given the number (n,) of each one's score among the distinct ones."""
-
-    def __init__(self, codes: np.ndarray):
-        self.images = np.argsort(codes)
-        self.scores, self.first = np.unique(codes[self.images], return_index=True)
-
-    def counts(self, times: np.ndarray, distinct: int) -> np.ndarray:
-        """How often each distinct score is in each resample, (r, u), given how often each image is: (r, n)."""
-        ordered = np.take(times, self.images, axis=1)
-        if len(self.scores) < len(self.images):
-            ordered = np.add.reduceat(ordered, self.first, axis=1)
-        counts = np.zeros((len(times), distinct), dtype=np.int64)
-        counts[:, self.scores] = ordered
+    def _counts(self, numbers: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """How often each distinct score is in each resample, (r, u), given the number of each image's score: (n,)."""
+        counts = np.empty((len(drawn), self.distinct), dtype=np.int64)
+        for row, images in zip(counts, drawn, strict=True):
+            row[:] = np.bincount(numbers[images], minlength=self.distinct)
         return counts
