@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
@@ -52,8 +52,6 @@ class _Writer:
 
     def __init__(self, board: Board):
         self.board = board
-        notes = [*board.notes, *board.origins]
-        self.marks: dict[Any, str] = {note: f"[^{number}]" for number, note in enumerate(notes, 1)}
 
     def tables(self) -> Iterator[str]:
         """Yield all between the page's head and its footnotes."""
@@ -76,9 +74,7 @@ class _Writer:
                 yield from _folded("How these runs were made", self._how_made(in_dataset))
 
     def footnotes(self) -> list[str]:
-        board = self.board
-        texts = board.notes | {origin: f"reported, not measured here: {origin}" for origin in board.origins}
-        return [f"{self.marks[note]}: {escape(text)}" for note, text in texts.items()]
+        return [f"[^{number}]: {escape(text)}" for number, text in enumerate(self.board.footnotes, 1)]
 
     def sources(self, computed_by: Mapping[str, str]) -> list[str]:
         """Which packages computed the metrics: ``Computed by oodbench 0.2.0: auroc, aupr_out.``"""
@@ -104,7 +100,7 @@ class _Writer:
             texts = [
                 value_text(*reported.cells[column]) if column in reported.cells else "" for column in section.columns
             ]
-            name = f"*{escape(reported.name)} (reported)*{self.marks[reported.origin]}"
+            name = f"*{escape(reported.name)} (reported)*[^{self.board.note_on(reported.origin)}]"
             texts += [""] * len(section.fact_names)
             rows.append([name, *(f"*{text}*" if text else "–" for text in texts)])
         head = f"### {escape(metric.name)} {arrow(metric)}: {escape(metric.summary)}"
@@ -112,8 +108,7 @@ class _Writer:
 
     def _marked(self, label: str, in_dataset: str | None) -> str:
         """The row's name with the marks of its notes on this in-data set, or on all."""
-        noted = [note for note in self.board.notes if note[1] == label and in_dataset in (None, note[0])]
-        return escape(label) + "".join(self.marks[note] for note in noted)
+        return escape(label) + "".join(f"[^{number}]" for number in self.board.notes_on(label, in_dataset))
 
     def _seeds(self, sections: Sequence[Section]) -> list[str]:
         """The values of each seed; nothing where the cells show all there is to know."""

@@ -95,8 +95,6 @@ class _Writer:
     def __init__(self, board: Board, numbers: Mapping[Place, int]):
         self.board, self.numbers = board, numbers
         self.sections = {name: board.sections(name) for name in board.shown}
-        notes = [*board.notes, *board.origins]
-        self.note_numbers = {note: number for number, note in enumerate(notes, 1)}
 
     def metrics(self) -> list[str]:
         """The metrics that some table shows; the first of them stands in the page without scripts."""
@@ -113,8 +111,7 @@ class _Writer:
             yield f'<section aria-labelledby="s{number}">\n<h2 id="s{number}">{what}</h2>\n{tables}\n{made}</section>'
 
     def notes(self) -> str:
-        texts = [*self.board.notes.values(), *(f"reported, not measured here: {each}" for each in self.board.origins)]
-        items = [f'<li id="note-{number}">{escape(text)}</li>' for number, text in enumerate(texts, 1)]
+        items = [f'<li id="note-{number}">{escape(text)}</li>' for number, text in enumerate(self.board.footnotes, 1)]
         return f"<section>\n<h2>Footnotes</h2>\n<ol>{''.join(items)}</ol>\n</section>" if items else ""
 
     # ------------------------------------------------------------------------------------- tables
@@ -145,8 +142,7 @@ class _Writer:
         return len(section.table.columns) > 1
 
     def _row(self, label: str, section: Section) -> str:
-        places = [(of_in, of_label) for of_in, of_label in self.board.notes if of_label == label]
-        marks = self._marks([place for place in places if section.in_dataset in (None, place[0])])
+        marks = _marks(self.board.notes_on(label, section.in_dataset))
         cells = [section.table.cells.get((label, column)) for column in section.columns]
         texts = [self._cell(cell, (label, *column)) for cell, column in zip(cells, section.columns, strict=True)]
         if self._has_mean(section):
@@ -171,11 +167,8 @@ class _Writer:
         texts = [value_text(*row.cells[column]) if column in row.cells else "–" for column in section.columns]
         texts += ["–"] * (self._has_mean(section) + len(section.fact_names))
         cells = "".join(f"<td>{f'<em>{text}</em>' if text != '–' else text}</td>" for text in texts)
-        return f'<tr><th scope="row"><em>{escape(row.name)} (reported)</em>{self._marks([row.origin])}</th>{cells}</tr>'
-
-    def _marks(self, notes: list[tuple[str, str]] | list[str]) -> str:
-        numbers = [self.note_numbers[note] for note in notes]
-        return "".join(f'<sup><a href="#note-{n}" aria-label="note {n}">{n}</a></sup>' for n in numbers)
+        marks = _marks([self.board.note_on(row.origin)])
+        return f'<tr><th scope="row"><em>{escape(row.name)} (reported)</em>{marks}</th>{cells}</tr>'
 
     def _how_made(self, in_dataset: str) -> str:
         """How the runs of the rows were made: closed until somebody opens it."""
@@ -208,3 +201,7 @@ def _counts(in_dataset: str, runs: pd.DataFrame) -> str:
     outs = ", ".join(f"{escape(name)} {count}" for name, count in n_out.items())
     notes = "".join(f" {escape(note)}." for note in image_notes(runs))
     return f"Images scored: in {escape(in_dataset)} {n_in}; out {outs}.{notes}"
+
+
+def _marks(numbers: list[int]) -> str:
+    return "".join(f'<sup><a href="#note-{n}" aria-label="note {n}">{n}</a></sup>' for n in numbers)

@@ -29,8 +29,7 @@ def render(board: Board, title: str = "") -> str:
     parts = [HEAD, *([f"% {one_line(title)}"] if title else [])]
     for in_dataset in board.in_datasets:
         parts += [_table(section, board) for section in board.sections(in_dataset)]
-    notes = [*board.notes.values(), *(f"reported, not measured here: {origin}" for origin in board.origins)]
-    parts += [f"% {one_line(note)}" for note in notes]
+    parts += [f"% {one_line(note)}" for note in board.footnotes]
     return "\n".join(parts) + "\n"
 
 

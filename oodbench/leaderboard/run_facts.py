@@ -106,7 +106,8 @@ def image_notes(results: pd.DataFrame) -> list[str]:
 def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Return the notes of each in-data set and label that has some, each with the seeds that it is about.
 
-    Among them are the errors of seeds that failed, and why seeds of a cell cannot be averaged.
+    What is to be said of a label on several in-data sets alike is one text. Among the notes are the errors of seeds
+    that failed, and why seeds of a cell cannot be averaged.
     """
     texts: dict[Any, dict[str, list[int]]] = {}
     for in_dataset, label, seed in unverified(results)[["in_dataset", "label", "seed"]].itertuples(index=False):
@@ -131,11 +132,25 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
             texts.setdefault((in_dataset, label), {})[problem] = [*seeds_images]
     for (in_dataset, label, seed), note in differing_covariates(results).items():
         texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
+    return _worded(texts)
+
+
+def _worded(notes: dict[Any, dict[str, list[int]]]) -> dict[tuple[str, str], str]:
+    """Return (in-data set, label) → text, given (in-data set, label) → note → its seeds."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for (in_dataset, label), seeds_of in sorted(notes.items()):
+        texts = [f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(seeds_of.items())]
+        places.setdefault((label, "; ".join(texts)), []).append(in_dataset)
     return {
-        (in_dataset, label): f"{label} on {in_dataset}: "
-        + "; ".join(f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(notes.items()))
-        for (in_dataset, label), notes in sorted(texts.items())
+        (in_dataset, label): f"{label} on {_listed(in_datasets)}: {text}"
+        for (label, text), in_datasets in places.items()
+        for in_dataset in in_datasets
     }
+
+
+def _listed(in_datasets: list[str]) -> str:
+    """Their names, of which each may have commas; their number where nobody would read the names."""
+    return " and ".join(in_datasets) if len(in_datasets) <= 3 else f"{len(in_datasets)} in-data sets"
 
 
 def unverified(results: pd.DataFrame) -> pd.DataFrame:

@@ -111,6 +111,24 @@ class Board:
         self.covariates = covariates(self.results)
         self.origins = list(dict.fromkeys(figure.origin for figure in self.reported))
 
+    @cached_property
+    def footnotes(self) -> list[str]:
+        """What a reader must know of rows, then where reported figures come from; each text once."""
+        return [*dict.fromkeys(self.notes.values()), *map(_reported_by, self.origins)]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {text: number for number, text in enumerate(self.footnotes, 1)}
+
+    def notes_on(self, label: str, in_dataset: str | None) -> list[int]:
+        """Return the numbers, from 1, of the footnotes of a row, on one in-data set or, if None, on all of them."""
+        texts = [text for (of_in, of), text in self.notes.items() if of == label and in_dataset in (None, of_in)]
+        return [self._numbers[text] for text in dict.fromkeys(texts)]
+
+    def note_on(self, origin: str) -> int:
+        """Return the number of the footnote that says where reported figures come from."""
+        return self._numbers[_reported_by(origin)]
+
     @property
     def main(self) -> set[str]:
         """The metrics that a page shows unfolded: the first, and the same in full spectrum."""
@@ -193,3 +211,7 @@ class Board:
                 if (in_dataset, name) in row.cells:
                     found[in_dataset, name] = members
         return found
+
+
+def _reported_by(origin: str) -> str:
+    return f"reported, not measured here: {origin}"

@@ -234,6 +234,27 @@ def test_the_page_says_all_that_a_reader_of_the_numbers_must_know():
     assert "ae[^" not in page.replace("ebae", "")
 
 
+def test_what_is_to_be_said_on_several_in_data_sets_alike_is_one_footnote():
+    digits, pictures = [f"mnist:{digit}" for digit in range(5)], ["cifar10", "svhn"]
+    page = render(
+        frame(
+            *(row(in_dataset=name, notes="stands on vae") for name in digits),
+            *(row(in_dataset=name, notes="restarted") for name in pictures),
+            row("ae", in_dataset="svhn", notes="restarted"),
+        ),
+        [AUROC],
+    )
+    assert [line for line in page.splitlines() if line.startswith("[^")] == [
+        "[^1]: ebae on cifar10 and svhn: restarted (seed 0)",
+        "[^2]: ebae on 5 in-data sets: stands on vae (seed 0)",
+        "[^3]: ae on svhn: restarted (seed 0)",
+    ]
+    together, *each = page.split("## In-distribution: ")
+    assert "| ebae[^1][^2] " in together and "| ae[^3] " in together
+    assert ["| ebae[^1] " in part for part in each] == [True, *[False] * 5, True]
+    assert ["| ebae[^2] " in part for part in each] == [False, *[True] * 5, False]
+
+
 def test_records_are_json_with_every_seed():
     results = frame(row(value=0.25, seed=1), row(value=0.75), row("ae", value=0.125))
     ae, ebae = json.loads(json.dumps(records(results, [AUROC, FPR]), allow_nan=False))
