@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from result_rows import result_row
 
 from oodbench.api import SCORE_CONVENTION, Metric
 from oodbench.errors import OODBenchError
-from oodbench.leaderboard import markdown
+from oodbench.leaderboard import markdown, page_latex
 from oodbench.leaderboard.sections import Board
 from oodbench.leaderboard.tables import interval_text, ranked, records
 from oodbench.leaderboard.terminal import summary
@@ -236,19 +237,19 @@ def test_the_page_says_all_that_a_reader_of_the_numbers_must_know():
 
 def test_what_is_to_be_said_on_several_in_data_sets_alike_is_one_footnote():
     digits, pictures = [f"mnist:{digit}" for digit in range(5)], ["cifar10", "svhn"]
-    page = render(
-        frame(
-            *(row(in_dataset=name, notes="stands on vae") for name in digits),
-            *(row(in_dataset=name, notes="restarted") for name in pictures),
-            row("ae", in_dataset="svhn", notes="restarted"),
-        ),
-        [AUROC],
+    results = frame(
+        *(row(in_dataset=name, notes="stands on vae") for name in digits),
+        *(row(in_dataset=name, notes="restarted") for name in pictures),
+        row("ae", in_dataset="svhn", notes="restarted"),
     )
-    assert [line for line in page.splitlines() if line.startswith("[^")] == [
-        "[^1]: ebae on cifar10 and svhn: restarted (seed 0)",
-        "[^2]: ebae on 5 in-data sets: stands on vae (seed 0)",
-        "[^3]: ae on svhn: restarted (seed 0)",
+    notes = [
+        "ebae on cifar10 and svhn: restarted (seed 0)",
+        "ebae on 5 in-data sets: stands on vae (seed 0)",
+        "ae on svhn: restarted (seed 0)",
     ]
+    page, latex = render(results, [AUROC]), page_latex.render(Board(results, [AUROC]))
+    assert re.findall(r"^\[\^(\d)\]: (.*)$", page, re.MULTILINE) == [(str(n), note) for n, note in enumerate(notes, 1)]
+    assert latex.splitlines()[-3:] == [f"% {note}" for note in notes]
     together, *each = page.split("## In-distribution: ")
     assert "| ebae[^1][^2] " in together and "| ae[^3] " in together
     assert ["| ebae[^1] " in part for part in each] == [True, *[False] * 5, True]
