@@ -1,7 +1,8 @@
 """AUROC after every epoch of a fit: the curve that a single number at the end hides.
 
-The fit itself never sees the out-data; after each epoch its weights as they are score the test splits. A CSV grows by
-a line an epoch, and the fit can be interrupted and goes on.
+The fit itself never sees the out-data; after each epoch its weights as they are score the test splits, or the
+validation splits, by which settings may be chosen. A CSV grows by a line an epoch, and the fit can be interrupted and
+goes on.
 
     python -m benchmarks.epochs curve.csv --detector ebae --in mnist:0,2-9 --out mnist:1 --out constant \
         --data-dir data --set width=0.25 --precision bfloat16 --threads 2
@@ -32,13 +33,13 @@ class Spoken(Progress):
         print(text, flush=True)
 
 
-def curve(words: RunRequest, path: Path, data_dir: Path, device: str, store: str) -> None:
-    """Fit the one run that the words name and write its curve."""
+def curve(words: RunRequest, path: Path, data_dir: Path, device: str, store: str, split: str = "test") -> None:
+    """Fit the one run that the words name and write its curve on the split "test" or "validation"."""
     registry = load_registry()
     loader = Loader(registry, data_dir, cache_folder())
     (task,) = plan([words], registry, loader)
-    splits = {split: loader.load(task.run.in_dataset, split) for split in ("train", "validation", "test")}
-    out_datasets = [loader.load(name, "test", splits["test"].shape) for name in task.out_datasets]
+    splits = {name: loader.load(task.run.in_dataset, name) for name in ("train", "validation", "test")}
+    out_datasets = [loader.load(name, split, splits[split].shape) for name in task.out_datasets]
     key = run_key(task.run, splits)
     detector = new_detector(task.run, splits["train"].shape, registry)
     auroc = registry.metric("auroc").compute
@@ -48,7 +49,7 @@ def curve(words: RunRequest, path: Path, data_dir: Path, device: str, store: str
         if not hasattr(detector, "model"):
             return  # pre-training: the detector has no weights of its own yet
         quiet = Context(context.device, precision=context.precision)
-        in_values = score(detector, splits["test"], quiet).values
+        in_values = score(detector, splits[split], quiet).values
         row = {"phase": phase, "epoch": epoch, "seconds": round(time.monotonic() - started)}
         row |= {out.name: round(auroc(in_values, score(detector, out, quiet).values), 4) for out in out_datasets}
         row |= {name: context.history[-1].get(name) for name in ("positive_energy", "negative_energy")}
@@ -64,7 +65,7 @@ def curve(words: RunRequest, path: Path, data_dir: Path, device: str, store: str
         find_device(device), task.run.seed, task.run.precision, Spoken(), Store(store).checkpoints(key),
         on_epoch_end=on_epoch_end,
     )  # fmt: skip
-    print(key, {split: len(images) for split, images in splits.items()}, task.run.params, sep="\n", flush=True)
+    print(key, {name: len(images) for name, images in splits.items()}, task.run.params, sep="\n", flush=True)
     detector.fit(splits["train"], splits["validation"], context)
 
 
@@ -81,6 +82,7 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="auto")
     parser.add_argument("--data-dir", type=Path, default=data_folder())
     parser.add_argument("--store", default="results/epochs", help="of the checkpoints")
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="that is scored")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -88,4 +90,4 @@ if __name__ == "__main__":
         (given.detector,), (given.in_dataset,), tuple(given.out), (given.seed,), given.preset, tuple(given.set),
         given.precision,
     )  # fmt: skip
-    curve(chosen, given.csv, given.data_dir, given.device, given.store)
+    curve(chosen, given.csv, given.data_dir, given.device, given.store, given.split)

@@ -28,6 +28,8 @@ from oodbench_ebae.optimized_layers import frozen_copy
 from oodbench_ebae.params import MADE_FOR, PAPER_32, PRESETS, EBAEParams
 
 PIXELS = (1, 2, 3)
+RUNAWAY = 1.5
+"""Mean energy of samples to that of data in an epoch above which a fit is noted; sound ones have .4 to 1.1."""
 
 
 class EBAE(ReconstructionDetector):
@@ -63,6 +65,7 @@ class EBAE(ReconstructionDetector):
             worst = max(mean_image_error(train, context.device), 2 * pretrained_energy(context))
             phase = self.phase(context, worst)
             outcome = run_phase(phase, train, context)
+            note_runaway(context)
             average = phase.checkpointed.get("average")
             if isinstance(average, AveragedModel) and not outcome["trouble"]:
                 self.model.load_state_dict(average.module.state_dict())
@@ -243,6 +246,20 @@ def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> s
     if positive > worst:
         return f"the positive energy {positive:.3g} is above {worst:.3g}: data are badly fitted; lower learning_rate"
     return None
+
+
+def note_runaway(context: Context) -> None:
+    """Put it into the run's record where samples had 1.5 times the mean energy of data in an epoch of EBAE.
+
+    The chains then no longer reach what the model takes for likely, and what is pushed up is what is up already: the
+    energy of some data is pulled along. Such fits can end with finite energies and bad scores.
+    """
+    epochs = [row for row in context.history if row["phase"] == "ebae"]
+    if any(row["negative_energy"] > RUNAWAY * row["positive_energy"] for row in epochs):
+        context.note(
+            f"in an epoch of EBAE samples had more than {RUNAWAY} times the energy of data: "
+            "raise gamma or lower learning_rate"
+        )
 
 
 def pretrained_energy(context: Context) -> float:

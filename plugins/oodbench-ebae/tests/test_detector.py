@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from oodbench_ebae import detector as detector_module
-from oodbench_ebae.detector import EBAE, diverged, mean_image_error
+from oodbench_ebae.detector import EBAE, diverged, mean_image_error, note_runaway
 from oodbench_ebae.params import EBAEParams
 
 from oodbench import Context, FitError, ImageSet
@@ -258,6 +258,15 @@ def test_signs_of_divergence(positive, negative, loss, reason):
     values = {"positive_energy": positive, "negative_energy": negative, "loss": loss}
     found = diverged(values, EBAEParams(), worst=0.07)
     assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize(("samples", "noted"), [((0.02, 0.01), False), ((0.01, 0.031), True), ((0.031, 0.01), True)])
+def test_samples_far_above_the_data_are_noted(samples, noted):
+    surroundings = context()
+    surroundings.history += [{"phase": "pretraining", "positive_energy": 0.001}]
+    surroundings.history += [{"phase": "ebae", "positive_energy": 0.02, "negative_energy": value} for value in samples]
+    note_runaway(surroundings)
+    assert bool(surroundings.notes) == noted
 
 
 def test_mean_image_error_is_the_pixel_variance(sets):
