@@ -76,16 +76,25 @@ def _has_ended(match: re.Match[str]) -> bool:
 
 
 def has_ended(process: int) -> bool:
-    """Whether no process of this machine has this number; False where that cannot be told."""
+    """Whether no process of this machine that still runs has this number; False where that cannot be told."""
     if os.name == "nt":  # where signal 0 is one
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):
+    except (OSError, OverflowError):  # it is another user's, or cannot be one
+        pass
+    return _is_unreaped(process)
+
+
+def _is_unreaped(process: int) -> bool:
+    """Whether the process has ended, and keeps its number until its parent asks for it. Only Linux says so."""
+    try:
+        facts = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
         return False
-    return False
+    return facts.rpartition(b")")[2].split()[0] in (b"Z", b"X")  # after its name, which may have spaces
 
 
 @cache

@@ -55,5 +55,9 @@ class FitError(OODBenchError):
     """Training that cannot give a usable detector."""
 
 
+class BaseNotFitted(FitError):
+    """A run whose base is not in the store."""
+
+
 class ScoreError(OODBenchError):
     """Scores that break the contract: not one finite number an image."""

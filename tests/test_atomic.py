@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from oodbench.atomic import is_left_behind, sweep, write_atomically, write_output
+from oodbench.atomic import has_ended, is_left_behind, sweep, write_atomically, write_output
 
 KILLED = """
 import os, signal, sys
@@ -58,6 +58,19 @@ def test_what_a_killed_writer_left_is_swept_and_nobody_else_s(tmp_path):
     os.utime(tmp_path / elsewhere, (day_ago, day_ago))
     sweep(tmp_path)
     assert names(tmp_path) == sorted([mine, ".page.md.swp"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says so")
+def test_a_process_that_its_parent_has_not_asked_for_has_ended_too():
+    """As the first process of many a container asks for none."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert not has_ended(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
+        os.kill(process.pid, 0)
+        assert has_ended(process.pid)
+    assert has_ended(process.pid)
+    assert not has_ended(os.getpid())
 
 
 def test_the_next_output_removes_what_a_killed_one_left(tmp_path):

@@ -123,7 +123,8 @@ class Detector(ABC):
     def facts(self, test: ImageSet, context: Context) -> Mapping[str, float]:
         """Return facts of the fitted detector on the in-data's test split, as ``{"accuracy": 0.97}`` of a classifier.
 
-        They go into the run's record, and teach the detector nothing: it must be afterwards as it was.
+        They go into the run's record, and teach the detector nothing: it must be afterwards as it was. What is no
+        finite number is left out, with a note.
         """
         return {}
 

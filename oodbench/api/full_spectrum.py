@@ -28,7 +28,9 @@ def is_full_spectrum(metric: str) -> bool:
 
 
 def in_full_spectrum(metric: Metric) -> Metric:
-    """Return the same metric under the name that its values in full spectrum have."""
+    """Return the same metric under the name that its values in full spectrum have; one that has it, as it is."""
+    if is_full_spectrum(metric.name):
+        return metric
     return replace(metric, name=PREFIX + metric.name, summary=f"{metric.summary}; shifted in-images count as in-images")
 
 

@@ -156,6 +156,9 @@ class Scores:
     """The fit that gave the scores; empty in records made before 0.2.0."""
     note: str = ""
     """What a reader of numbers made from these scores must know, as that some of the images are in-data too."""
+    covariates: tuple[str, ...] = ()
+    """Of covariate-shifted images, the sets that were requested as such, this one among them; empty for other images,
+    and in records made before it was kept."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,16 @@ def imglist_at(path: str) -> Dataset:
     chosen = choose_classes(name, given.classes, classes, ())
     read = partial(read_files, pictures)
     return UserDataset(
-        name, labels, classes, shape, read, every, place, chosen, split_files=pictures, rules=LIST_RULES
+        name,
+        labels,
+        classes,
+        shape,
+        read,
+        [*files.values(), *every],
+        place,
+        chosen,
+        split_files=pictures,
+        rules=LIST_RULES,
     ).dataset()
 
 

@@ -29,16 +29,19 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     chosen = chosen_metrics(registry, metrics)
 
     from oodbench.api import SCORE_CONVENTION
-    from oodbench.api.full_spectrum import with_full_spectrum
+    from oodbench.api.full_spectrum import PREFIX, with_full_spectrum
     from oodbench.leaderboard.terminal import summary
     from oodbench.runs import pipeline
 
-    outcome = pipeline.recompute_store(store, chosen)
+    outcome = pipeline.recompute_store(store, chosen, registry)
     names = with_full_spectrum({metric.name: metric for metric in chosen}, set(outcome.results["metric"]))
     results = outcome.results[outcome.results["metric"].isin(names)]
     if as_json:
         print_json(records(results))
     elif len(results):
-        echo(summary(results, chosen))
+        shown = dict.fromkeys(metric.name.removeprefix(PREFIX) for metric in chosen)
+        echo(summary(results, map(registry.metric, shown)))
         echo(f"\n{SCORE_CONVENTION}")
+    elif not outcome.failures:
+        echo(f"There are no results of {', '.join(names)}: no run has covariate-shifted images.", err=True)
     end(outcome.failures)

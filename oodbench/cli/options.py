@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MOST_SEEDS = 10_000
 
+RESUMES = "The same command resumes from the last checkpoint."
+FORCED = "The same command starts over; without --force it resumes from the last checkpoint, and finished runs stay."
+
 VARIANT_OPTIONS = (
     click.option(
         "--out",
@@ -183,11 +186,12 @@ def requests_from_options(
 
 
 @contextmanager
-def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
+def progress_display(quiet: bool, shorter: str = "", force: bool = False) -> Iterator[Progress]:
     """Show progress while the block runs. Ctrl-C in it ends the command with a message on how to resume.
 
     Args:
         shorter: options that would make a long fit shorter, for the message about it.
+        force: whether the same command would do it all again.
     """
     from oodbench.progress import RichProgress
 
@@ -195,7 +199,7 @@ def progress_display(quiet: bool, shorter: str = "") -> Iterator[Progress]:
         with RichProgress(shorter, quiet) as progress:
             yield progress
     except KeyboardInterrupt:
-        echo("\nInterrupted. The same command resumes from the last checkpoint.", err=True)
+        echo(f"\nInterrupted. {FORCED if force else RESUMES}", err=True)
         click.get_current_context().exit(INTERRUPTED)
 
 

@@ -39,7 +39,7 @@ def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any)
     from oodbench.runs import pipeline
 
     registry, requests = find_plugins(), requests_from_options(**given)
-    with progress_display(quiet, _shorter(requests, options.device, registry)) as progress:
+    with progress_display(quiet, _shorter(requests, options, registry), options.force) as progress:
         outcome = pipeline.run(*requests, options=options, progress=progress, registry=registry)
     if as_json:
         print_json(records(outcome.results))
@@ -48,10 +48,10 @@ def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any)
     end(outcome.failures)
 
 
-def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str:
+def _shorter(requests: list[RunRequest], options: ExecutionOptions, registry: Registry) -> str:
     """Return the options that would make these fits shorter, for the message about a long fit."""
     from oodbench.api.parameters import fields_by_path
-    from oodbench.runs.devices import find_device
+    from oodbench.runs.pipeline import own_device
 
     named = {name for each in requests for name in each.detectors if registry.has_detector(name)}
     detectors = map(registry.detector, named)
@@ -60,7 +60,7 @@ def _shorter(requests: list[RunRequest], device: str, registry: Registry) -> str
         "--preset quick" if any(each.preset != "quick" for each in requests) else "",
         *[f"--set {name}=…" for name in sorted(epochs)],
         "--precision bfloat16" if any(each.precision != "bfloat16" for each in requests) else "",
-        "--device cuda" if find_device(device).type == "cpu" else "",
+        "--device cuda" if own_device(options).type == "cpu" and not options.device.startswith("cuda") else "",
     ]
     return ", ".join(filter(None, ways))
 

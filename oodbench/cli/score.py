@@ -19,13 +19,17 @@ from oodbench.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from oodbench.plugin.registry import Registry
     from oodbench.runs.new_scores import NewScores, ScoringOptions
     from oodbench.store.selection import RunWords
 
 
+DETECTOR_HELP = "In place of RUN: its detector, by its name, or the file and class: ./my_method.py:MyMethod."
+
+
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[RUN] PICTURES...")
-@click.option("--detector", default="", help="In place of RUN: its detector.", shell_complete=completion.detectors)
+@click.option("--detector", default="", shell_complete=completion.detectors, help=DETECTOR_HELP)
 @click.option("--in", "in_dataset", default="", help="Its in-data set, which need not be there.")
 @click.option("--seed", type=click.IntRange(0), help="Its seed.")
 @click.option("--preset", default="", help="Its preset.", shell_complete=completion.presets)
@@ -94,9 +98,10 @@ def command(
     for path, endings in ((output, ENDINGS), (sheet, SHEET_ENDINGS)):
         if path is not None:
             check_target(path, endings)
-    run, images = _split_words(words, **given)
+    registry = find_plugins()
+    run, images = _split_words(words, registry, **given)
     options = ScoringOptions(split, fpr, most, damaged == "skip")
-    found = _score(run, images, store, data_dir, device, quiet, options)
+    found = _score(run, images, registry, store, data_dir, device, quiet, options)
     for text in found.damaged:
         echo(f"Left out: {text}", err=True)
     if output:
@@ -110,9 +115,10 @@ def command(
         echo(f"Written to {written}", err=True)
 
 
-def _split_words(words: tuple[str, ...], **given: Any) -> tuple[str | RunWords, tuple[str, ...]]:
-    """Return which run is meant, and the images."""
+def _split_words(words: tuple[str, ...], registry: Registry, **given: Any) -> tuple[str | RunWords, tuple[str, ...]]:
+    """Return which run is meant, and the images. A detector that is a file is registered, and goes by its own name."""
     from oodbench.plan.settings import split_setting
+    from oodbench.plugin.local_files import is_file_word
     from oodbench.store.selection import RunWords
 
     sets = given.pop("sets")
@@ -120,6 +126,8 @@ def _split_words(words: tuple[str, ...], **given: Any) -> tuple[str | RunWords, 
         if len(words) < 2:
             raise click.UsageError("give a RUN and PICTURES, or say which run with --detector, --in and the like")
         return words[0], words[1:]
+    if is_file_word(given["detector"]):
+        given["detector"] = registry.detector(given["detector"]).name
     params = {}
     for text in sets:
         name, value = split_setting("--set", text)
@@ -130,6 +138,7 @@ def _split_words(words: tuple[str, ...], **given: Any) -> tuple[str | RunWords, 
 def _score(
     run: str | RunWords,
     images: tuple[str, ...],
+    registry: Registry,
     store: str,
     data_dir: Path | None,
     device: str,
@@ -143,7 +152,7 @@ def _score(
     from oodbench.store.store import Store
 
     with RichProgress(quiet=quiet) as progress:
-        loader = open_loader(find_plugins(), data_dir, progress)
+        loader = open_loader(registry, data_dir, progress)
         return score_new(run, images, Store(store), loader, find_device(device), progress, options)
 
 

@@ -72,7 +72,7 @@ def command(
 
     (request,) = requests_from_options(None, **given)
     registry = find_plugins()
-    with progress_display(quiet) as progress:
+    with progress_display(quiet, force=options.force) as progress:
         tuned = tune(request, val_out, grid, options=options, progress=progress, registry=registry)
     if as_json:
         print_json({"tuning": tuned.record, "results": records(tuned.results)})

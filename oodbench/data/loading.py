@@ -47,6 +47,15 @@ def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
     return base, tuple(sorted(classes))
 
 
+def canonical(name: str) -> str:
+    """Return the one way to write the name, its classes as ranges in order: ``mnist:1,0`` → ``mnist:0-1``.
+
+    Raises DataError where the classes cannot be read.
+    """
+    base, _, text = name.partition(":")
+    return f"{base}:{_ranges(parse(name)[1] or (), ',')}" if CLASSES.fullmatch(text) else name
+
+
 def open_loader(registry: Registry, data_dir: Path | None = None, progress: Progress | None = None) -> Loader:
     """Return a loader of the data sets in ``data_dir``, else in the user's data folder, with the user's cache.
 
@@ -109,6 +118,10 @@ class Loader:
         found = self._at[name]
         chosen = found.location.chosen if found.location else None
         return found, None if chosen is None else tuple(chosen)
+
+    def canonical(self, name: str) -> str:
+        """Return what a run calls this data set, however its classes were written; a path stays as it is."""
+        return canonical(name) if self.registry.dataset(name.partition(":")[0]).from_path is None else name
 
     def share_classes(self, one: str, other: str) -> bool:
         """Whether two names choose the same class of one source: as in and out they would call the same images both.
@@ -272,7 +285,7 @@ class Loader:
         return self.cache / "datasets" / f"{file_name(dataset.name)}-{digest}"
 
 
-def _ranges(classes: Sequence[int]) -> str:
+def _ranges(classes: Sequence[int], comma: str = ", ") -> str:
     """(0, 1, 2, 5) → 0-2, 5."""
     runs: list[list[int]] = []
     for number in sorted(classes):
@@ -280,4 +293,4 @@ def _ranges(classes: Sequence[int]) -> str:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    return comma.join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

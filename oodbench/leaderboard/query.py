@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oodbench.errors import OODBenchError
+from oodbench.errors import OODBenchError, StoreError
 from oodbench.leaderboard.published import load_results, results_table
 from oodbench.leaderboard.score_file import load_score_table
 from oodbench.store.store import Store
@@ -44,8 +44,10 @@ def query_store(store: Store, sql: str, on_damaged: OnDamaged = None) -> Answer:
     """Answer a query over the views ``results``, ``scores`` and ``history`` of a store (docs/columns.md).
 
     A run or a file that cannot be read goes to ``on_damaged`` and is left out; where it is None it raises StoreError.
-    Raises OODBenchError as ``answer`` does.
+    Raises OODBenchError as ``answer`` does, StoreError where there is no such folder.
     """
+    if store.is_missing():
+        raise StoreError(f"there is no store {shorten(store.address)}; `oodbench run` makes one, --store says where")
     return answer(
         sql,
         {

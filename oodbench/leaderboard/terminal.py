@@ -22,14 +22,14 @@ def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
     Below it, where there are some, a table of the same metrics in full spectrum.
     """
     metrics = list(metrics)
-    table = _table(results, metrics)
     full = results[in_full_spectrum(results)]
+    table = _table(results, metrics) if len(full) < len(results) else ""
     if full.empty:
         return table
     names = sorted({name for shifted in covariates(full).values() for name in shifted})
     head = printable(f"In full spectrum, images of {', '.join(names)} count as in-distribution too:")
     plain = full.assign(metric=full["metric"].str.removeprefix(PREFIX))
-    return f"{table}\n\n{head}\n\n{_table(plain, metrics)}"
+    return "\n\n".join(filter(None, [table, head, _table(plain, metrics)]))
 
 
 def _table(results: pd.DataFrame, metrics: list[Metric]) -> str:

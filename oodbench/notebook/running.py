@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from oodbench.errors import FitError
+from oodbench.errors import FitError, OODBenchError
 from oodbench.notebook.detectors import as_settings
 from oodbench.notebook.scorers import progress_display
 from oodbench.notebook.stores import StoreReader, open_store
 from oodbench.plan.requests import RunRequest, first_seeds
 from oodbench.runs import pipeline
 from oodbench.runs.task_runner import Failure
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +71,7 @@ def run(
     *,
     covariates: Names = (),
     preset: str = "paper",
-    seeds: int | Sequence[int] = 1,
+    seeds: SupportsIndex | Iterable[SupportsIndex] = 1,
     params: Mapping[str, Any] | None = None,
     precision: str = "float32",
     store: str | os.PathLike[str] = "results",
@@ -106,7 +108,7 @@ def run(
         in_datasets=_names(ins),
         out_datasets=_names(outs),
         covariates=_names(covariates),
-        seeds=first_seeds(seeds) if isinstance(seeds, int) else tuple(seeds),
+        seeds=_seeds(seeds),
         preset=preset,
         sets=as_settings(params or {}),
         precision=precision,
@@ -121,6 +123,20 @@ def run(
     for text in told:
         warnings.warn(f"failed: {text}", RuntimeWarning, stacklevel=2)
     return Runs(outcome, open_store(address, data_dir=data_dir))
+
+
+def _seeds(seeds: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """Return what ``seeds`` means. NumPy's whole numbers become Python's, which alone a record can have."""
+    try:
+        if isinstance(seeds, Iterable):
+            chosen = tuple(map(operator.index, seeds))
+        else:
+            chosen = first_seeds(operator.index(seeds))
+    except TypeError:
+        raise OODBenchError(f"seeds is a number or a list of numbers, not {shorten(repr(seeds))}") from None
+    if not chosen:
+        raise OODBenchError("seeds is empty: a run needs at least one")
+    return chosen
 
 
 def _names(names: Names) -> tuple[str, ...]:

@@ -144,15 +144,21 @@ class StoreReader:
         """Return a run's training curve: one row per epoch, with what its detector recorded; else no rows."""
         return self._store.read_history(find_run(self._store, run))
 
-    def detector(self, run: str, *, device: str = "auto", quiet: bool = False) -> ArrayScorer:
+    def detector(self, run: str, *, file: str = "", device: str = "auto", quiet: bool = False) -> ArrayScorer:
         """Return the fitted detector of a run, to score other images with. Its in-data is not needed.
+
+        Args:
+            file: of a detector that is a class in a file of one's own, file and class: ``./my_method.py:MyMethod``.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+            quiet: show no progress.
 
         Raises OODBenchError where the code that is installed is not the run's.
         """
         key = find_run(self._store, run)
         words, provenance = self._store.read_run(key)
         context = Context(find_device(device), words.seed, words.precision)
-        fitted = open_detector(key, self._store, load_registry(), self._loader(), context)
+        registry = load_registry(files=[file] if file else ())
+        fitted = open_detector(key, self._store, registry, self._loader(), context)
         software = {name: getattr(provenance, name) for name in ("oodbench", "torch", "python")}
         facts = FitFacts(words, fitted.shape, software, provenance.notes)
         return ArrayScorer(words.detector, context.device, words.seed, words.precision, quiet, fitted, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -14,22 +14,63 @@ from oodbench.errors import OODBenchError, UnknownName
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
+    from oodbench.plan.requests import RunRequest
     from oodbench.plugin.registry import Registry
 
 
+OnStray = Callable[[str, OODBenchError], None]
+"""Is told of a setting that reaches no detector of its request, and of the error that this is."""
+
+
+def refuse(path: str, error: OODBenchError) -> None:
+    """Raise the error."""
+    raise error
+
+
+class Strays:
+    """The settings of several requests that reach no detector of their own.
+
+    One that stands in every request, as what ``--set`` adds to each run of a suite, is for those that have the
+    parameter, and is an error only where none has.
+    """
+
+    def __init__(self, requests: Collection[RunRequest]):
+        paths = [{split_setting("--set", text)[0] for text in request.sets} for request in requests]
+        self._shared = set.intersection(*paths) if len(requests) > 1 else set[str]()
+        self._requests = set(requests)
+        self._errors: dict[str, dict[RunRequest, OODBenchError]] = {}
+
+    def add(self, request: RunRequest, path: str, error: OODBenchError) -> None:
+        """Note a stray; raise the error where other requests do not have the setting."""
+        if path not in self._shared:
+            raise error
+        self._errors.setdefault(path, {})[request] = error
+
+    def check(self) -> None:
+        """Raise the error of a setting that was a stray in every request."""
+        for errors in self._errors.values():
+            if errors.keys() == self._requests:
+                raise next(iter(errors.values()))
+
+
 def values_by_detector(
-    sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry
+    sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry, on_stray: OnStray = refuse
 ) -> dict[str, dict[str, Any]]:
     """Return, for each detector, the settings meant for it: dotted name → value.
 
     Besides the requested detectors, these may be ones that they stand on, where a setting names them.
 
-    Raises OODBenchError for a setting that no requested detector has.
+    Raises OODBenchError, unless ``on_stray`` does otherwise, for a setting that no requested detector has.
     """
     values: dict[str, dict[str, Any]] = {name: {} for name in detectors}
     for text in sets:
         path, value = split_setting("--set", text)
-        for name, parameter in _targets(path, detectors, registry):
+        try:
+            targets = _targets(path, detectors, registry)
+        except UnknownName as error:
+            on_stray(path, error)
+            continue
+        for name, parameter in targets:
             values.setdefault(name, {})[parameter] = value
     return values
 
@@ -51,9 +92,14 @@ def _targets(path: str, detectors: Mapping[str, type[Detector]], registry: Regis
 
 
 def check_used(
-    settings: Mapping[str, Mapping[str, Any]], detectors: Iterable[str], used: Mapping[str, Collection[str]]
+    settings: Mapping[str, Mapping[str, Any]],
+    detectors: Iterable[str],
+    used: Mapping[str, Collection[str]],
+    on_stray: OnStray = refuse,
 ) -> None:
     """Raise OODBenchError for a setting that reaches neither a requested detector nor one that it stands on.
+
+    ``on_stray`` may do otherwise.
 
     Args:
         used: each of these detectors → the settings that reach it.
@@ -62,9 +108,12 @@ def check_used(
         for path in values:
             if name not in used:
                 listed = ", ".join(detectors)
-                raise OODBenchError(f"--set {name}.{path}: {name} is not among the detectors to run: {listed}")
-            if path not in used[name]:
-                raise OODBenchError(f"--set {name}.{path}: what stands on {name} gives its {path}; set it there")
+                lack = f"{name} is not among the detectors to run: {listed}"
+            elif path not in used[name]:
+                lack = f"what stands on {name} gives its {path}; set it there"
+            else:
+                continue
+            on_stray(f"{name}.{path}", OODBenchError(f"--set {name}.{path}: {lack}"))
 
 
 def split_setting(option: str, text: str) -> tuple[str, Any]:

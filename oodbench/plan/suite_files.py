@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from oodbench.api.parameters import flatten
+from oodbench.data.loading import canonical
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.executors import NO_CHOICE, ExecutorChoice, read_executor_table
 from oodbench.plan.requests import RunRequest, first_seeds
@@ -78,14 +79,14 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
             raise UnknownName("word", word, (*SUITE_WORDS, *WHOLE_FILE))
     return RunRequest(
         detectors=_texts(table, "detector"),
-        in_datasets=_texts(table, "in"),
-        out_datasets=_texts(table, "out"),
+        in_datasets=_data_sets(table, "in"),
+        out_datasets=_data_sets(table, "out"),
         seeds=_seeds(table),
         preset=_text(table, "preset"),
         sets=_sets(table),
         precision=_text(table, "precision"),
         title=_text(table, "title"),
-        covariates=_texts(table, "covariate"),
+        covariates=_data_sets(table, "covariate"),
     )
 
 
@@ -101,12 +102,13 @@ def _suite(requests: Sequence[RunRequest], groups: Any, rank: str, executor: Exe
     for name in groups:
         if name in SUITE_WORDS or name in WHOLE_FILE:
             raise _misplaced(name, "[groups]")
-    groups = {name: _texts(groups, name) for name in groups}
+    groups = {name: _data_sets(groups, name) for name in groups}
     outs = list(dict.fromkeys(out for request in requests for out in request.out_datasets))
     if not outs:
         outs = list(dict.fromkeys(member for members in groups.values() for member in members))
         requests = [replace(request, out_datasets=tuple(outs)) for request in requests]
     _check_groups(groups, outs)
+    _check_written(rank)
     if rank not in {MEAN, *groups, *outs}:
         raise UnknownName("group or out-data set to rank by", rank, {MEAN, *groups, *outs})
     return SuiteFile(requests, groups, rank, executor)
@@ -136,6 +138,21 @@ def _texts(table: Mapping[str, Any], word: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
         raise OODBenchError(f"{word} is a name or a list of names, not {shorten(repr(value))}")
     return tuple(values)
+
+
+def _data_sets(table: Mapping[str, Any], word: str) -> tuple[str, ...]:
+    names = _texts(table, word)
+    for name in names:
+        _check_written(name)
+    return names
+
+
+def _check_written(name: str) -> None:
+    """Raise OODBenchError for classes that results will write otherwise: groups and reported figures go by names."""
+    written = canonical(name)
+    if written != name:
+        path = name.partition(":")[2]
+        raise OODBenchError(f"write {shorten(name)} as {written} (and a path of that name as ./{shorten(path)})")
 
 
 def _seeds(table: Mapping[str, Any]) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run, S
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.bases import Configurator, bases_of
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.settings import check_used, values_by_detector
+from oodbench.plan.settings import OnStray, Strays, check_used, values_by_detector
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
@@ -74,17 +75,30 @@ def plan(
     """
     out_datasets_by_run: dict[Run, list[str]] = {}
     covariates_by_run: dict[Run, tuple[str, ...]] = {}
+    requests = [canonical_words(request, loader) for request in requests]
+    strays = Strays(requests)
     for request in requests:
         covariates = _check_covariates(request, loader, split)
-        for run, out_datasets in _runs(request, registry, loader, split, on_skip):
+        for run, out_datasets in _runs(request, registry, loader, split, on_skip, partial(strays.add, request)):
             out_datasets_by_run.setdefault(run, []).extend(out_datasets)
             if covariates_by_run.setdefault(run, covariates) != covariates:
                 raise OODBenchError(f"{title_of(run)} is asked for twice, and not with the same --covariate: give one")
-    _check_apart(out_datasets_by_run, covariates_by_run)
+    strays.check()
+    _check_apart(out_datasets_by_run, covariates_by_run, loader)
     return [
         Task(run, tuple(dict.fromkeys(names)), split, covariates_by_run[run])
         for run, names in out_datasets_by_run.items()
     ]
+
+
+def canonical_words(request: RunRequest, loader: Loader) -> RunRequest:
+    """Return the request with each data set's classes in the one way to write them: the same images are one run."""
+    return replace(
+        request,
+        in_datasets=tuple(map(loader.canonical, request.in_datasets)),
+        out_datasets=tuple(map(loader.canonical, request.out_datasets)),
+        covariates=tuple(map(loader.canonical, request.covariates)),
+    )
 
 
 def with_bases(tasks: Sequence[Task]) -> list[Task]:
@@ -98,13 +112,18 @@ def with_bases(tasks: Sequence[Task]) -> list[Task]:
 
 
 def _runs(
-    request: RunRequest, registry: Registry, loader: Loader, split: str, on_skip: Callable[[str], None]
+    request: RunRequest,
+    registry: Registry,
+    loader: Loader,
+    split: str,
+    on_skip: Callable[[str], None],
+    on_stray: OnStray,
 ) -> list[tuple[Run, Sequence[str]]]:
     """The runs of a request, each with the out-data sets that it is to score."""
     _check_given(request)
     detectors = {detector.name: detector for detector in map(registry.detector, request.detectors)}
     out_datasets = _check_datasets(request, loader, split, on_skip)
-    settings = values_by_detector(request.sets, detectors, registry)
+    settings = values_by_detector(request.sets, detectors, registry, on_stray)
     used: dict[str, set[str]] = {}
     runs: list[tuple[Run, Sequence[str]]] = []
     for in_name, detector in product(request.in_datasets, detectors.values()):
@@ -120,7 +139,7 @@ def _runs(
         precision = request.precision or "float32"
         made = [configuration.run(in_name, seed, precision, registry) for seed in request.seeds or (0,)]
         runs += [(run, out_datasets[in_name]) for run in made]
-    check_used(settings, detectors, used)
+    check_used(settings, detectors, used, on_stray)
     return runs
 
 
@@ -162,22 +181,32 @@ def _check_datasets(
 
 
 def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[str, ...]:
-    """Return the covariate-shifted sets, sorted. Raises OODBenchError for one that is the in-data set, or unknown."""
+    """Return the covariate-shifted sets, sorted.
+
+    Raises OODBenchError for one that is unknown, or has images of an in-data set as they are.
+    """
     names = tuple(sorted(set(request.covariates)))
     for name in names:
         loader.check(name, split)
-        if name in request.in_datasets:
-            raise OODBenchError(f"--covariate {shorten(name)} is the in-data set itself; name shifted images of it")
+        for in_name in request.in_datasets:
+            if loader.share_classes(in_name, name):
+                itself = f"is the in-data set itself, or has classes of --in {shorten(in_name)}"
+                raise OODBenchError(f"--covariate {shorten(name)} {itself}: name shifted images of it")
     return names
 
 
-def _check_apart(out_datasets: Mapping[Run, Sequence[str]], covariates: Mapping[Run, Sequence[str]]) -> None:
-    """Raise OODBenchError where a covariate-shifted set is out-data too, or of several in-data sets."""
+def _check_apart(
+    out_datasets: Mapping[Run, Sequence[str]], covariates: Mapping[Run, Sequence[str]], loader: Loader
+) -> None:
+    """Raise OODBenchError where a covariate-shifted set shares classes with out-data, or is of several in-data sets."""
+    pairs = [pair for run, names in covariates.items() for pair in product(names, out_datasets[run])]
+    for name, out_name in dict.fromkeys(pairs):
+        if loader.share_classes(name, out_name):
+            other = f", and --out {shorten(out_name)} has classes of it" if out_name != name else ""
+            raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once{other}: choose one")
     in_datasets: dict[str, set[str]] = {}
     for run, names in covariates.items():
         for name in names:
-            if name in out_datasets[run]:
-                raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once: choose one")
             in_datasets.setdefault(name, set()).add(run.in_dataset)
             if len(in_datasets[name]) > 1:
                 both = " and ".join(map(shorten, sorted(in_datasets[name])))

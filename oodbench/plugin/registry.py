@@ -139,7 +139,7 @@ class Registry:
 
     def _get(self, kind: str, name: str) -> Any:
         if name not in self.offers[kind]:
-            raise UnknownName(kind, name, self.offers[kind])
+            raise UnknownName(kind, name, self.detector_names if kind == "detector" else self.offers[kind])
         return self.offers[kind][name]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from oodbench.api import Context, Detector, FittedBase, ImageSet, Run
-from oodbench.errors import FitError
+from oodbench.errors import BaseNotFitted
 from oodbench.plan.tasks import load_detector, run_key, title_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def open_base(
 ) -> StoredBase | None:
     """Return the fitted base that the run stands on; None where it stands on none.
 
-    Raises FitError, with the reason, where the base is not fitted.
+    Raises BaseNotFitted, with the reason, where the base is not fitted.
     """
     base = run.base
     if base is None:
@@ -60,7 +60,7 @@ def open_base(
     if not store.is_fitted(key):
         error = store.read_failure(base)
         why = f"failed: {error}" if error else "is not in the store; run it again"
-        raise FitError(f"its base, {title_of(base)}, {why}")
+        raise BaseNotFitted(f"its base, {title_of(base)}, {why}")
     return StoredBase(
         lambda: load_detector(base, splits, registry, lambda key: store.read_weights(key, context.device), context),
         context,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oodbench.api import Metric, Result, Run, Scores
-from oodbench.api.full_spectrum import covariate_sets, covariate_text, in_full_spectrum, joined
-from oodbench.errors import ScoreError, reason
+from oodbench.api.full_spectrum import covariate_sets, covariate_text, in_full_spectrum, is_full_spectrum, joined
+from oodbench.errors import ScoreError, StoreError, reason
 
 if TYPE_CHECKING:
     from oodbench.store.store import Store
@@ -57,16 +58,19 @@ def compute_metrics(
 
 
 def update_results(
-    store: Store, key: str, out_datasets: Sequence[str], metrics: Sequence[Metric], covariates: Iterable[str] = ()
+    store: Store, key: str, out_datasets: Sequence[str], metrics: Sequence[Metric], covariates: Collection[str] = ()
 ) -> dict[str, Exception]:
     """Compute every metric from a run's stored scores of these out-data sets, and store the results.
 
     What fails does not stop the rest. Returns the out-data sets for which something failed, each with its error.
 
     Args:
-        covariates: covariate-shifted sets that have scores: the metrics are those in full spectrum, with them.
+        covariates: covariate-shifted sets that have scores: the metrics are those in full spectrum, with them; without
+            any, metrics that are named in full spectrum have no value.
     """
-    if not out_datasets:
+    if not covariates:
+        metrics = [metric for metric in metrics if not is_full_spectrum(metric.name)]
+    if not out_datasets or not metrics:
         return {}
     run, _ = store.read_run(key)
     in_scores = store.read_scores(key, None)
@@ -92,20 +96,37 @@ def update_results(
 
 
 def update_all_results(store: Store, key: str, metrics: Sequence[Metric]) -> dict[str, Exception]:
-    """Compute the metrics again of all that a run has scores of, and those in full spectrum that it has results of.
+    """Compute the metrics again of all that a run has scores of: also in full spectrum, where it has shifted images.
 
-    Returns what ``update_results`` does.
+    A metric named in full spectrum is computed in that alone. Returns what ``update_results`` does.
     """
     rows = store.read_results([key])[["out_dataset", "covariate"]].itertuples(index=False, name=None)
     by_covariate: dict[str, list[str]] = {}
     for out_dataset, covariate in dict.fromkeys(rows):
         by_covariate.setdefault(covariate, []).append(out_dataset)
     plain = by_covariate.pop("", [])
-    shifted = {name for covariate in by_covariate for name in covariate_sets(covariate)} - {*plain}
-    failed = update_results(store, key, [name for name in store.out_datasets(key) if name not in shifted], metrics)
-    for covariate, out_datasets in by_covariate.items():
-        failed |= update_results(store, key, out_datasets, metrics, covariate_sets(covariate))
+    scored = store.out_datasets(key)
+    requested = _covariates_by_name(store, key, scored)
+    shifted = {name for covariate in by_covariate for name in covariate_sets(covariate)} | {*requested}
+    plain = [name for name in scored if name in plain or name not in shifted]
+    full = [([*covariate_sets(covariate)], out_datasets) for covariate, out_datasets in by_covariate.items()]
+    whole = [names for names in requested.values() if {*names} <= {*scored}]
+    if whole and not full:  # the results are lost; of several requests they were of one, as a run has no more
+        covariates = max(whole, key=lambda names: (len(names), names))
+        full = [([*covariates], [name for name in plain if name not in covariates])]
+    failed = update_results(store, key, plain, metrics)
+    for names, out_datasets in full:
+        failed |= update_results(store, key, out_datasets, metrics, names)
     return failed
+
+
+def _covariates_by_name(store: Store, key: str, scored: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return covariate-shifted set → all that were requested with it, for those whose scores say so."""
+    found = {}
+    for name in scored:
+        with suppress(StoreError):  # who computes with the scores will report it
+            found[name] = store.read_scores(key, name).covariates
+    return {name: covariates for name, covariates in found.items() if covariates}
 
 
 def _check(run: Run, scores: Scores) -> None:

@@ -84,7 +84,7 @@ def fit(
         detector = detector.fit(splits["train"], splits["validation"], context)
         wait_for(device)
         seconds = time.perf_counter() - start
-        facts = dict(detector.facts(splits["test"], context))
+        facts = _facts(detector, splits["test"], context)
     resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
     provenance = Provenance(
         **software(run, registry),
@@ -103,6 +103,20 @@ def fit(
         base_fit=base.fit_id if base else "",
     )
     return FitResult(detector, provenance, context.history)
+
+
+def _facts(detector: Detector, test: ImageSet, context: Context) -> dict[str, float]:
+    """Return the detector's facts as plain numbers. What is none is left out, with a note: it is worth no fit."""
+    facts: dict[str, float] = {}
+    for name, value in detector.facts(test, context).items():
+        number = math.nan
+        with suppress(Exception):  # a tensor's errors are many
+            number = float(value)
+        if math.isfinite(number):
+            facts[str(name)] = number
+        else:
+            context.note(f"its fact {name} is no finite number, and left out")
+    return facts
 
 
 def _local_note(run: Run) -> list[str]:

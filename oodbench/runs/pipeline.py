@@ -31,11 +31,13 @@ from oodbench.runs.evaluation import update_all_results
 from oodbench.runs.fitting import checkpoint_seconds
 from oodbench.runs.same_code import check_code, code_of
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
+from oodbench.store.outputs import size_limit
 from oodbench.store.processes import Busy, described, lease_seconds
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
 POLL_SECONDS_EACH = 0.05
 """Of each run that is waited for: in object storage looking at many takes longer."""
@@ -105,12 +107,12 @@ def execute(
     """
     requested, tasks = {task.run for task in tasks}, with_bases(tasks)
     executor = new_executor(options.executor, options.executor_settings, registry)
-    parse_device(options.device)  # whether it is there, is for who computes to say
-    device = find_device(options.device if executor.name == LOCAL else "cpu")
+    device = own_device(options)
     store = Store(options.store)
     runner = TaskRunner(registry, loader, store, device, progress or Progress(), options.force)
     checkpoint_seconds(0.0)  # refuses a bad value before anything is run
-    lease_seconds()  # so does this
+    lease_seconds()  # so does this, and the next
+    size_limit()
     titles = {f"[{number}/{len(tasks)}] {task.title}": task for number, task in enumerate(tasks, 1)}
     outcomes = _work_off(runner, titles, executor, options)
     asked_by_run = {
@@ -120,6 +122,15 @@ def execute(
     }
     failures = [failure for outcome in outcomes.values() for failure in outcome.failures]
     return Outcome([*asked_by_run], _requested_results(store, asked_by_run), failures)
+
+
+def own_device(options: ExecutionOptions) -> torch.device:
+    """Return the device of this process. Raises OODBenchError where the one that was asked for is not there.
+
+    Where others compute, it is for them to say whether they have it.
+    """
+    parse_device(options.device)
+    return find_device(options.device if options.executor == LOCAL else "cpu")
 
 
 def _work_off(
@@ -141,7 +152,7 @@ def _work_off(
             of_base = aside.get(title_by_run[base]) if base else None
             if outcome.busy:
                 aside[title] = outcome
-            elif of_base and outcome.key is None:  # its base is not there yet
+            elif of_base and outcome.lacks_base:  # it is not there yet
                 aside[title] = of_base
             else:
                 outcomes[title] = outcome
@@ -157,7 +168,7 @@ def _work_round(
     if executor.name == LOCAL:
         slots = min(options.jobs or 1, len(tasks))
         devices = assign_devices(options.device, slots)
-        if slots <= 1:
+        if slots <= 1 and not executor.params.threads:  # this process keeps those that it has
             yield from ((title, runner.execute(task, title)) for title, task in tasks.items())
             return
     yield from _hand_out(runner, tasks, executor, slots, devices)
@@ -254,9 +265,8 @@ def _decode(tasks: Collection[Task], loader: Loader) -> None:
 
 def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registry: Registry | None = None) -> Outcome:
     """Apply the metrics (all of them by default) to the stored scores of every finished run again."""
-    if metrics is None:
-        metrics = (registry or load_registry()).metrics.values()
-    record, chosen = Store(store), list(metrics)
+    known = (registry or load_registry()).metrics
+    record, chosen = Store(store), list(known.values() if metrics is None else metrics)
     keys = record.keys()
     if not keys:
         raise StoreError(f"there is no finished run in {store}; `oodbench run` makes one, --store says where")
@@ -268,6 +278,7 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
         try:
             with record.claim(key, wait=wait):
                 failed = update_all_results(record, key, chosen)
+                _strike_off_failures(record, key, {*known}, failed)
             failures += [Failure(key, name, reason(error)) for name, error in failed.items()]
             done.append(key)
         except Busy:
@@ -275,6 +286,15 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
         except Exception as error:
             failures.append(Failure(key, "", reason(error)))
     return Outcome(sorted(done), record.read_results(sorted(done)), failures)
+
+
+def _strike_off_failures(store: Store, key: str, metrics: Collection[str], failed: Collection[str]) -> None:
+    """Remove the records of failures on out-data sets that have a result of each of these metrics now."""
+    run, _ = store.read_run(key)
+    results = store.read_results([key])
+    for name, found in results[results["covariate"] == ""].groupby("out_dataset")["metric"]:
+        if str(name) not in failed and {*found} >= {*metrics}:
+            store.clear_earlier_failure(run, str(name))
 
 
 def _requested_results(store: Store, asked_by_run: Mapping[str, tuple[Sequence[str], tuple[str, ...]]]) -> pd.DataFrame:

@@ -24,6 +24,9 @@ def open_detector(key: str, store: Store, registry: Registry, loader: Loader, co
     the base is of another fit than the run.
     """
     run, provenance = store.read_run(key)
+    if run.is_local and run.detector not in registry.detector_names:
+        how = f"name it with --detector {provenance.plugin}, or in Python with file="
+        raise OODBenchError(f"the run is of {run.detector} of {run.origin}: {how}")
     below, base = provenance.base_run, None
     if run.base:
         if not store.is_fitted(below) or store.fit_id(below) != provenance.base_fit:

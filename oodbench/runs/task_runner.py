@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Progress, Run
 from oodbench.api.full_spectrum import covariate_text, in_full_spectrum
 from oodbench.data.overlap import check_separate
-from oodbench.errors import FitError, OODBenchError, StoreError, reason
+from oodbench.errors import BaseNotFitted, FitError, OODBenchError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
 from oodbench.runs.bases import StoredBase, is_on_this_base, open_base
@@ -51,12 +51,14 @@ class TaskOutcome:
         key: of the run; None where it failed, or was put aside.
         out_datasets: those that have results.
         busy: key of the run, or of its base, where another process works on that: the task was put aside.
+        lacks_base: whether it failed as its base is not fitted.
     """
 
     key: str | None = None
     out_datasets: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     busy: str = ""
+    lacks_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class TaskRunner:
     def _found_finished(self, task: Task, title: str) -> list[str]:
         """Say so; the out-data sets that have results."""
         self.progress.message(f"{title}: finished already")
-        self.store.clear_earlier_failure(task.run)
+        for name in (None, *task.scored):
+            self.store.clear_earlier_failure(task.run, name, task.split)
         return list(task.out_datasets) if task.split == "test" else []
 
     def check_writable(self) -> None:
@@ -212,10 +215,10 @@ class TaskRunner:
         fitted.score(in_images, out=False)
         scored = {}
         for name in task.scored:
-            with self._recording(fitted.run, name, outcome):
+            with self._recording(fitted.run, name, outcome, task.split):
                 images = self.loader.load(name, task.split, in_images.shape)
-                fitted.score(images, out=True)
-                self.store.clear_failure(fitted.run, name)
+                fitted.score(images, out=True, covariates=task.covariates if name in task.covariates else ())
+                self.store.clear_failure(fitted.run, name, task.split)
                 scored[name] = images.fingerprint
         return scored
 
@@ -229,25 +232,30 @@ class TaskRunner:
             self._fail(run, name, error, outcome)
 
     @contextmanager
-    def _recording(self, run: Run, out_dataset: str | None, outcome: TaskOutcome) -> Iterator[None]:
+    def _recording(
+        self, run: Run, out_dataset: str | None, outcome: TaskOutcome, split: str = "test"
+    ) -> Iterator[None]:
         """Record what fails inside, and go on."""
         try:
             yield
         except (UnwritableStore, Busy):
             raise
         except Exception as error:
-            self._fail(run, out_dataset, error, outcome)
+            self._fail(run, out_dataset, error, outcome, split)
 
-    def _fail(self, run: Run, out_dataset: str | None, error: Exception, outcome: TaskOutcome) -> None:
+    def _fail(
+        self, run: Run, out_dataset: str | None, error: Exception, outcome: TaskOutcome, split: str = "test"
+    ) -> None:
         if is_out_of_memory(error):
             error = FitError(f"memory ran out ({reason(error)}): lower the batch size or the size of the network")
         self.progress.message(f"failed: {reason(error)}")
-        outcome.failures.append(self.record_failure(run, out_dataset, error))
+        outcome.lacks_base = isinstance(error, BaseNotFitted)
+        outcome.failures.append(self.record_failure(run, out_dataset, error, split))
 
-    def record_failure(self, run: Run, out_dataset: str | None, error: Exception) -> Failure:
+    def record_failure(self, run: Run, out_dataset: str | None, error: Exception, split: str = "test") -> Failure:
         """Store the failure with its traceback; ``out_dataset`` is None where the whole run failed."""
         trace = "".join(traceback.format_exception(error))
-        self.store.write_failure(run, out_dataset, reason(error), trace)
+        self.store.write_failure(run, out_dataset, reason(error), trace, split)
         return Failure(title_of(run), out_dataset or "", reason(error))
 
 
@@ -277,11 +285,12 @@ class FittedRun:
             detector.load_state(runner.store.read_weights(self.key, runner.device))
         return detector
 
-    def score(self, images: ImageSet, out: bool) -> None:
+    def score(self, images: ImageSet, out: bool, covariates: tuple[str, ...] = ()) -> None:
         """Score the images, unless the store has the scores of exactly these.
 
         Args:
             out: whether they are out-data, or covariate-shifted, and not the run's own in-data.
+            covariates: of covariate-shifted images, all such sets of the task; the record of the scores says so.
 
         Raises DataError where they are in-data too (see ``check_separate``); a few shared images become a note.
         """
@@ -290,4 +299,4 @@ class FittedRun:
             context = self.runner.context(self.run)
             note = check_separate(self.splits, images, self.runner.loader.cache) if out else ""
             scores = scoring.score(self.detector, images, context, store.fit_id(self.key), note)
-            store.write_scores(self.key, scores, out=out)
+            store.write_scores(self.key, replace(scores, covariates=covariates), out=out)

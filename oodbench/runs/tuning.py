@@ -31,12 +31,11 @@ from oodbench.data.overlap import count_shared, image_hashes
 from oodbench.errors import DataError, OODBenchError, StoreError
 from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.tasks import Task, plan, run_key
+from oodbench.plan.tasks import Task, canonical_words, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs import fitting
-from oodbench.runs.devices import find_device
 from oodbench.runs.evaluation import compute_metrics
-from oodbench.runs.pipeline import ExecutionOptions, execute
+from oodbench.runs.pipeline import ExecutionOptions, execute, own_device
 from oodbench.runs.task_runner import Failure
 from oodbench.store.store import Store
 from oodbench.text import shorten
@@ -105,7 +104,7 @@ def tune(
     """
     options, registry = options or ExecutionOptions(), registry or load_registry()
     loader = open_loader(registry, options.data_dir, progress)
-    find_device(options.device)
+    own_device(options)
     with naming_origins(options.store):
         search = _Search(request, val_out, read_grid(grid, request), registry, loader, Store(options.store))
     _check_separate(search)
@@ -167,6 +166,7 @@ class _Search:
         for flag, names in {"--detector": request.detectors, "--in": request.in_datasets}.items():
             if len(set(names)) > 1:
                 raise OODBenchError(f"name one {flag} to tune at a time, not {len(set(names))}: {', '.join(names)}")
+        request, val_out = canonical_words(request, loader), loader.canonical(val_out)
         self.request, self.axes = request, axes
         self.registry, self.loader, self.store = registry, loader, store
         self.points = self._plan(val_out)

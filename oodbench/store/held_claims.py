@@ -26,6 +26,8 @@ NUMBERED = re.compile(r"\.claim-(\d+)")
 STATUS_SECONDS = 10.0
 """At most so often is it written how far a run is."""
 SETTLE_SECONDS = 1.0
+LOCK_ATTEMPTS = 10
+"""As others that claim a run which fails at once remove its folder again and again."""
 
 
 def is_claim(name: str) -> bool:
@@ -123,7 +125,6 @@ class LockClaim(Claim):
     def take(self) -> None:
         self.lock = filelock.FileLock(self.files.place(f"{self.key}/{LOCK}"), mode=0o666 & ~_umask())
         try:
-            Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             if not self._acquire() and not self._acquire_of_the_dead():
                 raise Busy(self.key, self.claims.status(self.key))
         except OSError as error:
@@ -139,6 +140,13 @@ class LockClaim(Claim):
             raise
 
     def _acquire(self) -> bool:
+        for _ in range(LOCK_ATTEMPTS - 1):
+            with suppress(FileNotFoundError, FileExistsError):  # its folder was removed meanwhile
+                return self._lock()
+        return self._lock()
+
+    def _lock(self) -> bool:
+        Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         try:
             self.lock.acquire(timeout=0)
         except filelock.Timeout:

@@ -11,6 +11,7 @@ from oodbench.api import Result, Scores
 from oodbench.store import records, schema
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow
 
 SMALL_ROWS = 1_000
@@ -30,11 +31,12 @@ def scores_table(scores: Scores) -> pyarrow.Table:
     return table.replace_schema_metadata({schema.SCORE_METADATA: facts})
 
 
-def results_table(results: Iterable[Result]) -> pyarrow.Table:
-    """Return the results of a run, one row each."""
+def results_table(results: Iterable[Result], key: str) -> pyarrow.Table:
+    """Return the results of a run, one row each. Raises ValueError for what ``parse_results`` would refuse."""
     import pyarrow
 
-    return pyarrow.Table.from_pylist([vars(result) for result in results], schema.results_schema())
+    rows = records.parse_results([vars(result) for result in results], key)
+    return pyarrow.Table.from_pylist(rows, schema.results_schema())
 
 
 def parse_scores(data: bytes) -> Scores:
@@ -58,19 +60,27 @@ def parse_results(data: bytes, key: str) -> list[dict[str, Any]]:
 def history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
     """Return a training curve, one row per epoch.
 
-    A column that mixes numbers with texts becomes texts: a curve is no reason to lose a fit.
+    A column that no file can have, as one that mixes numbers with texts, becomes texts: a curve is no reason to lose a
+    fit.
     """
     import pandas
     import pyarrow
 
     frame = pandas.DataFrame(list(history))
+    for name in frame:
+        if not _can_be_written(frame[[name]]):
+            frame[name] = frame[name].map(str)
+    return pyarrow.Table.from_pandas(frame, preserve_index=False)
+
+
+def _can_be_written(frame: pandas.DataFrame) -> bool:
+    import pyarrow
+
     try:
-        return pyarrow.Table.from_pandas(frame, preserve_index=False)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
-        for name in frame:
-            if not pandas.api.types.is_numeric_dtype(frame[name]):
-                frame[name] = frame[name].map(str)
-        return pyarrow.Table.from_pandas(frame, preserve_index=False)
+        to_bytes(pyarrow.Table.from_pandas(frame, preserve_index=False))  # some types fail only here
+    except (pyarrow.ArrowException, OverflowError):
+        return False
+    return True
 
 
 def to_bytes(table: pyarrow.Table) -> bytes:

@@ -102,12 +102,14 @@ class _ScoreFacts(Record):
     device: Text
     fit_id: Text = ""
     note: Text = ""
+    covariates: tuple[Name, ...] = ()
     count: Count | None = None
 
 
 class _Failure(_Run):
     out_dataset: Name | None
     error: Text
+    split: Name = "test"
 
 
 class _FitFacts(Record):
@@ -193,10 +195,13 @@ def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str,
 def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
     """Return the run that failed, the out-data set (None for the whole run), and the error.
 
-    Raises ValueError as ``parse_run`` does.
+    Of another split than the test split the set's name says so: tables have results of test splits alone. Raises
+    ValueError as ``parse_run`` does.
     """
     facts = validated(_Failure, from_json(data)).model_dump()
-    out_dataset, error = facts.pop("out_dataset"), facts.pop("error")
+    out_dataset, error, split = facts.pop("out_dataset"), facts.pop("error"), facts.pop("split")
+    if out_dataset and split != "test":
+        out_dataset = f"{out_dataset}, {split} split"
     return _run(facts), out_dataset, error
 
 
@@ -251,17 +256,23 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     return record
 
 
-def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str) -> bytes:
+def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str, split: str) -> bytes:
     """Return the record of a combination that failed."""
-    return to_json({**asdict(run), "out_dataset": out_dataset, "error": error, "traceback": traceback})
+    facts = {"out_dataset": out_dataset, "split": split, "error": error, "traceback": traceback}
+    return to_json({**asdict(run), **facts})
 
 
-def run_json(run: Run, provenance: Provenance, parts: Mapping[str, str]) -> bytes:
-    """Return the content of a ``run.json``."""
+def run_json(run: Run, provenance: Provenance, parts: Mapping[str, bytes]) -> bytes:
+    """Return the content of a ``run.json``, given the other files of the fit.
+
+    Raises ValueError where it could not be read again (see ``parse_run``).
+    """
     facts = {**_plain(provenance), "images": dict(provenance.images), "notes": list(provenance.notes)}
     facts["facts"] = dict(provenance.facts)
-    record = {"run": asdict(run), "provenance": facts, "parts": dict(parts)}
-    return to_json(record)
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
+    data = to_json({"run": asdict(run), "provenance": facts, "parts": hashes})
+    parse_run(data, run.key(provenance.in_images))
+    return data
 
 
 def to_json(record: Mapping[str, Any]) -> bytes:

@@ -53,7 +53,7 @@ SCORE_COLUMNS = ("run", "dataset", "split", *SCORE_ARRAYS)
 HISTORY_COLUMNS = ("run", "number", "phase", "epoch", "quantity", "value")
 """Of the training curves of all runs as one table, one row per epoch and quantity."""
 
-SCORE_SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device", "fit_id", "note")
+SCORE_SCALARS = ("dataset", "split", "fingerprint", "images_per_second", "device", "fit_id", "note", "covariates")
 """Fields of Scores that are JSON in the file's metadata."""
 
 SCORE_METADATA = b"oodbench"

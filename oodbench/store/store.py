@@ -145,13 +145,13 @@ class Store:
         self.files.guard(key, at_once=True)  # weights and record are of one fit
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
         parts = {WEIGHTS: save(plain), HISTORY: parquet.to_bytes(parquet.history_table(history))}
+        record = records.run_json(run, provenance, parts)  # before anything is written, as it may be refused
         for name, data in parts.items():
             self.files.write(f"{key}/{name}", data)
         for stale in ("results.parquet", "scores", "outputs"):
             self.files.remove(f"{key}/{stale}")
-        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
         self.files.guard(key, at_once=True)
-        self.files.write(f"{key}/run.json", records.run_json(run, provenance, hashes))
+        self.files.write(f"{key}/run.json", record)
         self.files.remove_file(f"{key}/checkpoint.pt")
 
     def read_run(self, key: str) -> tuple[Run, Provenance]:
@@ -333,32 +333,33 @@ class Store:
         return [Result(**row) for row in rows]
 
     def _write_results(self, key: str, results: Sequence[Result]) -> None:
-        self.files.write(f"{key}/results.parquet", parquet.to_bytes(parquet.results_table(results)))
+        self.files.write(f"{key}/results.parquet", parquet.to_bytes(parquet.results_table(results, key)))
 
     # --------------------------------------------------------------------- failures and tunings
 
-    def write_failure(self, run: Run, out_dataset: str | None, error: str, traceback: str) -> None:
+    def write_failure(self, run: Run, out_dataset: str | None, error: str, traceback: str, split: str = "test") -> None:
         """Record that a combination failed; ``out_dataset`` is None where the fit itself did."""
-        self.files.write(_failure_path(run, out_dataset), records.failure_json(run, out_dataset, error, traceback))
+        record = records.failure_json(run, out_dataset, error, traceback, split)
+        self.files.write(_failure_path(run, out_dataset, split), record)
 
     def read_failure(self, run: Run) -> str:
         """Return why the whole run failed when it was tried last; empty if it did not."""
         path = _failure_path(run, None)
         return self.files.read(path, records.parse_failure, "delete it")[2] if self.files.exists(path) else ""
 
-    def clear_failure(self, run: Run, out_dataset: str | None) -> None:
+    def clear_failure(self, run: Run, out_dataset: str | None, split: str = "test") -> None:
         """Remove the record of an earlier failure, if there is one."""
-        self.files.remove_file(_failure_path(run, out_dataset))
+        self.files.remove_file(_failure_path(run, out_dataset, split))
 
-    def clear_earlier_failure(self, run: Run) -> None:
-        """Remove the record of a run's failure that was there when this was first called; for runs found finished.
+    def clear_earlier_failure(self, run: Run, out_dataset: str | None, split: str = "test") -> None:
+        """Remove the record of a failure that was there when this was first called; for what is found finished.
 
         In object storage that is one request for all of them, and none that writes where there is nothing to remove.
         """
         if self._earlier_failures is None:
             self._earlier_failures = frozenset(self.files.names(FAILURES))
-        if _failure_path(run, None).removeprefix(f"{FAILURES}/") in self._earlier_failures:
-            self.clear_failure(run, None)
+        if _failure_path(run, out_dataset, split).removeprefix(f"{FAILURES}/") in self._earlier_failures:
+            self.clear_failure(run, out_dataset, split)
 
     def read_failures(self, on_damaged: Callable[[str, StoreError], None] | None = None) -> pandas.DataFrame:
         """Return one row per combination that failed, with the columns of ``read_results`` (see ``schema``).
@@ -391,7 +392,8 @@ class Store:
         return self.files.where(f"{TUNINGS}/{key}.json")
 
 
-def _failure_path(run: Run, out_dataset: str | None) -> str:
+def _failure_path(run: Run, out_dataset: str | None, split: str = "test") -> str:
     """Without the data's fingerprint: what failed may be the data."""
-    parts = [run.key(fingerprint=""), *([file_name(out_dataset)] if out_dataset else [])]
+    of_split = [split] if split != "test" else []
+    parts = [run.key(fingerprint=""), *([file_name(out_dataset), *of_split] if out_dataset else [])]
     return f"{FAILURES}/{'.'.join(parts)}.json"

@@ -92,6 +92,7 @@ def test_a_list_of_ones_own_is_a_test_split(tmp_path):
     np.testing.assert_array_equal(found.images[0, 0], np.asarray(Image.open(tmp_path / "a picture 2.png")))
     assert [*dataset.sizes] == ["test"]
     assert list(dataset.classes) == [3, 7]
+    assert tmp_path / "mine.txt" in dataset.required_files(tmp_path), "other classes there make other images of these"
 
 
 def test_a_list_may_be_as_long_as_that_of_cifar10s_training_images(tmp_path):

@@ -151,7 +151,8 @@ def test_without_duckdb_it_says_how_to_install_it(runs, oodbench, refusal, monke
     )
 
 
-def test_a_store_without_runs_has_empty_views(oodbench, ask):
+def test_a_store_without_runs_has_empty_views(oodbench, here, ask):
+    (here / "results").mkdir()
     for view in ("results", "scores", "history"):
         assert ask(f"select count(*) as n from {view}") == [{"n": 0}]
 
@@ -195,6 +196,8 @@ def test_a_leaderboard_s_folder_has_results(runs, oodbench, ask, refusal):
     Path("page/results.parquet").unlink()
     assert "cannot be read" in refusal(oodbench("query", "select * from results", "page", code=1))
     assert "there is no folder nowhere" in refusal(oodbench("query", "select 1", "nowhere", code=1))
+    line = refusal(oodbench("query", "select * from results", "--store", "nowhere", code=1))
+    assert "there is no store nowhere; `oodbench run` makes one" in line
 
 
 def test_a_leaderboard_s_folder_may_have_scores(runs, oodbench, ask, refusal):

@@ -102,6 +102,13 @@ def test_ctrl_c_says_how_to_go_on(oodbench):
     assert "The same command resumes from the last checkpoint." in result.stderr
 
 
+def test_ctrl_c_of_force_does_not_promise_that_the_same_command_goes_on(oodbench):
+    interrupted = ["--detector", "broken", "--set", "fault=interrupt", "--force"]
+    result = oodbench("run", *interrupted, "--in", "bars:0", "--out", "white", code=130)
+    assert "The same command resumes" not in result.stderr
+    assert "The same command starts over; without --force it resumes from the last checkpoint" in result.stderr
+
+
 def test_a_long_fit_is_told_how_to_be_shorter(oodbench, install, monkeypatch):
     install(
         "slow",
@@ -145,6 +152,29 @@ def register_detectors():
     result = oodbench("run", "--detector", "slow", "--in", "bars:0", "--out", "white", "--device", "cpu")
     assert "This fit will take about 1 h 41 min. Shorter: --preset quick, --set epochs=…, " in result.stderr
     assert "--precision bfloat16, --device cuda.\n" in result.stderr
+
+
+@pytest.mark.parametrize("words", [RUN, ["tune", *RUN[1:5], "--val-out", "bars:1", "--grid", "power=1,2"]])
+def test_a_device_that_only_an_executor_s_workers_have_is_theirs_to_find(oodbench, install, words):
+    install(
+        "far",
+        "far_module",
+        """
+from oodbench import Executor, WorkerDied, hookimpl
+
+class Far(Executor):
+    name = "far"
+
+    def work(self, tasks, open_, slots, progress):
+        yield from ((title, WorkerDied("the machine was lost")) for title in tasks)
+
+@hookimpl
+def register_executors():
+    return [Far]
+""",
+    )
+    result = oodbench(*words, "--executor", "far", "--device", "cuda:99", "-q", code=1)
+    assert "the machine was lost" in result.stderr and "cuda:99" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,36 @@ def test_what_is_refused(oodbench, key, pictures, refusal, words, message):
     shutil.rmtree(pictures / "b")
     words = [key if word == "KEY" else word for word in words]
     assert message in refusal(oodbench("score", *words, code=1))
+
+
+NAMED = """
+from oodbench import Detector
+
+class Named(Detector):
+    name = "named"
+    def fit(self, train, validation, context): return self
+    def score(self, images): return images.mean((1, 2, 3))
+    def state(self): return {}
+    def load_state(self, state): pass
+"""
+
+
+def test_a_run_of_a_file_of_one_s_own_is_named_by_that_file(oodbench, here, refusal, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("named_method.py").write_text(NAMED)
+    file = "./named_method.py:Named"
+    oodbench("run", "--detector", file, "--in", "bars:0", "--out", "white", "-q")
+    (key,) = Store("results").keys()
+    store = api.open_store("results")
+    expected = store.scores(key, "white")["score"].tolist()
+    words = ("white", "--in", "bars:0", "--fpr", "0.1")
+    assert [row["score"] for row in rows(oodbench, "--detector", file, *words)] == expected
+    assert store.detector(key, file=file, quiet=True).score(api.load_dataset("white")).tolist() == expected
+    line = refusal(oodbench("score", "--detector", "named", *words, code=1))
+    assert f"of the local file named_method.py: name it with --detector {here}/named_method.py:Named" in line
+    with pytest.raises(api.OODBenchError, match="in Python with file="):
+        store.detector(key)
+    del sys.modules["named_method"]
 
 
 def test_images_without_a_run_are_a_usage_error(oodbench, here):

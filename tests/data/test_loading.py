@@ -14,7 +14,7 @@ from PIL import Image
 from oodbench.api import Dataset, ImageSet, Stream
 from oodbench.builtin import synthetic
 from oodbench.data.imaging import conform
-from oodbench.data.loading import Loader, parse
+from oodbench.data.loading import Loader, canonical, parse
 from oodbench.errors import DataError, UnknownName
 from oodbench.plugin import hookspecs
 from oodbench.plugin.manager import Plugins
@@ -90,6 +90,19 @@ def loader(tmp_path, toy):
 )
 def test_names_are_parsed(name, parsed):
     assert parse(name) == parsed
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist:3", "mnist:0-8", "mnist:0,2-9", "mnist:0-1,3-9", "mnist:0-7,9"])
+def test_the_one_way_to_write_classes_is_kept(name):
+    assert canonical(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("mnist:1,0", "mnist:0-1"), ("mnist:00-01", "mnist:0-1"), ("mnist:5,1-3,2", "mnist:1-3,5"), ("npz:a/1,0", None)],
+)
+def test_other_ways_to_write_classes_become_it(name, written):
+    assert canonical(name) == (written or name)
 
 
 @pytest.mark.parametrize(

@@ -182,12 +182,66 @@ def test_evaluate_computes_them_again_and_makes_no_plain_results_of_shifted_imag
     assert sorted(found, key=str) == sorted(kept, key=str)
 
 
+def test_evaluate_takes_a_metric_in_full_spectrum(run):
+    before = run()
+    done = oodbench("evaluate", "--metric", "full_spectrum_auroc")
+    assert done.stdout.startswith("In full spectrum, images of npz:") and "auroc ↑" in done.stdout
+    found = json.loads(oodbench("evaluate", "--metric", "full_spectrum_auroc", "--json").stdout)
+    assert sorted(found, key=str) == sorted((row for row in before if row["metric"] == "full_spectrum_auroc"), key=str)
+    assert sorted(run(), key=str) == sorted(before, key=str), "the other results are as they were"
+
+
+def test_evaluate_in_full_spectrum_leaves_runs_without_shifted_images_as_they_are(here):
+    before = json.loads(oodbench(*WORDS, "--json").stdout)
+    done = oodbench("evaluate", "--metric", "full_spectrum_auroc")
+    assert done.stdout == "" and "There are no results of full_spectrum_auroc: no run has" in done.stderr
+    assert json.loads(oodbench(*WORDS, "--json").stdout) == before
+
+
+def test_evaluate_makes_all_results_again_where_their_files_are_lost(run, toys):
+    before = run()
+    for path in Path("results").glob("*/results.parquet"):
+        path.unlink()
+    toys.calls.clear()
+    assert sorted(json.loads(oodbench("evaluate", "--json").stdout), key=str) == sorted(before, key=str)
+    assert toys.calls == []
+
+
+def test_shifted_images_of_an_earlier_request_are_no_out_data(here):
+    save_faint("other.npz", strength=0.8)
+    oodbench(*WORDS, "--covariate", "npz:faint.npz")
+    oodbench(*WORDS, "--covariate", "npz:other.npz")
+    found = json.loads(oodbench("evaluate", "--json").stdout)
+    assert {row["out_dataset"] for row in found} == {"white"}
+    assert {tuple(json.loads(row["covariate"] or "{}")) for row in found} == {(), ("npz:other.npz",)}
+    (key,) = {row["run"] for row in found}
+    Path("results", key, "results.parquet").unlink()
+    again = json.loads(oodbench("evaluate", "--json").stdout)
+    assert {row["out_dataset"] for row in again} == {"white"}
+    assert {row["n_in"] for row in again if row["covariate"]} == {10 + 15}, "of one request, never of both"
+
+
+def test_scores_that_do_not_say_that_they_are_shifted_are_read_as_before(run):
+    before = run()
+    for path in Path("results").glob("*/scores/npz_*.parquet"):
+        table = pq.read_table(path)
+        facts = json.loads(table.schema.metadata[b"oodbench"])
+        assert facts.pop("covariates") == [json.loads(before[-1]["covariate"]).popitem()[0]]
+        pq.write_table(table.replace_schema_metadata({b"oodbench": json.dumps(facts)}), path)
+    assert sorted(json.loads(oodbench("evaluate", "--json").stdout), key=str) == sorted(before, key=str)
+
+
 def test_what_is_also_an_out_data_set_elsewhere_keeps_its_plain_results(run):
     run()
     words = ("run", "-q", "--json", "--detector", "mean-distance", "--in", "bars:0", "--out", "npz:faint.npz")
     assert all(row["out_dataset"].startswith("npz:") for row in json.loads(oodbench(*words).stdout))
     evaluated = json.loads(oodbench("evaluate", "--metric", "auroc", "--json").stdout)
     assert sum(row["out_dataset"].startswith("npz:") for row in evaluated) == 1
+    for path in Path("results").glob("*/results.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter([not text for text in table["covariate"].to_pylist()]), path)
+    again = json.loads(oodbench("evaluate", "--metric", "auroc", "--json").stdout)
+    assert sorted(again, key=str) == sorted(evaluated, key=str), "no set is on both sides"
 
 
 def test_shifted_images_that_cannot_be_scored_cost_only_the_full_spectrum(here):

@@ -24,6 +24,13 @@ def test_one_name_or_several_and_seeds_as_in_a_suite(here):
     assert (here / "results").is_dir() and (here / "other").is_dir()
 
 
+@pytest.mark.parametrize("seeds", [np.int64(2), np.arange(2), range(2)])
+def test_seeds_are_whole_numbers_of_any_kind(here, seeds):
+    runs = oodbench.run("mean-distance", "bars:0", "bars:1", seeds=seeds, quiet=True)
+    assert sorted(runs.results()["seed"].unique()) == [0, 1]
+    assert all(f"-s{seed}-" in key for seed, key in enumerate(runs))
+
+
 def test_shifted_images_give_results_in_full_spectrum(here):
     np.savez("shifted.npz", images=np.full((4, 8, 8), 100, np.uint8))
     results = oodbench.run("mean-distance", "bars:0", "bars:1", covariates="npz:shifted.npz", quiet=True).results()
@@ -47,6 +54,11 @@ def test_what_is_done_is_not_done_again(here, toys, capsys):
         ({"outs": []}, "name at least one --out"),
         ({"params": {"powr": 3}}, "unknown parameter of mean-distance 'powr'; did you mean power"),
         ({"seeds": -1}, "give a number of seeds"),
+        ({"seeds": 0}, "seeds is empty: a run needs at least one"),
+        ({"seeds": []}, "seeds is empty: a run needs at least one"),
+        ({"seeds": [1.0]}, r"seeds is a number or a list of numbers, not \[1.0\]"),
+        ({"seeds": ["1"]}, r"seeds is a number or a list of numbers, not \['1'\]"),
+        ({"seeds": None}, "seeds is a number or a list of numbers, not None"),
         ({"store": ""}, "is no folder and no address"),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from oodbench.api.parameters import fields_by_path
 from oodbench.data.loading import Loader
@@ -49,6 +51,23 @@ def test_what_is_said_twice_is_run_once(planned):
         words(out_datasets=("white", "noise"), seeds=(1,)),
     )
     assert task.out_datasets == ("noise", "white")
+
+
+@pytest.mark.parametrize("classes", ["0-1", "0,1", "1,0", "00-01"])
+def test_the_same_classes_are_one_run_however_they_are_written(planned, classes):
+    (task,) = planned(
+        words(in_datasets=(f"mnist5k:{classes}",), out_datasets=("mnist5k:3,2", f"halfmnist5k:{classes}"))
+    )
+    assert (task.run.in_dataset, task.out_datasets) == ("mnist5k:0-1", ("mnist5k:2-3", "halfmnist5k:0-1"))
+
+
+def test_a_path_is_no_list_of_classes(planned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        (tmp_path / "1,0" / "test").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / "1,0" / "test" / f"{number}.png")
+    (task,) = planned(words(out_datasets=("folder:1,0",)))
+    assert task.out_datasets == ("folder:1,0",)
 
 
 def test_a_preset_that_changes_nothing_is_no_other_run(planned):
@@ -137,6 +156,29 @@ def test_a_setting_of_a_detector_that_is_not_run_is_refused(planned):
         planned(words(sets=("broken.fault=few",)))
 
 
+def test_a_setting_that_all_requests_have_goes_to_those_that_have_the_parameter(planned):
+    sets = ("power=3", "broken.fault=few")
+    mean_distance, broken = planned(words(sets=sets), words(detectors=("broken",), sets=sets))
+    assert params_of(mean_distance)["power"] == 3
+    assert params_of(broken) == {"fault": "few", "only": -1.0}
+    assert (mean_distance.run.preset, broken.run.preset) == ("paper, power=3", "paper, fault=few")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (("powr=3", "powr=4"), ("powr=3", "powr=4"), "unknown parameter of mean-distance 'powr'; did you mean power?"),
+        ((), ("power=3",), "unknown parameter of broken 'power'"),
+        (("fault=few",), (), "unknown parameter of mean-distance 'fault'"),
+        ((), ("mean-distance.power=3",), "mean-distance is not among the detectors to run: broken"),
+        (("centre.x=3",), ("centre.x=3",), "unknown parameter of mean-distance 'centre.x'"),
+    ],
+)
+def test_a_setting_that_reaches_no_detector_of_the_requests_that_have_it_is_refused(planned, first, second, message):
+    with pytest.raises(OODBenchError, match=message):
+        planned(words(sets=first), words(detectors=("broken",), sets=second))
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
@@ -150,6 +192,12 @@ def test_a_setting_of_a_detector_that_is_not_run_is_refused(planned):
         ({"in_datasets": ()}, "name at least one --in"),
         ({"out_datasets": ()}, "name at least one --out"),
         ({"seeds": (-1,)}, "a seed is a whole number from 0, not -1"),
+        ({"covariates": ("bars:0-1",)}, "--covariate bars:0-1 is the in-data set itself, or has classes of --in bars:"),
+        ({"in_datasets": ("bars:0",), "covariates": ("bars",)}, "or has classes of --in bars:0: name shifted images"),
+        (
+            {"in_datasets": ("mnist5k",), "out_datasets": ("halfmnist5k:0-7",), "covariates": ("halfmnist5k:0-8",)},
+            "halfmnist5k:0-8 cannot be --out and --covariate at once, and --out halfmnist5k:0-7 has classes of it",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused(planned, said, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from oodbench.cli import find_plugins
 from oodbench.errors import UnknownName
 from oodbench.plugin.registry import find_detector, find_metric, load_registry
 
@@ -50,6 +51,14 @@ def test_a_detector_can_be_found_by_one_that_builds_on_it(toys):
 def test_near_names_are_offered(toys, kind, name, near):
     with pytest.raises(UnknownName, match=f"unknown .* '{name}'; did you mean .*{near}"):
         getattr(load_registry(), kind)(name)
+
+
+def test_names_are_offered_of_detectors_that_wait_to_be_asked_for(toys):
+    find_plugins()  # saves the catalogue
+    registry = load_registry()
+    assert "mean-distance" in registry.waiting
+    with pytest.raises(UnknownName, match="unknown detector 'meandistance'; did you mean mean-distance"):
+        registry.detector("meandistance")
 
 
 def test_all_names_are_offered_where_none_is_near(toys):

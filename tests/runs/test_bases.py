@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from oodbench.api import Context
+from oodbench.api import Context, Progress
 from oodbench.data.loading import open_loader
 from oodbench.leaderboard import markdown
 from oodbench.leaderboard.published import load_results, results_file
@@ -133,6 +133,29 @@ def test_a_base_that_fails_fails_only_what_stands_on_it_by_name(execute):
             for name in ("offset", "other")
         ],
     ]
+
+
+def test_what_fails_while_another_process_works_on_its_fitted_base_is_not_tried_again(execute, store, monkeypatch):
+    execute("centre", out_datasets=("white",))
+    claim = Store(store.address).claim(key_of(store, "centre"))
+    claim.__enter__()
+    fits = []
+
+    def fails(self, train, validation, context):
+        fits.append(context.seed)
+        raise RuntimeError("out of luck")
+
+    class Waiting(Progress):
+        def message(self, text):
+            if text.startswith("waiting for another process"):
+                claim.__exit__(None, None, None)
+
+    monkeypatch.setattr("oodbench_standing.Other.fit", fails)
+    request = RunRequest(("centre", "other"), ("bars:0",), ("white", "bars:1"))
+    outcome = run(request, options=ExecutionOptions(store.address, device="cpu"), progress=Waiting())
+    assert fits == [0]
+    assert [failure.error for failure in outcome.failures] == ["RuntimeError: out of luck"]
+    assert outcome.keys == [key_of(store, "centre")]
 
 
 @pytest.mark.parametrize("sets", [(), ("centre.fails=true",)])

@@ -102,6 +102,18 @@ def test_the_record_of_a_fit_says_where_its_numbers_come_from(registry, splits):
     assert fitted.history == [{"epoch": 1}]
 
 
+def test_facts_are_plain_numbers_and_what_is_none_is_a_note(registry, splits, monkeypatch):
+    """They would make the record unreadable, and cost the fit."""
+    facts = {"accuracy": np.float32(0.5), "classes": np.int64(3), "error": torch.tensor(0.25)}
+    odd = {"loss": float("nan"), "gap": np.float64("inf"), "words": "many", "each": np.zeros(2)}
+    monkeypatch.setattr(registry.detectors["patient"], "facts", lambda self, test, context: facts | odd)
+    record = fitting.fit(run_of(registry), splits, registry, CPU, Progress(), Memory()).provenance
+    assert dict(record.facts) == {"accuracy": 0.5, "classes": 3.0, "error": 0.25}
+    assert {type(value) for value in record.facts.values()} == {float}
+    assert record.notes[1:5] == [f"its fact {name} is no finite number, and left out" for name in odd]
+    assert "test classes 3" in record.notes
+
+
 def test_a_fit_that_went_on_from_a_checkpoint_says_so(registry, splits):
     fitted = fitting.fit(run_of(registry), splits, registry, CPU, Progress(), Memory({"epoch": 3}))
     assert any("checkpoint" in note for note in fitted.provenance.notes)

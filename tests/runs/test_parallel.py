@@ -116,6 +116,15 @@ def test_several_runs_at_once_give_what_they_give_one_after_the_other(data, tmp_
     assert set(heard.texts[: len(heard.texts) // 2]) == set(heard.texts[len(heard.texts) // 2 :])
 
 
+def test_a_single_run_has_the_threads_that_the_executor_is_set_to(toys, tmp_path):
+    store = Store(str(tmp_path / "store"))
+    threads = torch.get_num_threads() + 1
+    options = ExecutionOptions(store.address, device="cpu", executor_settings={"threads": threads})
+    outcome = run(RunRequest(("mean-distance",), ("bars:0",), ("white",)), options=options)
+    _, provenance = store.read_run(outcome.keys[0])
+    assert provenance.device.endswith(f", {threads} threads)")
+
+
 def test_a_run_that_takes_its_process_with_it_is_a_failure_and_the_others_go_on(data, tmp_path):
     store = str(tmp_path / "store")
     words = [

@@ -187,6 +187,15 @@ def test_success_strikes_a_failure_off_the_record(execute, store, toys, monkeypa
     assert len(Store(store).read_failures()) == 0
 
 
+def test_a_run_that_is_finished_has_no_failure_on_what_it_was_scored_on(execute, store):
+    outcome, _ = execute(words())
+    record, _ = Store(store).read_run(outcome.keys[0])
+    for out_dataset in ("white", "bars:1"):
+        Store(store).write_failure(record, out_dataset, "of then", "")
+    execute(words())
+    assert Store(store).read_failures()["out_dataset"].tolist() == ["bars:1"]
+
+
 def test_ctrl_c_is_not_taken_for_a_failure(execute, store):
     with pytest.raises(KeyboardInterrupt):
         execute(words(detectors=("broken",), sets=("fault=interrupt",)))
@@ -206,6 +215,15 @@ def test_ctrl_c_is_not_taken_for_a_failure(execute, store):
 def test_one_bad_word_and_nothing_is_done_or_written(execute, store, toys, said):
     with pytest.raises(OODBenchError):
         execute(words(**said))
+    assert toys.calls == []
+    assert not Path(store).exists()
+
+
+@pytest.mark.parametrize("name", ["CHECKPOINT_SECONDS", "LEASE_SECONDS", "OUTPUTS_MIB"])
+def test_one_bad_limit_and_nothing_is_done_or_written(execute, store, toys, monkeypatch, name):
+    monkeypatch.setenv(f"OODBENCH_{name}", "2GB")
+    with pytest.raises(OODBenchError, match=f"OODBENCH_{name} is '2GB': give a"):
+        execute(words())
     assert toys.calls == []
     assert not Path(store).exists()
 
@@ -329,6 +347,23 @@ def test_a_new_metric_needs_no_detector(execute, store, toys):
         in_scores, out_scores = (Store(store).read_scores(row.run, name).values for name in (None, "white"))
         assert row.value == out_scores.min() - in_scores.max()
     assert set(outcome.results["metric"]) == {"gap", *load_registry().metrics}
+
+
+def test_a_metric_that_was_mended_strikes_its_failure_off_the_record(execute, store):
+    registry = load_registry()
+
+    def with_gap(compute) -> None:
+        registry.metrics["gap"] = Metric("gap", compute, True, "least out minus greatest in")
+
+    with_gap(lambda in_scores, out_scores: 1 / 0)
+    execute(words(out_datasets=("white", "bars:1")), registry=registry)
+    with_gap(
+        lambda in_scores, out_scores: float(out_scores.min() - in_scores.max()) if out_scores.min() > 0.5 else 1 / 0
+    )
+    recompute_store(store, [registry.metrics["auroc"]], registry)
+    assert sorted(Store(store).read_failures()["out_dataset"]) == ["bars:1", "white"], "nothing is known of it yet"
+    recompute_store(store, [registry.metrics["gap"]], registry)
+    assert Store(store).read_failures()["out_dataset"].tolist() == ["bars:1"]
 
 
 def test_evaluate_names_a_damaged_file_and_goes_on(execute, store):

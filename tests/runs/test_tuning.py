@@ -410,6 +410,16 @@ def test_a_point_that_fails_takes_no_part_and_the_others_go_on(tuned, lean, erro
     assert Store("results").read_failures()["error"].tolist() == [error]
 
 
+def test_a_failure_on_a_test_split_outlives_scores_of_the_validation_split(tuned):
+    (key,) = tuned(grid=["lean=1"], out_datasets=()).chosen.runs
+    store = Store("results")
+    store.write_failure(store.read_run(key)[0], "noise", "out of luck", "")
+    tuned(grid=["lean=1"], out_datasets=())
+    Path(store.where(key), "scores", "validation", "noise.parquet").unlink()
+    tuned(grid=["lean=1"], out_datasets=())
+    assert store.read_failures()["out_dataset"].tolist() == ["noise"]
+
+
 def test_a_point_that_fails_for_one_seed_takes_no_part(tuned, leaning, monkeypatch):
     fit = leaning.Leaning.fit
 

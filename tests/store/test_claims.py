@@ -270,6 +270,19 @@ def test_a_stopped_process_of_this_machine_keeps_its_lock_for_any_time(local, mo
     os.close(descriptor)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says so")
+def test_nobody_waits_for_a_killed_process_that_its_parent_has_not_asked_for(local):
+    holding = "import sys; from oodbench.store.store import Store\n"
+    holding += "with Store(sys.argv[1]).claim(sys.argv[2]): print(flush=True), input()"
+    command = [sys.executable, "-c", holding, local.address, KEY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert local.claims.holder(KEY).pid == process.pid
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert local.claims.holder(KEY) is None
+
+
 def test_who_lost_its_lock_to_another_machine_can_change_nothing_any_more(local, short, monkeypatch):
     other = Store(local.address)
     on("far", monkeypatch)
@@ -297,6 +310,25 @@ def test_who_gets_a_lock_whose_file_was_removed_meanwhile_has_nothing(local, mon
     with pytest.raises(Busy):
         Store(local.address).claim(KEY, wait=False).__enter__()
     assert left == [] and not Path(local.where(KEY)).exists()
+
+
+@pytest.mark.parametrize("step", ["mkdir", "open"])
+def test_who_claims_a_run_as_its_folder_is_removed_makes_another(local, monkeypatch, step):
+    """As of a run that failed: the store can be written to all the same."""
+    first = local.claim(KEY)
+    first.__enter__()
+    real, left = getattr(os, step), [first]
+
+    def late(path, *arguments, **options):
+        if left and KEY in str(path):
+            left.pop().__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+            if step == "mkdir":
+                raise FileExistsError(path)  # as it was there a moment ago
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, step, late)
+    with Store(local.address).claim(KEY, wait=False):
+        assert left == [] and Path(local.where(f"{KEY}/.lock")).exists()
 
 
 def test_a_lease_that_is_none_is_refused(monkeypatch):

@@ -289,6 +289,18 @@ def test_failures_are_listed_until_cleared(store):
     assert len(store.read_failures()) == 0
 
 
+def test_failures_on_validation_and_on_test_splits_are_two(store):
+    for split in ("test", "validation"):
+        store.write_failure(RUN, "noise", f"ScoreError: of {split}", "Traceback …", split)
+    failures = store.read_failures()
+    assert dict(zip(failures["out_dataset"], failures["error"], strict=True)) == {
+        "noise": "ScoreError: of test",
+        "noise, validation split": "ScoreError: of validation",
+    }
+    store.clear_failure(RUN, "noise", "validation")
+    assert store.read_failures()["out_dataset"].tolist() == ["noise"]
+
+
 def test_a_checkpoint_comes_back_until_the_fit_is_finished(store):
     checkpoints = store.checkpoints(KEY)
     assert checkpoints.load() is None
@@ -346,11 +358,28 @@ def test_what_a_killed_process_left_is_never_read(local, folder):
     assert local.keys() == [KEY]
 
 
-def test_a_fit_that_broke_off_while_being_kept_is_not_finished(local, folder):
-    with pytest.raises(TypeError):
-        local.write_fit(KEY, RUN, replace(PROVENANCE, commit=object()), WEIGHTS, HISTORY)
+def test_a_fit_that_broke_off_while_being_kept_is_not_finished(local, folder, monkeypatch):
+    write = local.files.write
+
+    def write_parts(path, data):
+        if path.endswith("run.json"):
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(local.files, "write", write_parts)
+    with pytest.raises(KeyboardInterrupt):
+        fit(local)
     assert (folder / KEY / "weights.safetensors").exists()
     assert local.keys() == []
+
+
+@pytest.mark.parametrize("fault", [{"facts": {"accuracy": float("nan")}}, {"notes": (3,)}, {"commit": object()}])
+def test_a_record_that_nobody_could_read_again_is_refused_before_anything_is_written(full, folder, fault):
+    """It would be found damaged, and cost the fit."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises((ValueError, TypeError)):
+        full.write_fit(KEY, RUN, replace(PROVENANCE, **fault), {}, [])
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_the_layout(local, folder):
@@ -698,15 +727,39 @@ def test_scores_whose_file_has_another_name_are_refused(full, folder):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_result_that_is_no_number_is_damaged(full, value):
-    full.write_results(KEY, [result(metric="odd", value=value)])
+def test_a_result_that_is_no_number_is_damaged(full, folder, value):
+    path = folder / KEY / "results.parquet"
+    table = parquet.read_table(path)
+    parquet.write_table(table.set_column(table.column_names.index("value"), "value", [[value]]), path)
     with pytest.raises(StoreError, match=r"results\.parquet is damaged"):
         full.read_results()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (result(metric="full_spectrum_auroc"), "a result of full_spectrum_auroc has 0 covariate-shifted sets"),
+        (result(value=float("nan")), "value: Input should be a finite number"),
+        (result(key="other"), "it has a result of other"),
+    ],
+)
+def test_results_that_could_not_be_read_again_are_not_written(full, wrong, why):
+    before = full.read_results()
+    with pytest.raises(ValueError, match=why):
+        full.write_results(KEY, [result("noise"), wrong])
+    assert full.read_results().equals(before)
 
 
 def test_a_history_of_mixed_types_does_not_lose_the_fit(store):
     store.write_fit(KEY, RUN, PROVENANCE, WEIGHTS, [{"phase": "a", "rate": 0.1}, {"phase": "b", "rate": "auto"}])
     assert list(store.read_history(KEY).rate) == ["0.1", "auto"]
+
+
+@pytest.mark.parametrize("value", [2**70, 1j, {}, np.zeros((2, 2)), object])
+def test_what_no_column_can_be_of_becomes_text_and_the_others_stay_numbers(store, value):
+    store.write_fit(KEY, RUN, PROVENANCE, WEIGHTS, [{"loss": 0.5, "odd": value, "good": None}, {"loss": 0.25}])
+    history = store.read_history(KEY)
+    assert list(history.loss) == [0.5, 0.25] and history.odd[0] == str(value)
 
 
 # --------------------------------------------------------------------------- shared with others
