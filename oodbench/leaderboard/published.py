@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS, *PUBLISHED_COLUMNS]
 COUNTS = ("seed", "n_in", "n_out", "parameters", "n_train")
 NUMBERS = ("value", "fit_seconds")
+IDENTITY = (
+    "detector", "plugin_version", "params", "in_dataset", "seed", "precision", "distribution", "base", "in_images",
+    "facts",
+)  # fmt: skip
 LARGEST_FILE = 2**27  # bytes; of a million results
 FORMAT = 1
 METADATA = b"oodbench"
@@ -163,6 +167,8 @@ def _check_rows(results: pd.DataFrame) -> None:
     numbers = results[list(NUMBERS)].to_numpy(dtype=float)
     if not np.isfinite(numbers[~failed]).all() or (results["metric"][failed] != "").any():
         raise ValueError("it has values that are not finite")
+    if (results["metric"][~failed] == "").any():
+        raise ValueError("it has a value of no metric")
     if (results[list(COUNTS)] < 0).any(axis=None) or (results.loc[~failed, ["n_in", "n_out"]] == 0).any(axis=None):
         raise ValueError("it has counts that cannot be")
     if np.isinf(results[list(PUBLISHED_COLUMNS)].to_numpy(dtype=float)).any():
@@ -171,9 +177,18 @@ def _check_rows(results: pd.DataFrame) -> None:
         check_covariate(metric, covariate)
     if results.duplicated(["run", "out_dataset", "metric"]).any():
         raise ValueError("it has a result twice")
-    for row in results[~failed].drop_duplicates("run").to_dict("records"):
-        if not isinstance(json.loads(row["params"]), dict):
-            raise ValueError(f"the parameters of {row['run']} are no JSON object")
+    _check_runs(results[~failed].drop_duplicates(["run", *IDENTITY]))
+
+
+def _check_runs(rows: pd.DataFrame) -> None:
+    """Raise ValueError unless each run's rows are alike in all that identifies it, and its name stands for that."""
+    for run_name in rows["run"][rows["run"].duplicated()]:
+        raise ValueError(f"the rows of {run_name} are of different runs")
+    for row in rows.to_dict("records"):
+        for text in filter(None, (row["params"], row["base"] and json.loads(row["base"])["params"])):
+            if not isinstance(json.loads(text), dict):
+                raise ValueError(f"the parameters of {row['run']} are no JSON object")
+        _check_facts(row["facts"], row["run"])
         run = Run(
             row["detector"], row["plugin_version"], row["params"], row["in_dataset"], row["seed"], row["precision"],
             distribution=row["distribution"],
@@ -181,3 +196,11 @@ def _check_rows(results: pd.DataFrame) -> None:
         key = run.with_base_text(row["base"]).key(row["in_images"])
         if row["in_images"] and key != row["run"]:
             raise ValueError(f"the row of {row['run']} is that of {key}")
+
+
+def _check_facts(text: str, run_name: str) -> None:
+    facts = json.loads(text) if text else {}
+    if not isinstance(facts, dict) or not all(
+        isinstance(each, int | float) and math.isfinite(each) for each in facts.values()
+    ):
+        raise ValueError(f"the facts of {run_name} are not numbers by name")

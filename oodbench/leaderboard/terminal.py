@@ -23,9 +23,9 @@ def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
     """
     metrics = list(metrics)
     full = results[in_full_spectrum(results)]
-    table = _table(results, metrics) if len(full) < len(results) else ""
     if full.empty:
-        return table
+        return _table(results, metrics)
+    table = _table(results, metrics) if len(full) < len(results) else ""
     names = sorted({name for shifted in covariates(full).values() for name in shifted})
     head = printable(f"In full spectrum, images of {', '.join(names)} count as in-distribution too:")
     plain = full.assign(metric=full["metric"].str.removeprefix(PREFIX))

@@ -86,6 +86,13 @@ def test_a_column_of_another_type_is_refused(name, value, load):
         ({"run": "ae-x"}, "the row of ae-x is that of ae-mnist_0-8-s0-"),
         ({"params": "[]"}, "no JSON object"),
         ({"params": "{"}, "holds no results"),
+        ({"seed": [0, 7]}, "the rows of ae-.* are of different runs"),
+        ({"metric": ["", "auroc"], "out_dataset": ["noise", "constant"]}, "a value of no metric"),
+        ({"base": '{"params": "[1]"}', "in_images": ""}, "no JSON object"),
+        *[
+            ({"facts": text}, "facts of ae-.* are not numbers")
+            for text in ("[]", '{"a": null}', '{"a": "x"}', '{"a": NaN}')
+        ],
         ({"notes": "x" * 100_001}, "texts that are too long"),
         ({"error": "failed"}, "not finite"),
     ],
