@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     The file is written beside its place, under a name that begins with a dot, and then moved there. Its permissions
     are those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{machine()}{secrets.token_hex(10)}")
+    beside = name_beside(path)
     try:
         with open(beside, "xb") as file:
             write(file)
@@ -30,6 +31,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def name_beside(path: Path) -> Path:
+    """Return a new name beside the path, for what is to be moved there; it tells whose it is (see ``is_abandoned``)."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{machine()}{secrets.token_hex(10)}")
 
 
 def write_output(path: Path, data: bytes) -> None:
@@ -55,18 +61,19 @@ def is_left_behind(name: str) -> bool:
 def sweep(folder: Path, name: str = "") -> None:
     """Delete the files in a folder that ``write_atomically`` left there as its process was killed.
 
-    They are those whose process on this machine has ended, and those that nobody has written to for a day; where
-    ``name`` is given, only those that were to become files whose names begin so. A file that cannot be deleted stays.
+    Where ``name`` is given, they are only those that were to become files whose names begin so. A file that cannot be
+    deleted stays.
     """
     for path in folder.glob(".*"):
-        match = LEFT_BEHIND.fullmatch(path.name)
-        if not match or not path.name.startswith(f".{name}"):
-            continue
-        try:
-            if _has_ended(match) or time.time() - path.stat().st_mtime > DAY:
+        with suppress(OSError):
+            if path.name.startswith(f".{name}") and is_abandoned(path):
                 path.unlink()
-        except OSError:
-            continue
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether ``name_beside`` gave this name to a process of this machine that has ended, or nobody wrote for a day."""
+    match = LEFT_BEHIND.fullmatch(path.name)
+    return match is not None and (_has_ended(match) or time.time() - path.stat().st_mtime > DAY)
 
 
 def _has_ended(match: re.Match[str]) -> bool:

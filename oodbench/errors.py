@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from oodbench.text import LONGEST, shorten
@@ -16,6 +17,15 @@ def reason(error: BaseException) -> str:
     """Return an exception as one line: our own as it is, any other with its type."""
     text = str(error) if isinstance(error, OODBenchError) else f"{type(error).__name__}: {error}"
     return shorten(" ".join(text.split()), LONGEST_LINE)
+
+
+@contextmanager
+def no_exit(what: str, kind: type[Exception]) -> Iterator[None]:
+    """Raise an error of this kind where what runs inside, somebody's code, ends the program: others are to go on."""
+    try:
+        yield
+    except SystemExit as error:
+        raise kind(f"{what} called sys.exit({error.code!r}); it must raise an error instead") from error
 
 
 def line_in(error: BaseException, files: Collection[Path]) -> str:

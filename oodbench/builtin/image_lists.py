@@ -88,17 +88,9 @@ def imglist_at(path: str) -> Dataset:
     classes = classes if classes != [-1] else []
     chosen = choose_classes(name, given.classes, classes, ())
     read = partial(read_files, pictures)
+    needed = [*files.values(), *every]  # the lists too: other classes there are other images
     return UserDataset(
-        name,
-        labels,
-        classes,
-        shape,
-        read,
-        [*files.values(), *every],
-        place,
-        chosen,
-        split_files=pictures,
-        rules=LIST_RULES,
+        name, labels, classes, shape, read, needed, place, chosen, split_files=pictures, rules=LIST_RULES
     ).dataset()
 
 

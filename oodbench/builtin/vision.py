@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import shutil
 import socket
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from oodbench.api import Dataset, ImageSet, Shape
+from oodbench.atomic import is_abandoned, name_beside
 from oodbench.errors import DataError
 from oodbench.plugin.hookspecs import hookimpl
 
@@ -81,7 +82,10 @@ def load(source: Source, split: str, root: Path, shape: Shape | None) -> ImageSe
     part = "test" if split == "test" else "train"
     try:
         if not all(map(isfile, source.paths(root, part))):
-            download(source, root, part)
+            # with the train split goes the test split: one fetched later would have the cache decode all again
+            for each in source.parts if part == "train" else [part]:
+                if not all(map(isfile, source.paths(root, each))):
+                    download(source, root, each)
         images, labels = source.read(source, root, part)
     except OSError as error:
         raise DataError(f"{source.name} cannot be read: {error}") from error
@@ -184,8 +188,17 @@ def beside(root: Path) -> Iterator[Path]:
     if os.environ.get("OODBENCH_OFFLINE", "0") not in ("", "0"):
         raise OSError("OODBENCH_OFFLINE is set")
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder, _quiet():
-        yield Path(folder)
+    for left in root.glob(".download.*"):
+        with contextlib.suppress(OSError):
+            if is_abandoned(left):
+                shutil.rmtree(left)
+    folder = name_beside(root / "download")
+    folder.mkdir()
+    try:
+        with _quiet():
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodbench.errors import LONGEST_LINE, OODBenchError, reason
+from oodbench.errors import LONGEST_LINE, OODBenchError, no_exit, reason
 from oodbench.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -91,10 +91,20 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _one_line_errors():
-                return super().invoke(ctx)
+                return self._invoke(ctx)
         except KeyboardInterrupt:
             echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A plugin's may choose its exit code by ``sys.exit``; in one of ours no code may."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit:
+            if ctx.invoked_subcommand not in COMMANDS:
+                raise
+            with no_exit("code of a plugin", RuntimeError):
+                raise
 
 
 @contextmanager

@@ -31,9 +31,9 @@ def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
     from oodbench.api import SCORE_CONVENTION
     from oodbench.api.full_spectrum import PREFIX, with_full_spectrum
     from oodbench.leaderboard.terminal import summary
-    from oodbench.runs import pipeline
+    from oodbench.runs.recomputing import recompute_store
 
-    outcome = pipeline.recompute_store(store, chosen, registry)
+    outcome = recompute_store(store, chosen, registry)
     names = with_full_spectrum({metric.name: metric for metric in chosen}, set(outcome.results["metric"]))
     results = outcome.results[outcome.results["metric"].isin(names)]
     if as_json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from oodbench.runs.task_runner import Failure
 
 MOST_SEEDS = 10_000
+JSON_STREAM = f"{__name__}.json"
+"""Where in the context the stream is that JSON goes to."""
 
 RESUMES = "The same command resumes from the last checkpoint."
 FORCED = "The same command starts over; without --force it resumes from the last checkpoint, and finished runs stay."
@@ -100,7 +103,17 @@ data_option = click.option(
     show_envvar=True,
     help="Folder of the data sets' files.  [default: your user data folder]",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _keep_stdout(ctx: click.Context, option: click.Parameter, as_json: bool) -> bool:
+    """Leave stdout to ``print_json`` while the command runs: what code of plugins prints there goes to stderr."""
+    if as_json:
+        ctx.meta[JSON_STREAM] = sys.stdout
+        ctx.with_resource(redirect_stdout(sys.stderr))
+    return as_json
+
+
+json_option = click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_keep_stdout, help="Print JSON.")
 jobs_option = click.option(
     "-j",
     "--jobs",
@@ -215,7 +228,9 @@ def chosen_metrics(registry: Registry, names: Sequence[str]) -> list[Metric]:
 
 
 def print_json(record: Any) -> None:
-    click.echo(printable_json(json.dumps(record, indent=2, ensure_ascii=False, default=str)))
+    ctx = click.get_current_context(silent=True)
+    stream = ctx.meta.get(JSON_STREAM) if ctx else None
+    click.echo(printable_json(json.dumps(record, indent=2, ensure_ascii=False, default=str)), file=stream)
 
 
 def print_table(rows: Iterable[Mapping[str, Any]]) -> None:

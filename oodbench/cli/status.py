@@ -74,14 +74,13 @@ def _one_store(place: str) -> str:
 
 def _look(suite: Path | None, address: str, data_dir: Path | None) -> Any:
     """Return a function that gives the states as they are now."""
-    from oodbench.errors import StoreError
     from oodbench.runs.states import store_states, suite_states
+    from oodbench.store.selection import check_there
     from oodbench.store.store import Store
 
     store = Store(address)
     if suite is None:
-        if store.is_missing():
-            raise StoreError(f"there is no store {address}; `oodbench run` makes one, --store says where")
+        check_there(store)
         return lambda: store_states(store)
     from oodbench.data.loading import open_loader
     from oodbench.plan.suite_files import read_suite

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from oodbench.api import SPLITS, Dataset
 from oodbench.data.loading import Loader
-from oodbench.errors import reason
+from oodbench.errors import DataError, reason
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,18 @@ def prepare(name: str, loader: Loader) -> Preparation:
 
 def _decode_splits(name: str, loader: Loader) -> Iterator[tuple[str, int]]:
     dataset, _ = loader.find(name)
+    if dataset.shape is None and not loader.has_files(name):
+        raise DataError(_what_is_missing(dataset, loader.root))
     for split in SPLITS:
         if split in dataset.sizes:
             # without a shape of its own it is made when it is scored, in the shape of the in-data
             yield split, len(loader.load(name, split)) if dataset.shape else dataset.sizes[split]
+
+
+def _what_is_missing(dataset: Dataset, root: Path) -> str:
+    first = next(path for path in dataset.required_files(root) if not path.exists())
+    how = dataset.download_instructions(root) if dataset.download_instructions else "it is fetched when it is scored"
+    return f"{dataset.name} is not there, {first} is missing: {how}"
 
 
 def _state(dataset: Dataset, has_files: bool, is_missing: bool, is_prepared: bool) -> str:

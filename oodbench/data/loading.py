@@ -14,7 +14,7 @@ from oodbench.api import SPLITS, Dataset, ImageSet, Progress, Shape, Stream, fil
 from oodbench.data import cache
 from oodbench.data.imaging import conform
 from oodbench.data.stamps import stamp
-from oodbench.errors import DataError
+from oodbench.errors import DataError, no_exit
 from oodbench.folders import cache_folder, data_folder
 from oodbench.plugin.registry import Registry
 from oodbench.text import shorten
@@ -240,10 +240,11 @@ class Loader:
         if kept is not None:
             return kept
         complete = self._complete(dataset)
-        made = self._decode(dataset, split, shape)
-        if not complete:  # decoding fetched the files that the folder is named after
-            folder = self._folder(dataset, shape)
-        return self._save(folder, split, made)
+        with no_exit(f"data set {dataset.name}", DataError):
+            made = self._decode(dataset, split, shape)
+            if not complete:  # decoding fetched the files that the folder is named after
+                folder = self._folder(dataset, shape)
+            return self._save(folder, split, made)  # which decodes what is a stream
 
     def _save(self, folder: Path, stem: str, made: Stream) -> ImageSet:
         """Put it into the cache and map it from there."""

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 COLUMNS = [*RESULT_COLUMNS, *RUN_COLUMNS, *PUBLISHED_COLUMNS]
 COUNTS = ("seed", "n_in", "n_out", "parameters", "n_train")
 NUMBERS = ("value", "fit_seconds")
-IDENTITY = (
-    "detector", "plugin_version", "params", "in_dataset", "seed", "precision", "distribution", "base", "in_images",
-    "facts",
-)  # fmt: skip
 LARGEST_FILE = 2**27  # bytes; of a million results
 FORMAT = 1
 METADATA = b"oodbench"
@@ -177,30 +173,41 @@ def _check_rows(results: pd.DataFrame) -> None:
         check_covariate(metric, covariate)
     if results.duplicated(["run", "out_dataset", "metric"]).any():
         raise ValueError("it has a result twice")
-    _check_runs(results[~failed].drop_duplicates(["run", *IDENTITY]))
+    _check_runs(results, failed)
 
 
-def _check_runs(rows: pd.DataFrame) -> None:
-    """Raise ValueError unless each run's rows are alike in all that identifies it, and its name stands for that."""
-    for run_name in rows["run"][rows["run"].duplicated()]:
-        raise ValueError(f"the rows of {run_name} are of different runs")
-    for row in rows.to_dict("records"):
-        for text in filter(None, (row["params"], row["base"] and json.loads(row["base"])["params"])):
-            if not isinstance(json.loads(text), dict):
-                raise ValueError(f"the parameters of {row['run']} are no JSON object")
-        _check_facts(row["facts"], row["run"])
-        run = Run(
-            row["detector"], row["plugin_version"], row["params"], row["in_dataset"], row["seed"], row["precision"],
-            distribution=row["distribution"],
-        )  # fmt: skip
-        key = run.with_base_text(row["base"]).key(row["in_images"])
+def _check_runs(results: pd.DataFrame, failed: pd.Series[bool]) -> None:
+    """Raise ValueError unless the rows of a run agree on it, and its name stands for what they say of it."""
+    for row in results.drop_duplicates(["run", "params", "base", "facts"]).to_dict("records"):
+        _check_json(row)
+    alike = results[~failed].drop_duplicates(["run", "detector", "in_dataset", "seed", *RUN_COLUMNS])
+    for name in alike["run"][alike["run"].duplicated()]:
+        raise ValueError(f"the rows of {name} are of different runs")
+    for row in alike.to_dict("records"):
+        key = _run(row).key(row["in_images"])
         if row["in_images"] and key != row["run"]:
             raise ValueError(f"the row of {row['run']} is that of {key}")
 
 
-def _check_facts(text: str, run_name: str) -> None:
-    facts = json.loads(text) if text else {}
-    if not isinstance(facts, dict) or not all(
-        isinstance(each, int | float) and math.isfinite(each) for each in facts.values()
-    ):
-        raise ValueError(f"the facts of {run_name} are not numbers by name")
+def _check_json(row: Mapping[Any, Any]) -> None:
+    """Raise ValueError unless parameters, also of what the run stands on, and facts are what a page reads there."""
+    run: Run | None = _run(row)
+    while run:
+        if not isinstance(json.loads(run.params), dict):
+            raise ValueError(f"the parameters of {row['run']} are no JSON object")
+        run = run.base
+    facts = json.loads(row["facts"] or "{}")
+    if not isinstance(facts, dict) or not all(map(_is_number, facts.values())):
+        raise ValueError(f"the facts of {row['run']} are not numbers by name")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _run(row: Mapping[Any, Any]) -> Run:
+    run = Run(
+        row["detector"], row["plugin_version"], row["params"], row["in_dataset"], row["seed"], row["precision"],
+        distribution=row["distribution"],
+    )  # fmt: skip
+    return run.with_base_text(row["base"])

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oodbench.errors import OODBenchError, StoreError
+from oodbench.errors import OODBenchError
 from oodbench.leaderboard.published import load_results, results_table
 from oodbench.leaderboard.score_file import load_score_table
+from oodbench.store.selection import check_there
 from oodbench.store.store import Store
 from oodbench.store.tables import OnDamaged, history_table, results_and_failures, scores_dataset
 from oodbench.text import shorten
@@ -46,8 +47,7 @@ def query_store(store: Store, sql: str, on_damaged: OnDamaged = None) -> Answer:
     A run or a file that cannot be read goes to ``on_damaged`` and is left out; where it is None it raises StoreError.
     Raises OODBenchError as ``answer`` does, StoreError where there is no such folder.
     """
-    if store.is_missing():
-        raise StoreError(f"there is no store {shorten(store.address)}; `oodbench run` makes one, --store says where")
+    check_there(store)
     return answer(
         sql,
         {

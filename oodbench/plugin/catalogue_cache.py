@@ -34,10 +34,10 @@ def current_catalogue(load_registry: Callable[[], Registry]) -> Catalogue:
 def load() -> Catalogue | None:
     """Return the saved catalogue; None if there is none, it is damaged, or a plugin or the core has changed since."""
     try:
-        check, _, body = read_bytes(_path()).decode("utf-8").partition("\n")
-    except (OODBenchError, UnicodeDecodeError):
+        check, packages, body = read_bytes(_path()).decode("utf-8").split("\n", 2)
+    except (OODBenchError, ValueError):
         return None
-    return json.loads(body) if check == _check(cache_key(), body) else None
+    return json.loads(body) if check == _check(cache_key(), packages, body) else None
 
 
 def save(registry: Registry, key: str) -> None:
@@ -50,7 +50,8 @@ def save(registry: Registry, key: str) -> None:
     """
     with suppress(Exception):
         body = json.dumps(describe(registry), default=str)
-        _write(_path(), f"{_check(key, body)}\n{body}".encode())
+        packages = " ".join(sorted({offer.__module__.partition(".")[0] for offer in registry.detectors.values()}))
+        _write(_path(), f"{_check(key, packages, body)}\n{packages}\n{body}".encode())
 
 
 def _write(path: Path, text: bytes) -> None:
@@ -104,5 +105,7 @@ def _path() -> Path:
     return cache_folder() / "plugins" / f"{hashlib.sha256(which.encode()).hexdigest()[:12]}.json"
 
 
-def _check(key: str, body: str) -> str:
-    return hashlib.sha256(f"{key}\n{body}".encode()).hexdigest()
+def _check(key: str, packages: str, body: str) -> str:
+    """Hash what the catalogue is of: also the packages that detectors are in, which need not be those of plugins."""
+    files = [file for package in packages.split() for file in _files_of(package)]
+    return hashlib.sha256(json.dumps([key, packages, files, body]).encode()).hexdigest()

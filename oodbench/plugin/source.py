@@ -18,14 +18,19 @@ import importlib.util
 import json
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 LIBRARY = "oodbench.nn"
 """The part of oodbench that detectors are made of. What else the core does has no say in what a detector computes."""
+
+CLOCKS_DIFFER = 600
+"""Seconds that the clock of a file server may be ahead of this machine's."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Source:
 
 def source_of(module: str, distribution: metadata.Distribution | None) -> Source:
     """Return the source of a plugin, given the name of its (imported) module."""
-    package = module.partition(".")[0]
+    package = _package_of(module)
     name = distribution.metadata["Name"] if distribution else ""
     version = distribution.version if distribution else "unknown"
     if distribution is not None and _is_released(distribution):
@@ -107,9 +112,22 @@ def _fingerprint(package: str) -> tuple[str, float]:
         if module in seen or path is None or path.suffix != ".py":
             continue
         seen[module] = _tree_hash(path)
-        changed = max(changed, path.stat().st_mtime)
+        changed = max(changed, _changed(path))
         pending += _local_imports(module, path, package)
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:16], changed
+
+
+def _changed(path: Path) -> float:
+    """Return when the file was changed; 0 where it claims a time so far ahead that it was not changed then."""
+    time_of_change = path.stat().st_mtime
+    return time_of_change if time_of_change <= time.time() + CLOCKS_DIFFER else 0.0
+
+
+def _package_of(module: str) -> str:
+    """Return the outermost package of a module; above it may be namespaces, which have no code and share nothing."""
+    parts = module.split(".")
+    names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return next((name for name in names if _origin(name) is not None), module)
 
 
 def _modules_below(package: str) -> Iterator[str]:
@@ -124,7 +142,7 @@ def _modules_below(package: str) -> Iterator[str]:
 def _is_local(module: str, package: str) -> bool:
     """Whether the code of a module that the plugin imports may change while all names and versions stay."""
     top = module.partition(".")[0]
-    if top == package:
+    if module == package or module.startswith(f"{package}."):
         return True
     if top == "oodbench" and module != LIBRARY and not module.startswith(f"{LIBRARY}."):
         return False
@@ -133,14 +151,17 @@ def _is_local(module: str, package: str) -> bool:
 
 def _in_libraries(module: str) -> bool:
     """Whether a module is of an installed release, in one of Python's own folders or anywhere else on the path."""
-    path = _origin(module)
-    folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    if path is None or any(path.is_relative_to(folder) for folder in folders):
+    origin = _origin(module)
+    places = _folders(module) if origin is None else [origin]
+    homes = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    if all(any(place.is_relative_to(home) for home in homes) for place in places):
         return True
-    return any(
-        distribution.read_text("RECORD") and not distribution.read_text("direct_url.json")
+    releases = [
+        Path(str(distribution.locate_file("")))
         for distribution in map(metadata.distribution, _packages().get(module.partition(".")[0], []))
-    )
+        if distribution.read_text("RECORD") and not distribution.read_text("direct_url.json")
+    ]
+    return all(any(place.is_relative_to(home) for home in releases) for place in places)
 
 
 @cache
@@ -156,16 +177,29 @@ def _origin(module: str) -> Path | None:
         return Path(file)
     parent, _, name = module.rpartition(".")
     if not parent:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError, AttributeError):
-            return None
+        spec = _spec(module)
         return Path(spec.origin) if spec and spec.origin and spec.has_location else None
-    package = _origin(parent)
-    if package is None or package.name != "__init__.py":
-        return None
-    places = (package.parent / name / "__init__.py", package.parent / f"{name}.py")
+    places = (place for folder in _folders(parent) for place in (folder / name / "__init__.py", folder / f"{name}.py"))
     return next((place for place in places if place.is_file()), None)
+
+
+def _folders(package: str) -> list[Path]:
+    """Return the folders of the modules of a package; a namespace, which has no ``__init__.py``, may have several."""
+    origin = _origin(package)
+    if origin is not None:
+        return [origin.parent] if origin.name == "__init__.py" else []
+    parent, _, name = package.rpartition(".")
+    if parent:
+        return [folder / name for folder in _folders(parent) if (folder / name).is_dir()]
+    spec = _spec(package)
+    return [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or ()]
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
 
 
 def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:
@@ -175,14 +209,22 @@ def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if _is_local(alias.name, package):
-                    yield from _modules_below(LIBRARY) if alias.name == LIBRARY else [alias.name]
+                    yield from _modules_below(LIBRARY) if alias.name == LIBRARY else _run_by(alias.name, package)
         elif isinstance(node, ast.ImportFrom):
             parents = own_package.split(".")
             parents = parents[: len(parents) - node.level + 1] if node.level else []
             source = ".".join([*parents, *([node.module] if node.module else [])])
             if _is_local(source, package):
-                yield from ([] if source == LIBRARY else [source])
+                yield from ([] if source == LIBRARY else _run_by(source, package))
                 yield from (_home(source, alias.name) for alias in node.names)
+
+
+def _run_by(module: str, package: str) -> Iterator[str]:
+    """Yield what the import of a local module runs: the local packages that it lies in, and the module itself."""
+    yield module
+    while module := module.rpartition(".")[0]:
+        if module != LIBRARY and _is_local(module, package):
+            yield module
 
 
 def _home(source: str, name: str) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oodbench.api import Metric, Result, Run, Scores
-from oodbench.api.full_spectrum import covariate_sets, covariate_text, in_full_spectrum, is_full_spectrum, joined
-from oodbench.errors import ScoreError, StoreError, reason
+from oodbench.api.full_spectrum import covariate_text, in_full_spectrum, is_full_spectrum, joined
+from oodbench.errors import ScoreError, reason
 
 if TYPE_CHECKING:
     from oodbench.store.store import Store
@@ -93,40 +92,6 @@ def update_results(
             failed[name] = ScoreError("; ".join(map(str, errors)))
     store.write_results(key, results)
     return failed
-
-
-def update_all_results(store: Store, key: str, metrics: Sequence[Metric]) -> dict[str, Exception]:
-    """Compute the metrics again of all that a run has scores of: also in full spectrum, where it has shifted images.
-
-    A metric named in full spectrum is computed in that alone. Returns what ``update_results`` does.
-    """
-    rows = store.read_results([key])[["out_dataset", "covariate"]].itertuples(index=False, name=None)
-    by_covariate: dict[str, list[str]] = {}
-    for out_dataset, covariate in dict.fromkeys(rows):
-        by_covariate.setdefault(covariate, []).append(out_dataset)
-    plain = by_covariate.pop("", [])
-    scored = store.out_datasets(key)
-    requested = _covariates_by_name(store, key, scored)
-    shifted = {name for covariate in by_covariate for name in covariate_sets(covariate)} | {*requested}
-    plain = [name for name in scored if name in plain or name not in shifted]
-    full = [([*covariate_sets(covariate)], out_datasets) for covariate, out_datasets in by_covariate.items()]
-    whole = [names for names in requested.values() if {*names} <= {*scored}]
-    if whole and not full:  # the results are lost; of several requests they were of one, as a run has no more
-        covariates = max(whole, key=lambda names: (len(names), names))
-        full = [([*covariates], [name for name in plain if name not in covariates])]
-    failed = update_results(store, key, plain, metrics)
-    for names, out_datasets in full:
-        failed |= update_results(store, key, out_datasets, metrics, names)
-    return failed
-
-
-def _covariates_by_name(store: Store, key: str, scored: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return covariate-shifted set → all that were requested with it, for those whose scores say so."""
-    found = {}
-    for name in scored:
-        with suppress(StoreError):  # who computes with the scores will report it
-            found[name] = store.read_scores(key, name).covariates
-    return {name: covariates for name, covariates in found.items() if covariates}
 
 
 def _check(run: Run, scores: Scores) -> None:

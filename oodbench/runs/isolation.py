@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from oodbench.errors import FitError
+from oodbench.errors import FitError, no_exit
 
 
 def global_state() -> dict[str, tuple[Any, Callable[[Any], object]]]:
@@ -99,10 +99,8 @@ def isolated(device: Any, what: str) -> Iterator[None]:
     if device.type == "cuda":
         _use_deterministic_algorithms()
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), no_exit(what, FitError):
             yield
-    except SystemExit as error:
-        raise FitError(f"{what} called sys.exit({error.code!r}); it must raise an error instead") from error
     finally:
         for name in changed_state(before):
             value, put = before[name]

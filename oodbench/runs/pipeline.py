@@ -10,29 +10,28 @@ outcome = run(request)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oodbench.api import SPLITS, Executor, Job, Metric, Progress
+from oodbench.api import SPLITS, Executor, Job, Progress
 from oodbench.api.full_spectrum import covariate_sets
 from oodbench.data.loading import Loader, open_loader
-from oodbench.errors import OODBenchError, StoreError, WorkerDied, reason
+from oodbench.errors import OODBenchError, WorkerDied
 from oodbench.plan.executors import LOCAL, new_executor
 from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.tasks import Task, plan, with_bases
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import assign_devices, find_device, parse_device
-from oodbench.runs.evaluation import update_all_results
 from oodbench.runs.fitting import checkpoint_seconds
 from oodbench.runs.same_code import check_code, code_of
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
 from oodbench.store.outputs import size_limit
-from oodbench.store.processes import Busy, described, lease_seconds
+from oodbench.store.processes import described, lease_seconds
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -261,40 +260,6 @@ def _decode(tasks: Collection[Task], loader: Loader) -> None:
     for name, split, shape in dict.fromkeys([*in_sets, *out_sets]):
         with suppress(Exception):  # the run that needs it will report the error
             loader.load(name, split, shape)
-
-
-def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registry: Registry | None = None) -> Outcome:
-    """Apply the metrics (all of them by default) to the stored scores of every finished run again."""
-    known = (registry or load_registry()).metrics
-    record, chosen = Store(store), list(known.values() if metrics is None else metrics)
-    keys = record.keys()
-    if not keys:
-        raise StoreError(f"there is no finished run in {store}; `oodbench run` makes one, --store says where")
-    record.check_writable()
-    failures: list[Failure] = []
-    done, left = [], [(key, False) for key in keys]
-    while left:
-        key, wait = left.pop(0)
-        try:
-            with record.claim(key, wait=wait):
-                failed = update_all_results(record, key, chosen)
-                _strike_off_failures(record, key, {*known}, failed)
-            failures += [Failure(key, name, reason(error)) for name, error in failed.items()]
-            done.append(key)
-        except Busy:
-            left.append((key, True))  # after all others
-        except Exception as error:
-            failures.append(Failure(key, "", reason(error)))
-    return Outcome(sorted(done), record.read_results(sorted(done)), failures)
-
-
-def _strike_off_failures(store: Store, key: str, metrics: Collection[str], failed: Collection[str]) -> None:
-    """Remove the records of failures on out-data sets that have a result of each of these metrics now."""
-    run, _ = store.read_run(key)
-    results = store.read_results([key])
-    for name, found in results[results["covariate"] == ""].groupby("out_dataset")["metric"]:
-        if str(name) not in failed and {*found} >= {*metrics}:
-            store.clear_earlier_failure(run, str(name))
 
 
 def _requested_results(store: Store, asked_by_run: Mapping[str, tuple[Sequence[str], tuple[str, ...]]]) -> pd.DataFrame:

@@ -18,6 +18,12 @@ SHOWN = 5
 """The most runs that a message names."""
 
 
+def check_there(store: Store) -> None:
+    """Raise StoreError where there is no such folder."""
+    if store.is_missing():
+        raise StoreError(f"there is no store {shorten(store.address)}; `oodbench run` makes one, --store says where")
+
+
 @dataclass(frozen=True)
 class RunWords:
     """What is known of a run; an empty field is not known.

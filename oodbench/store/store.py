@@ -254,15 +254,15 @@ class Store:
         is_there = self.files.exists(self._scores_path(key, dataset, split))
         return is_there and self.read_scores(key, dataset, split).fingerprint == fingerprint
 
-    def out_datasets(self, key: str) -> list[str]:
-        """Return the out-data and covariate-shifted sets whose test splits have scores, sorted."""
+    def out_datasets(self, key: str) -> dict[str, tuple[str, ...]]:
+        """Return the out-data and shifted sets whose test splits have scores, sorted, each with its ``covariates``."""
         names = [name for name in self.files.names(f"{key}/scores") if name.endswith(".parquet")]
         paths = [f"{key}/scores/{name}" for name in names if name != "in.parquet"]
-        found = {path: self.files.read(path, parquet.parse_scores).dataset for path in paths}
-        for path, dataset in found.items():
-            if self._scores_path(key, dataset, "test") != path:
-                raise StoreError(f"{self.files.where(path)} has the scores of {dataset}; delete it")
-        return sorted(found.values())
+        found = {path: self.files.read(path, parquet.parse_scores) for path in paths}
+        for path, scores in found.items():
+            if self._scores_path(key, scores.dataset, "test") != path:
+                raise StoreError(f"{self.files.where(path)} has the scores of {scores.dataset}; delete it")
+        return dict(sorted((scores.dataset, scores.covariates) for scores in found.values()))
 
     def write_results(self, key: str, results: Iterable[Result]) -> None:
         """Add results to a run's; those of the same out-data set and metric are replaced."""

@@ -7,6 +7,8 @@ import http.server
 import pickle
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -282,6 +284,36 @@ def test_a_download_fills_the_folder_and_prints_nothing_on_standard_output(tmp_p
     assert sorted(path.name for path in (tmp_path / "data").rglob("*") if path.is_file()) == sorted(FILES)
     assert_splits(DATASETS["mnist"], tmp_path / "data", written)
     assert capfd.readouterr().out == ""
+
+
+def test_a_data_set_in_two_files_is_fetched_whole_unless_only_its_test_split_is_wanted(tmp_path, monkeypatch):
+    """Else the second file changes what the cache is named after, and the splits of the first are decoded again."""
+    fetched = []
+
+    def download(source, root, part):
+        fetched.append(part)
+        (root / source.parts[part][0]).touch()
+
+    monkeypatch.setattr(vision, "download", download)
+    for first, parts in (("validation", ["train", "test"]), ("test", ["test"])):
+        (tmp_path / first).mkdir()
+        with pytest.raises(DataError, match="is damaged"):
+            DATASETS["svhn"].load(first, tmp_path / first, None)
+        assert fetched == parts
+        fetched.clear()
+
+
+def test_what_a_killed_download_left_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.delenv("OODBENCH_OFFLINE")
+    code = "import os, signal, sys, pathlib\nfrom oodbench.builtin.vision import beside\n"
+    code += "with beside(pathlib.Path(sys.argv[1])) as folder: (folder / 'part').touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    with vision.beside(tmp_path) as one:
+        assert not left.exists()
+        with vision.beside(tmp_path) as other:
+            assert {*tmp_path.iterdir()} == {one, other}
+    assert not [*tmp_path.iterdir()]
 
 
 def direct(monkeypatch, mirror):

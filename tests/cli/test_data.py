@@ -124,6 +124,15 @@ def test_failures_are_in_the_json_too(data):
     assert (found["constant"]["error"], found["constant"]["test"]) == ("", 4_000)
 
 
+def test_what_is_decoded_only_when_scored_is_not_prepared_without_its_files(data):
+    found = rows("prepare", "textures", "places365", "constant", "-q", code=1)
+    folder = data / "dtd" / "images"
+    assert found["textures"]["error"].startswith(f"textures is not there, {folder} is missing: fetch https://")
+    assert found["places365"]["error"].startswith("places365 is not there, ") and not found["constant"]["error"]
+    (folder / "banded").mkdir(parents=True)
+    assert rows("prepare", "textures", "-q")["textures"]["test"] == 5_640
+
+
 def test_files_are_verified_only_when_they_were(mnist):
     assert rows()["mnist"]["checksum"] == "not verified"
     found = rows("--verify")

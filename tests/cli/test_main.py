@@ -61,6 +61,30 @@ def test_an_error_nobody_thought_of_is_one_line(oodbench, toys, monkeypatch, ref
     assert isinstance(oodbench(*RUN, code=1).exception, ZeroDivisionError)
 
 
+def test_code_of_a_plugin_that_ends_the_program_is_an_error(oodbench, toys, monkeypatch, refusal):
+    monkeypatch.setattr(toys.MeanDistance, "check_shape", classmethod(lambda cls, shape: sys.exit(0)))
+    assert refusal(oodbench(*RUN, code=1)).startswith("Error: RuntimeError: code of a plugin called sys.exit(0);")
+
+
+@pytest.mark.parametrize("words", [["list", "metrics"], RUN])
+def test_what_code_of_plugins_prints_is_not_in_the_json(words, oodbench, install):
+    install(
+        "loud",
+        "loud_module",
+        """
+print("imported")
+from oodbench import Metric, hookimpl
+
+@hookimpl
+def register_metrics():
+    return [Metric("loud", lambda in_scores, out_scores: print("computed") or 0.5, True, "prints")]
+""",
+    )
+    result = oodbench(*words, "--json")
+    assert "loud" in {row.get("name") or row["metric"] for row in json.loads(result.stdout)}
+    assert "imported" in result.stderr and ("computed" in result.stderr) == (words == RUN)
+
+
 @pytest.mark.parametrize(
     "words",
     [

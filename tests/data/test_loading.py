@@ -352,6 +352,23 @@ def test_a_stream_that_gives_something_else_is_refused_and_leaves_nothing(tmp_pa
 # ------------------------------------------------------------------------- data sets that misbehave
 
 
+def test_a_data_set_that_ends_the_program_is_an_error_of_its_own(tmp_path, toy):
+    def chunks():
+        yield np.zeros((1, *SHAPE), np.uint8)
+        sys.exit(3)
+
+    def stream(split, root, shape):
+        return Stream("toy", split, SHAPE, np.zeros(2, np.int64), np.arange(2), chunks())
+
+    message = r"data set toy called sys.exit\({}\); it must raise an error instead"
+    for code, dataset in (
+        (0, toy.dataset(load=lambda split, root, shape: sys.exit(0))),
+        (3, toy.dataset(stream=stream)),
+    ):
+        with pytest.raises(DataError, match=message.format(code)):
+            make_loader(tmp_path, dataset).load("toy", "test")
+
+
 def test_an_empty_data_set_is_refused(tmp_path, toy):
     write_source(tmp_path / "data", count=40)
     with pytest.raises(DataError, match="toy has no image in its test split"):

@@ -88,7 +88,10 @@ def test_a_column_of_another_type_is_refused(name, value, load):
         ({"params": "{"}, "holds no results"),
         ({"seed": [0, 7]}, "the rows of ae-.* are of different runs"),
         ({"metric": ["", "auroc"], "out_dataset": ["noise", "constant"]}, "a value of no metric"),
-        ({"base": '{"params": "[1]"}', "in_images": ""}, "no JSON object"),
+        ({"fit_seconds": [1.0, 2.0]}, "the rows of ae-.* are of different runs"),
+        ({"base": '{"detector": "c", "version": "1", "distribution": "", "params": "[1]"}'}, "no JSON object"),
+        ({"base": '{"detector": 1}'}, "its base is none"),
+        ({"params": "zz", "error": "failed", "metric": "", "value": np.nan, "out_dataset": ["a", "b"]}, "holds no"),
         *[
             ({"facts": text}, "facts of ae-.* are not numbers")
             for text in ("[]", '{"a": null}', '{"a": "x"}', '{"a": NaN}')

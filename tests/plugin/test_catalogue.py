@@ -24,6 +24,23 @@ def register_metrics():
     return [Metric("NAME", lambda in_scores, out_scores: 0.0, True, "SUMMARY")]
 """
 
+TAKING = """
+from oodbench import hookimpl
+
+@hookimpl
+def register_detectors():
+    import labmodels
+    return labmodels.DETECTORS
+"""
+MODELS = """
+from oodbench import Detector
+
+class Model(Detector):
+    name = "NAME"
+
+DETECTORS = [Model]
+"""
+
 
 def source(name: str, summary: str = "always 0") -> str:
     return METRIC.replace("NAME", name).replace("SUMMARY", summary)
@@ -86,6 +103,20 @@ def test_any_file_of_a_package_counts(install):
     (site / "pack" / "deep" / "presets.toml").write_text("a = 12")
     assert catalogue_cache.load() is None
     sys.modules.pop("pack", None)
+
+
+def test_a_package_that_a_detector_is_taken_from_counts(install):
+    site = install("taken", "taken_module", TAKING)
+    models = site / "labmodels.py"
+    models.write_text(MODELS.replace("NAME", "first"))
+    try:
+        kept = keep()
+        assert [row["name"] for row in kept["detectors"]] == ["first"]
+        assert catalogue_cache.load() == kept
+        models.write_text(MODELS.replace("NAME", "second"))
+        assert catalogue_cache.load() is None
+    finally:
+        sys.modules.pop("labmodels", None)
 
 
 def test_another_version_or_a_new_plugin_is_seen(zero, install):

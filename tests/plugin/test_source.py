@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import os
 import sys
 import time
 from importlib import metadata
@@ -131,14 +132,20 @@ def test_code_that_changes_after_it_was_loaded_is_refused(install):
     plugins = load_plugins()
     assert plugins.source("late").fingerprint
     install_time = time.time() + 10
-    import os
-
     from oodbench.plugin import manager
 
     os.utime(site / "late_module.py", (install_time, install_time))
     manager._source_of.cache_clear()
     with pytest.raises(OODBenchError, match="the code of plugin late has changed since it was loaded"):
         plugins.source("late")
+
+
+def test_a_file_whose_time_is_far_in_the_future_has_not_changed_for_that(install):
+    site = install("ahead", "ahead_module", "from oodbench import hookimpl\n")
+    ahead = time.time() + 3 * 3600  # as of a clock in another time zone
+    os.utime(site / "ahead_module.py", (ahead, ahead))
+    plugins = load_plugins()
+    assert plugins.source("ahead").fingerprint
 
 
 def test_a_release_elsewhere_on_the_path_is_no_part_of_it_and_is_not_imported(zero, tmp_path, monkeypatch):
@@ -160,3 +167,73 @@ def test_a_release_elsewhere_on_the_path_is_no_part_of_it_and_is_not_imported(ze
     assert "faraway" not in sys.modules
     (info / "RECORD").unlink()  # now it is code that may change
     assert zero(plugin).fingerprint != before.fingerprint
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """``lab(module, files)`` writes files and gives the module's source as a new process would see it."""
+
+    def lab(module: str, files: dict[str, str]) -> Source:
+        for name, text in files.items():
+            (tmp_path / "lab_site" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "lab_site" / name).write_text(text)
+        importlib.invalidate_caches()
+        from oodbench.plugin import source
+
+        source._tree.cache_clear()
+        source._tree_hash.cache_clear()
+        source._packages.cache_clear()
+        return source_of(module, None)
+
+    (tmp_path / "lab_site").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "lab_site")
+    return lab
+
+
+@pytest.mark.parametrize(
+    ("method", "helper"),
+    [
+        ("from loose_helpers import scoring", "loose_helpers/scoring.py"),
+        ("import loose_helpers.deep.scoring", "loose_helpers/deep/scoring.py"),
+        ("from loose_helpers.deep.scoring import score", "loose_helpers/deep/scoring.py"),
+        ("import tight_helpers.net", "tight_helpers/__init__.py"),
+        ("from tight_helpers.net import W", "tight_helpers/__init__.py"),
+    ],
+)
+def test_code_in_folders_without_an_init_counts_and_so_does_an_init_that_runs_before(lab, method, helper):
+    files = {"loose_method.py": method, "tight_helpers/net.py": "W = 1", helper: "SIGN = 1"}
+    before = lab("loose_method", files)
+    assert lab("loose_method", {helper: "SIGN = -1"}).fingerprint != before.fingerprint
+    assert lab("loose_method", files).fingerprint == before.fingerprint
+
+
+def test_a_plugin_in_a_namespace_is_its_own_package_and_what_it_imports_of_its_neighbours(lab):
+    files = {
+        "loose_lab/oodplug/__init__.py": "from loose_lab.shared import scale",
+        "loose_lab/oodplug/method.py": "SIGN = 1",
+        "loose_lab/shared/scale.py": "SCALE = 1",
+        "loose_lab/other/__init__.py": "OTHER = 1",
+    }
+    before = lab("loose_lab.oodplug", files)
+    assert before.file and before.file.match("loose_lab/oodplug/__init__.py")
+    assert lab("loose_lab.oodplug", {"loose_lab/other/__init__.py": "OTHER = 2"}).fingerprint == before.fingerprint
+    for name, text in (("oodplug/method.py", "SIGN = -1"), ("shared/scale.py", "SCALE = 2")):
+        changed = lab("loose_lab.oodplug", {f"loose_lab/{name}": text})
+        assert changed.fingerprint != before.fingerprint, name
+        assert lab("loose_lab.oodplug", files).fingerprint == before.fingerprint
+
+
+def test_local_code_counts_in_a_namespace_that_it_shares_with_a_release(lab, tmp_path, monkeypatch):
+    info = tmp_path / "elsewhere" / "loose_shared_release-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loose-shared-release\nVersion: 1.0\n")
+    (info / "RECORD").write_text("loose_shared/released.py,,\n")
+    released = tmp_path / "elsewhere" / "loose_shared" / "released.py"
+    released.parent.mkdir()
+    released.write_text("FACTOR = 1")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    method = "import loose_shared.released\nimport loose_shared.own"
+    before = lab("loose_method", {"loose_method.py": method, "loose_shared/own.py": "SIGN = 1"})
+    released.write_text("FACTOR = 2")
+    assert lab("loose_method", {}).fingerprint == before.fingerprint
+    assert lab("loose_method", {"loose_shared/own.py": "SIGN = -1"}).fingerprint != before.fingerprint

@@ -20,7 +20,8 @@ from oodbench.leaderboard.figures import draw_runs
 from oodbench.leaderboard.sections import Board
 from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
-from oodbench.runs.pipeline import ExecutionOptions, Outcome, recompute_store, run
+from oodbench.runs.pipeline import ExecutionOptions, Outcome, run
+from oodbench.runs.recomputing import recompute_store
 from oodbench.store.store import Store
 
 
@@ -170,7 +171,7 @@ def test_an_out_set_that_fails_does_not_stop_the_others(execute, store):
     assert failure.out_dataset == "white"
     assert failure.error == "broken gave NaN or infinity for 3 of 20 images of white"
     assert set(outcome.results["out_dataset"]) == {"bars:1"}
-    assert Store(store).out_datasets(outcome.keys[0]) == ["bars:1"]
+    assert [*Store(store).out_datasets(outcome.keys[0])] == ["bars:1"]
 
 
 def test_success_strikes_a_failure_off_the_record(execute, store, toys, monkeypatch):

@@ -21,7 +21,8 @@ from oodbench.builtin.synthetic import constant
 from oodbench.cli import main
 from oodbench.errors import OODBenchError
 from oodbench.plan.requests import RunRequest
-from oodbench.runs.pipeline import ExecutionOptions, recompute_store, run
+from oodbench.runs.pipeline import ExecutionOptions, run
+from oodbench.runs.recomputing import recompute_store
 from oodbench.runs.tuning import Tuned, tune
 from oodbench.store.store import Store
 
@@ -558,4 +559,4 @@ def test_a_real_autoencoder_on_real_digits(tmp_path, monkeypatch):
         assert point.auroc == pytest.approx(
             roc_auc_score(truth, np.concatenate([in_scores.values, out_scores.values])), abs=1e-12
         )
-        assert store.out_datasets(key) == (["constant", "mnist5k:7"] if point == outcome.chosen else [])
+        assert [*store.out_datasets(key)] == (["constant", "mnist5k:7"] if point == outcome.chosen else [])

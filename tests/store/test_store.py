@@ -137,7 +137,7 @@ def test_scores_come_back_as_they_were(store):
     store.write_scores(KEY, scores("noise"), out=True)
     assert_same(store.read_scores(KEY, None), inside)
     assert_same(store.read_scores(KEY, "mnist:9"), outside)
-    assert store.out_datasets(KEY) == ["mnist:9", "noise"]
+    assert [*store.out_datasets(KEY)] == ["mnist:9", "noise"]
 
 
 def test_scores_of_the_validation_splits_are_kept_apart(store):
@@ -154,7 +154,7 @@ def test_scores_of_the_validation_splits_are_kept_apart(store):
     assert_same(store.read_scores(KEY, "mnist:9", "validation"), validation)
     assert store.read_scores(KEY, None, "validation").values.tolist() == [4, 5, 6]
     assert [store.read_scores(KEY, name).values.tolist() for name in (None, "mnist:9")] == [[1, 2, 3], [1, 2, 3]]
-    assert store.out_datasets(KEY) == ["mnist:9"]
+    assert [*store.out_datasets(KEY)] == ["mnist:9"]
     assert len(store.read_results()) == 1
 
 
@@ -353,7 +353,7 @@ def test_what_a_killed_process_left_is_never_read(local, folder):
     local.write_failure(RUN, None, "e", "t")
     for place, name in [(f"{KEY}/scores", ".noise.parquet.0f"), ("failures", ".x.json.0f"), (".", ".probe.0f")]:
         (folder / place / name).write_bytes(b"half a fi")
-    assert local.out_datasets(KEY) == ["mnist:9"]
+    assert [*local.out_datasets(KEY)] == ["mnist:9"]
     assert len(local.read_failures()) == 1
     assert local.keys() == [KEY]
 
