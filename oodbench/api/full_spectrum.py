@@ -57,9 +57,12 @@ def covariate_sets(text: str) -> dict[str, str]:
 
 
 def check_covariate(metric: str, text: str) -> None:
-    """Raise ValueError unless a result of this metric can have these covariate-shifted sets, as ``covariate_text``."""
+    """Raise ValueError unless a result of this metric can have these covariate-shifted sets, as ``covariate_text``.
+
+    A failure, which has no metric, can: it is of the set that is named.
+    """
     found = json.loads(text) if text else {}
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError("its covariate-shifted sets are no JSON object of names and fingerprints")
-    if bool(found) != is_full_spectrum(metric):
+    if metric and bool(found) != is_full_spectrum(metric):
         raise ValueError(f"a result of {metric} has {len(found)} covariate-shifted sets, which cannot be")

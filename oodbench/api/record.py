@@ -125,6 +125,16 @@ def without_paths(params: str) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
+def base_without_paths(text: str) -> str:
+    """Return ``Run.base_text`` without the paths of files that are identified by their content."""
+    return json.dumps(_pathless(json.loads(text))) if "_sha256" in text else text
+
+
+def _pathless(base: Mapping[str, Any]) -> dict[str, Any]:
+    below = {"base": _pathless(base["base"])} if "base" in base else {}
+    return {**base, "params": without_paths(base["params"]), **below}
+
+
 def file_name(dataset: str) -> str:
     """Return a data set's name as part of a file name.
 

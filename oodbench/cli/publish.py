@@ -68,13 +68,19 @@ def command(
 def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
     """Print what became of the runs of a suite."""
     if as_json:
-        names = ("added", "replaced", "kept", "dropped", "older")
+        names = ("added", "replaced", "kept", "dropped", "older", "uncomputed")
         print_json({name: list(getattr(merged, name)) for name in names})
         return
     counts = [f"{len(getattr(merged, what))} runs {what}" for what in ("added", "replaced", "kept", "dropped")]
     echo(f"{suite}: {', '.join(counts)}")
     if (merged.added or merged.replaced) and (suite / "notes.md").exists():
         echo(f"{suite / 'notes.md'} was written without these runs: it may need a word", err=True)
+    if merged.uncomputed and (merged.added or merged.replaced or merged.dropped):
+        echo(
+            f"{', '.join(merged.uncomputed)}: the code of these metrics is not installed here, so that what came in "
+            "has no intervals of them, and no test of theirs is of the new table; publish again where it is installed",
+            err=True,
+        )
     if merged.older:
         echo(
             f"{len(merged.older)} of those kept are of other code or parameters than a run that came in with the same "

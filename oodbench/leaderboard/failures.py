@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from oodbench.leaderboard.row_labels import CONFIGURATION
+from oodbench.leaderboard.row_labels import configurations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def failed_seeds(results: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, str]]:
     """Return (in-data set, out-data set, label) → seed → error, of those that have no result there.
 
-    A run that failed as a whole failed on every out-data set that others were scored on.
+    A run that failed as a whole failed on every out-data set that others were scored on. A covariate-shifted set is no
+    out-data set, so that a failure on one is none of these (see ``run_facts.run_notes``).
     """
-    errors = results[is_failure(results)]
+    errors = results[is_failure(results) & (results["covariate"] == "")]
     if errors.empty:
         return {}
     done = results[~is_failure(results)]
@@ -52,15 +53,14 @@ def related_failures(failures: pd.DataFrame, results: pd.DataFrame) -> pd.DataFr
 
     What else failed in a store was perhaps never meant for a table, as the points that ``oodbench tune`` tried.
     """
-    rows = set(results[CONFIGURATION].itertuples(index=False, name=None))
+    rows = {*configurations(results)}
     places = {*zip(results["in_dataset"], results["out_dataset"], strict=True)}
     places |= {(in_dataset, "") for in_dataset in results["in_dataset"]}
+    out_datasets = failures["out_dataset"].where(failures["covariate"] == "", "")  # a shifted set is of the whole run
     keep = [
         configuration in rows and place in places
         for configuration, place in zip(
-            failures[CONFIGURATION].itertuples(index=False, name=None),
-            zip(failures["in_dataset"], failures["out_dataset"], strict=True),
-            strict=True,
+            configurations(failures), zip(failures["in_dataset"], out_datasets, strict=True), strict=True
         )
     ]
     return failures[keep]

@@ -141,9 +141,10 @@ def _ranks(sections: Sequence[Section]) -> list[str]:
     ranks = average_ranks(sections[0].table) if sections else None
     if ranks is None:
         return []
-    name, ordered = sections[0].metric.name, sorted(ranks.average.items(), key=lambda item: item[1])
-    listed = ", ".join(f"{escape(row)} {rank:.2f}" for row, rank in ordered)
-    by = f"Average ranks by {escape(name)} over these {ranks.columns} data sets: {listed}."
+    table, ordered = sections[0].table, sorted(ranks.average.items(), key=lambda item: item[1])
+    listed = ", ".join(f"{escape(row)} {rank:.2f}" for row, rank in ordered if row in table.rows)
+    among = f", among all {len(ordered)} rows" if table.not_shown else ""
+    by = f"Average ranks by {escape(table.metric.name)} over these {ranks.columns} data sets{among}: {listed}."
     apart = f"two ranks differ if they are {ranks.critical_difference:.2f} apart (Nemenyi, .05)"
     return [f"{by} Friedman's test: p = {ranks.p:.2g}; {apart}."]
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from oodbench.api.full_spectrum import covariate_sets
 from oodbench.api.parameters import flatten
 from oodbench.leaderboard.curves import histograms, small_roc_curve
 from oodbench.leaderboard.failures import is_failure
-from oodbench.leaderboard.row_labels import Row
+from oodbench.leaderboard.row_labels import Row, base_facts
 from oodbench.leaderboard.score_file import ScoreTable
 from oodbench.leaderboard.sections import Board
 from oodbench.text import one_line, printable
@@ -54,6 +55,7 @@ def page_data(board: Board, scores: ScoreTable) -> tuple[dict[Place, int], str]:
         for in_dataset in board.measured
         for section in board.sections(in_dataset)
         for label, column in section.table.cells
+        if label in section.table.rows
     }
     groups = _groups(done, shown)
     runs: dict[str, int] = {}
@@ -102,7 +104,7 @@ def _place(place: Place, rows: list[Row], runs: list[int], board: Board) -> dict
         "counts": [int(rows[0]["n_in"]), int(rows[0]["n_out"])],
         "runs": runs,
         "note": printable(board.notes.get((in_dataset, label), "")),
-        "commands": commands({row["run"]: row for row in rows}.values()),
+        "commands": commands(rows),
         "metrics": {one_line(metric): _values(group) for metric, group in by_metric.items()},
     }
 
@@ -132,21 +134,24 @@ def _fact(value: Any) -> str:
 # --------------------------------------------------------------------------------------- commands
 
 
-def commands(runs: Iterable[Row]) -> list[str]:
-    """Return the commands that make these runs of one row and out-data set again: one per way to ask for them."""
+def commands(rows: Sequence[Row]) -> list[str]:
+    """Return the commands that make the results of one row and out-data set again: one per way to ask for them."""
+    runs = {row["run"]: row for row in rows}
+    covariates = {row["run"]: covariate_sets(row["covariate"]) for row in rows if row["covariate"]}
     seeds: dict[tuple[str, ...], list[str]] = {}
-    for row in runs:
-        seeds.setdefault(_words(row), []).append(str(row["seed"]))
+    for run, row in runs.items():
+        seeds.setdefault(_words(row, covariates.get(run, ())), []).append(str(row["seed"]))
     return [
         printable(shlex.join([*words, *(word for seed in each for word in ("--seed", seed))]))
         for words, each in seeds.items()
     ]
 
 
-def _words(row: Row) -> tuple[str, ...]:
+def _words(row: Row, covariates: Iterable[str]) -> tuple[str, ...]:
     preset, _, settings = row["preset"].partition(", ")
-    params = flatten(json.loads(row["params"]))
+    params = flatten(json.loads(row["params"])) | base_facts(row.get("base", ""))
     words = ["oodbench", "run", "--detector", row["detector"], "--in", row["in_dataset"], "--out", row["out_dataset"]]
+    words += [word for name in covariates for word in ("--covariate", name)]
     words += ["--preset", preset] if preset else []
     for path in SETTING.findall(settings):  # the words are Python's and may have commas; the parameters are exact
         if path in params:

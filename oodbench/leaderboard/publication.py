@@ -20,10 +20,11 @@ from oodbench.errors import OODBenchError
 from oodbench.leaderboard.full_spectrum import covariate_places
 from oodbench.leaderboard.published import MetricFacts, load_results, results_file
 from oodbench.leaderboard.row_choice import all_rows_of
-from oodbench.leaderboard.row_labels import CONFIGURATION, add_row_labels
+from oodbench.leaderboard.row_labels import CONFIGURATION, add_row_labels, configurations
 from oodbench.leaderboard.score_file import ImageScores, ScoreTable, in_scores, load_scores, scores_file
 from oodbench.leaderboard.uncertainty import Advance, Uncertainty
 from oodbench.runs.evaluation import metric_value
+from oodbench.store.schema import PUBLISHED_COLUMNS
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 OLDER = "older"
 ROW_ORDER = ["in_dataset", "detector", "run", "out_dataset", "metric"]
 """So that files and labels do not depend on the order in which runs came in."""
+TABLE = ["in_dataset", "metric"]
+"""What all rows of one table have in common."""
 RESULTS, SCORES, PAGE = "results.parquet", "scores.parquet", "README.md"
 
 
@@ -146,7 +149,10 @@ def differing_values(publication: Publication, metrics: Mapping[str, Metric]) ->
 
 @dataclass(frozen=True)
 class Merge:
-    """What a merge did: runs by what became of them. ``older`` are kept ones that a newer run stands in for."""
+    """What a merge did: runs by what became of them. ``older`` are kept ones that a newer run stands in for.
+
+    ``uncomputed`` are metrics whose code is not installed: what came in has no interval of them, and nothing a test.
+    """
 
     publication: Publication
     added: Sequence[str]
@@ -154,6 +160,7 @@ class Merge:
     kept: Sequence[str]
     dropped: Sequence[str]
     older: Sequence[str]
+    uncomputed: Sequence[str] = ()
 
 
 def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge:
@@ -170,13 +177,16 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     failed = (old.results["metric"] == "") & _is_in(old.results, new.results, [*CONFIGURATION, "seed"])
     old = Publication(old.results[~failed], old.scores, old.metrics)  # what failed then, and is there now
     there, coming = list(dict.fromkeys(old.results["run"])), list(dict.fromkeys(new.results["run"]))
-    older = _older(old.results[~old.results["run"].isin(coming)], new.results)
+    others = old.results[~old.results["run"].isin(coming)]
+    older = _older(others, new.results)
     named = {run for name in drop for run in (older if name == OLDER else named_runs(name, old))}
     kept = [run for run in there if run not in named and run not in set(coming)]
     before = old.keep(kept)
-    parts = [part for part in (before.results, new.results) if len(part)]
-    results = pd.concat(parts, ignore_index=True) if parts else new.results
-    results = results.sort_values(ROW_ORDER, ignore_index=True)
+    added = new.results.drop(columns=[*PUBLISHED_COLUMNS], errors="ignore")  # of the table that they come into
+    parts = [part for part in (before.results, added) if len(part)]
+    results = pd.concat(parts, ignore_index=True) if parts else added
+    results = results.reindex(columns=[*dict.fromkeys([*results.columns, *PUBLISHED_COLUMNS])])
+    results = _without_old_tests(results.sort_values(ROW_ORDER, ignore_index=True), others)
     merged = Publication(results, {**before.scores, **new.scores}, {**before.metrics, **new.metrics})
     return Merge(
         merged,
@@ -188,6 +198,21 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     )
 
 
+def _without_old_tests(results: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """Return the results without p where the tests were of other rows: all of a metric on one in-data are one table.
+
+    Args:
+        kept: the rows of the old publication that no newer ones replace.
+    """
+    now, then = (
+        {table: {*zip(rows["run"], rows["out_dataset"], strict=True)} for table, rows in each.groupby(TABLE)}
+        for each in (results, kept)
+    )
+    tables = results[TABLE].itertuples(index=False, name=None)
+    is_changed = np.array([now[table] != then.get(table) for table in tables], dtype=bool)
+    return results.assign(p_best=results["p_best"].mask(is_changed))
+
+
 def _older(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     """Return runs that have a newer one of the same detector, preset, in-data, seed and precision."""
     rows = old.drop_duplicates("run")
@@ -197,8 +222,8 @@ def _older(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
 
 def _is_in(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """Which rows have, in these columns, the values of some other row: (n,) bool."""
-    known = set(others[[*columns]].itertuples(index=False, name=None))
-    return np.array([row in known for row in rows[[*columns]].itertuples(index=False, name=None)], dtype=bool)
+    known = {*configurations(others, columns)}
+    return np.array([row in known for row in configurations(rows, columns)], dtype=bool)
 
 
 def named_runs(name: str, publication: Publication) -> set[str]:

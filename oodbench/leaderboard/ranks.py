@@ -38,13 +38,13 @@ class Ranks:
 
 
 def average_ranks(table: RankedTable) -> Ranks | None:
-    """Return the ranks over all columns of a table, of the rows that have every column.
+    """Return the ranks over all columns of a table, of the rows that have every column, shown or not.
 
     None where there are fewer than LEAST_COLUMNS columns or LEAST_ROWS such rows.
     """
     cells = {
         row: [cell.mean if (cell := table.cells.get((row, column))) else None for column in table.columns]
-        for row in table.rows
+        for row in (*table.rows, *table.not_shown)
     }
     whole = {row: means for row, means in cells.items() if None not in means}
     if len(table.columns) < LEAST_COLUMNS or len(whole) < LEAST_ROWS:
@@ -58,7 +58,7 @@ def average_ranks(table: RankedTable) -> Ranks | None:
         len(table.columns),
         friedman_p(ranks),
         nemenyi_critical_difference(*ranks.shape),
-        tuple(row for row in table.rows if row not in whole),
+        tuple(row for row in cells if row not in whole),
     )
 
 

@@ -32,8 +32,8 @@ from oodbench.errors import OODBenchError
 from oodbench.reading import read_text
 from oodbench.text import shorten
 
-Number = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
-Deviation = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=0, le=1e9)]
+Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False, ge=-1e9, le=1e9)]
+Deviation = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False, ge=0, le=1e9)]
 Value = Number | tuple[Number, Deviation]
 
 
@@ -89,13 +89,26 @@ def read_reported(path: Path) -> list[LiteratureResult]:
     """
     try:
         tables = _File(**tomllib.loads(read_text(path))).table
-        return [figure for table in tables for figure in _figures(table)]
+        figures = [figure for table in tables for figure in _figures(table)]
+        _check_once(figures)
+        return figures
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
         raise OODBenchError(f"{path}: {where}: {fault['msg']} (got {shorten(repr(fault['input']))})") from None
     except (ValueError, RecursionError) as error:  # what is no TOML, or does not fit together
         raise OODBenchError(f"{path}: {error}") from None
+
+
+def _check_once(figures: Iterable[LiteratureResult]) -> None:
+    known = set[tuple[str, ...]]()
+    for figure in figures:
+        place = (figure.row, figure.in_dataset, figure.out_dataset, figure.metric, figure.origin)
+        if place in known:
+            raise ValueError(
+                f"{figure.source}: {figure.row} has two figures of {figure.metric} for {figure.out_dataset}"
+            )
+        known.add(place)
 
 
 def _figures(table: _Table) -> Iterable[LiteratureResult]:

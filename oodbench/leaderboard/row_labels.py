@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from oodbench.api import is_local_version
 from oodbench.api.parameters import flatten
+from oodbench.api.record import base_without_paths, without_paths
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[Any, Any]
 """Column → value."""
-CONFIGURATION = ["detector", "in_dataset", "params", "plugin_version", "precision", "base"]
+CONFIGURATION = ["detector", "distribution", "plugin_version", "params", "base", "in_dataset", "precision"]
 """The columns in which all seeds of one row are alike."""
+NOT_OF_FAILURES = ("n_train", "in_images")
+"""What is not on record of a run that failed."""
+UNKNOWN = "unknown"
 
 
 def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
@@ -24,42 +28,60 @@ def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
 
     The preset ``paper`` is not named; a detector in a file that no package has is labelled as such. A run that is
     smaller than published is labelled reduced, by whatever options it was requested. Failed runs have the label of
-    other seeds of the same run, where there are any. Results that have labels keep them, as a part of a table may lack
-    the very runs that they tell apart.
+    other seeds of the same configuration; where it has none, one that tells them from all others. Results that have
+    labels keep them, as a part of a table may lack the very runs that they tell apart.
     """
     if "label" in results:
         return results
-    results = results if "base" in results else results.assign(base="")  # of a table that is older than bases
+    results = results.assign(**dict.fromkeys({"base", "distribution"} - {*results}, ""))  # which older tables lack
     failed = results["metric"] == ""
-    labels = _labels(results[~failed].drop_duplicates("run"))
     done = results[~failed]
-    by_configuration = dict(zip(_configurations(done), map(labels.get, done["run"]), strict=True))
-    rows = results[failed].drop_duplicates("run")
-    other_labels = _labels(rows)
-    for run, configuration in zip(rows["run"], _configurations(rows), strict=True):
-        labels.setdefault(run, by_configuration.get(configuration) or other_labels[run])
+    labels = _labels(done.drop_duplicates("run").to_dict("records"))
+    by_configuration = dict(zip(configurations(done), map(labels.get, done["run"]), strict=True))
+    lost = results[failed].drop_duplicates("run")
+    lost = lost[~lost["run"].isin([*labels])]
+    alone = []
+    for row, configuration in zip(lost.to_dict("records"), configurations(lost), strict=True):
+        if label := by_configuration.get(configuration):
+            labels[row["run"]] = label
+        else:
+            alone.append({name: value for name, value in row.items() if name not in NOT_OF_FAILURES})
+    if alone:
+        labels = _labels([*done.drop_duplicates("run").to_dict("records"), *alone]) | labels
     return results.assign(label=results["run"].map(labels))
 
 
-def _configurations(results: pd.DataFrame) -> list[tuple[Any, ...]]:
-    return [*results[CONFIGURATION].itertuples(index=False, name=None)]
+def configurations(results: pd.DataFrame, columns: Sequence[str] = CONFIGURATION) -> list[tuple[Any, ...]]:
+    """Return what each row has in these columns, without the paths of files that are known by their content."""
+    texts = {"params": without_paths, "base": base_without_paths}
+    found = []
+    for name in columns:
+        values = results[name].tolist()
+        known = {value: texts[name](value) for value in set(values)} if name in texts else {}
+        found.append([known.get(value, value) for value in values])
+    return [*zip(*found, strict=True)]
 
 
-def _labels(runs: pd.DataFrame) -> dict[str, str]:
-    """Run → label, given one row per run."""
+def _labels(runs: Sequence[Row]) -> dict[str, str]:
+    """Run → label."""
     labels: dict[str, str] = {}
-    preset = dict[tuple[str, str], str]()  # one set of parameters can be requested in many words: the shortest
-    for detector, params, words in runs[["detector", "params", "preset"]].itertuples(index=False, name=None):
-        preset[detector, params] = min(preset.get((detector, params), words), words, key=lambda text: (len(text), text))
-    groups: dict[tuple[str, str, str], list[Row]] = {}  # plain rows: pandas takes milliseconds for a group
-    for row in runs.to_dict("records"):
-        described = _preset_label(preset[row["detector"], row["params"]], row.get("reduced", ""))
+    preset: dict[tuple[str, ...], str] = {}  # one set of parameters can be requested in many words: the shortest
+    for row in runs:
+        parameters, words = _parameters(row), row["preset"]
+        preset[parameters] = min(preset.get(parameters, words), words, key=lambda text: (len(text), text))
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in runs:
+        described = _preset_label(preset[_parameters(row)], row.get("reduced", ""))
         groups.setdefault((row["in_dataset"], row["detector"], described), []).append(row)
     for (_, detector, described), alike in groups.items():
         local = {row["run"]: "local file" if is_local_version(row["plugin_version"]) else "" for row in alike}
         for run, difference in _differences(alike).items():
             labels[run] = ", ".join(filter(None, [detector, local[run], described, *difference]))
     return labels
+
+
+def _parameters(row: Row) -> tuple[str, ...]:
+    return row["detector"], without_paths(row["params"]), base_without_paths(row.get("base", ""))
 
 
 def _preset_label(preset: str, reduced: str) -> str:
@@ -78,22 +100,38 @@ def _differences(runs: Sequence[Row]) -> dict[str, list[str]]:
     for run, fact in facts.items():
         if twins[repr(fact), seeds[run]] > 1:  # only their data differ: not two seeds of one thing
             fact["run"] = run.rpartition("-")[2]
-    if not all(fact["in_images"] for fact in facts.values()):  # an older record does not say
-        facts = {run: {name: fact[name] for name in fact if name != "in_images"} for run, fact in facts.items()}
     names = dict.fromkeys(name for fact in facts.values() for name in fact)
-    differing = [name for name in names if len({repr(fact.get(name)) for fact in facts.values()}) > 1]
+    differing = [name for name in names if _tells_apart(name, [*facts.values()])]
     return {run: [f"{name}={fact[name]}" for name in differing if name in fact] for run, fact in facts.items()}
 
 
+def _tells_apart(name: str, facts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a fact is not alike in all of these. Older records do not say of which package and images they are."""
+    if name == "in_images":
+        return len({fact.get(name, UNKNOWN) for fact in facts} - {UNKNOWN}) > 1
+    if name.rpartition(".")[2] == "package":  # named only where one version is of several
+        version = name.removesuffix("package") + "version"
+        known = {(fact.get(version), fact[name]) for fact in facts if fact.get(name, UNKNOWN) != UNKNOWN}
+        return len(known) > len({version for version, _ in known})
+    return len({repr(fact.get(name)) for fact in facts}) > 1
+
+
 def _identity(row: Row) -> dict[str, Any]:
-    facts = {"version": row["plugin_version"], "precision": row["precision"], "n_train": row["n_train"]}
-    facts["in_images"] = row.get("in_images", "")[:8]
-    return flatten(json.loads(row["params"])) | facts | _base_facts(json.loads(row.get("base") or "null"))
+    facts = {"version": row["plugin_version"], "package": row["distribution"] or UNKNOWN, "precision": row["precision"]}
+    facts |= {"n_train": row["n_train"]} if "n_train" in row else {}
+    facts |= {"in_images": row["in_images"][:8] or UNKNOWN} if "in_images" in row else {}
+    base = base_facts(base_without_paths(row.get("base", "")))
+    return flatten(json.loads(without_paths(row["params"]))) | facts | base
 
 
-def _base_facts(base: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Version and parameters of what a run stands on, each with its name before it, as after ``--set``."""
-    if base is None:
-        return {}
-    facts = {"version": base["version"]} | flatten(json.loads(base["params"]))
-    return {f"{base['detector']}.{name}": value for name, value in facts.items()} | _base_facts(base.get("base"))
+def base_facts(text: str) -> dict[str, Any]:
+    """Return code and parameters of what a run stands on, as ``Run.base_text`` has them: ``classifier.epochs`` → 2."""
+    return _facts_of_base(json.loads(text)) if text else {}
+
+
+def _facts_of_base(base: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {"version": base["version"], "package": base["distribution"] or UNKNOWN} | flatten(
+        json.loads(base["params"])
+    )
+    below = _facts_of_base(base["base"]) if "base" in base else {}
+    return {f"{base['detector']}.{name}": value for name, value in facts.items()} | below

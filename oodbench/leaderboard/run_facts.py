@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api.full_spectrum import covariate_sets
@@ -115,12 +115,9 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
     noted = results[results["notes"] != ""].drop_duplicates("run")
     for in_dataset, label, note, seed in noted[["in_dataset", "label", "notes", "seed"]].itertuples(index=False):
         texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
-    for (in_dataset, out_dataset, label), errors in failed_seeds(results).items():
-        for seed, error in errors.items():
-            is_whole = bool(((results["error"] == error) & (results["out_dataset"] == "")).any())
-            note = f"failed{'' if is_whole else f' on {out_dataset}'}: {error}"
-            seeds = texts.setdefault((in_dataset, label), {}).setdefault(note, [])
-            seeds += [] if seed in seeds else [seed]
+    for in_dataset, label, seed, note in _failures(results):
+        seeds = texts.setdefault((in_dataset, label), {}).setdefault(note, [])
+        seeds += [] if seed in seeds else [seed]
     cell = ["in_dataset", "out_dataset", "label"]
     found = results[~is_failure(results)].drop_duplicates([*cell, "seed"]).sort_values("seed")
     cells: dict[tuple[str, str, str], dict[int, str]] = {}
@@ -133,6 +130,20 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
     for (in_dataset, label, seed), note in differing_covariates(results).items():
         texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
     return _worded(texts)
+
+
+def _failures(results: pd.DataFrame) -> Iterator[tuple[str, str, int, str]]:
+    """Yield in-data set, label, seed and a note of each failure that left a gap."""
+    columns = ["in_dataset", "label", "seed", "out_dataset", "covariate", "error"]
+    rows = [*results.loc[is_failure(results), columns].itertuples(index=False, name=None)]
+    whole = {(in_dataset, label, seed, error) for in_dataset, label, seed, out, _, error in rows if not out}
+    for (in_dataset, out_dataset, label), errors in failed_seeds(results).items():
+        for seed, error in errors.items():
+            where = "" if (in_dataset, label, seed, error) in whole else f" on {out_dataset}"
+            yield in_dataset, label, seed, f"failed{where}: {error}"
+    for in_dataset, label, seed, out_dataset, covariate, error in rows:
+        if covariate:
+            yield in_dataset, label, seed, f"failed on the covariate-shifted {out_dataset}: {error}"
 
 
 def _worded(notes: dict[Any, dict[str, list[int]]]) -> dict[tuple[str, str], str]:
@@ -154,10 +165,16 @@ def _listed(in_datasets: list[str]) -> str:
 
 
 def unverified(results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per published run that lacks scores; none of results that are not published."""
+    """Return one row per published run that lacks scores; none of results that are not published.
+
+    Such a run has no interval on some out-data set; one metric may have none for another reason, as its code is not
+    here.
+    """
     if "low" not in results:
         return results.iloc[:0]
-    return results[results["low"].isna() & ~is_failure(results)].drop_duplicates("run")
+    done = results[~is_failure(results)]
+    has_interval = done["low"].notna().groupby([done["run"], done["out_dataset"]]).transform("any")
+    return done[~has_interval].drop_duplicates("run")
 
 
 def _code(run: Row) -> str:

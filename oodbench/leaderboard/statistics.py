@@ -11,13 +11,15 @@ Curves, Biometrics 1988), computed here from ranks in O(n log n). Other metrics 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 LEVEL = 0.95
+SAME = 1e-13
+"""Values this close are the same, but for the order in which a processor adds."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,6 @@ class Comparison:
 # ------------------------------------------------------------------------------------------- AUROC
 
 
-def auroc_covariance(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the AUROC of each detector (k,) and their covariance (k, k), exact with ties.
-
-    Args:
-        in_scores: (k, n), the scores of k detectors of the same n in-images.
-        out_scores: (k, m), of the same m out-images. Both n and m must be 2 or more for a variance; else it is NaN.
-    """
-    of_in, of_out = _placements(np.atleast_2d(in_scores), np.atleast_2d(out_scores))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        covariance = _covariance(of_in) / of_in.shape[1] + _covariance(of_out) / of_out.shape[1]
-    return of_out.mean(axis=1), covariance
-
-
 def _placements(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each in-image the share of out-images above it, (k, n); for each out-image that of in-images below, (k, m).
 
@@ -82,11 +71,6 @@ def _mean_rank(ordered: np.ndarray, scores: np.ndarray) -> np.ndarray:
     below = np.searchsorted(ordered, scores, side="left")
     not_above = np.searchsorted(ordered, scores, side="right")
     return (below + not_above) / (2 * len(ordered))
-
-
-def _covariance(placements: np.ndarray) -> np.ndarray:
-    centred = placements - placements.mean(axis=1, keepdims=True)
-    return np.asarray(centred @ centred.T) / (placements.shape[1] - 1)
 
 
 def auroc_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float = LEVEL) -> Interval:
@@ -126,18 +110,29 @@ def compare_auroc(
     Args:
         first, second: scores (n,) of the in-images and (m,) of the out-images, in the same order of images.
     """
+    in_scores, out_scores = (np.stack(pair) for pair in zip(first, second, strict=True))
+    # the variance of the differences: that of two values less twice their covariance would be lost in rounding
+    of_in, of_out = (one - other for one, other in _placements(in_scores, out_scores))
+    difference, variance = float(of_out.mean()), np.nan
+    if min(len(of_in), len(of_out)) > 1:
+        variance = of_in.var(ddof=1) / len(of_in) + of_out.var(ddof=1) / len(of_out)
+    return _compared(difference, float(np.sqrt(variance)), min(len(of_in), len(of_out)), level)
+
+
+def _compared(difference: float, sd: float, few: int, level: float) -> Comparison:
+    """The comparison from a difference and its standard error, which is 0 or NaN where images do not tell it.
+
+    That is so where two rankings are the same, or both perfect, perhaps in opposite directions. p is never below the
+    chance that ``few`` coins, the smaller number of images, fall alike: a normal distribution is no guide to less.
+    """
     from scipy.special import ndtr, ndtri
 
-    in_scores, out_scores = (np.stack(pair) for pair in zip(first, second, strict=True))
-    values, covariance = auroc_covariance(in_scores, out_scores)
-    difference = float(values[0] - values[1])
-    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    if not variance > 1e-18:  # the same ranking, or two that are both perfect, perhaps in opposite directions
-        p = 1.0 if difference == 0 else min(1.0, 2.0 ** (1 - min(in_scores.shape[1], out_scores.shape[1])))
-        return Comparison(difference, difference, difference, p)
-    sd = float(np.sqrt(variance))
+    least = min(1.0, 2.0 ** (1 - few))
+    if not sd > SAME:
+        return Comparison(difference, difference, difference, least if abs(difference) > SAME else 1.0)
     half = float(ndtri((1 + level) / 2)) * sd
-    return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
+    p = max(least, float(2 * ndtr(-abs(difference) / sd)))
+    return Comparison(difference, difference - half, difference + half, p)
 
 
 def seed_pairs(first: Mapping[int, Any], second: Mapping[int, Any]) -> Sequence[tuple[int, int]]:
@@ -204,16 +199,15 @@ def widened(
     return max(bounds[0], low - margin), min(bounds[1], high + margin)
 
 
-def compare_resampled(first: np.ndarray, second: np.ndarray, difference: float, level: float = LEVEL) -> Comparison:
+def compare_resampled(
+    first: np.ndarray, second: np.ndarray, difference: float, few: int, level: float = LEVEL
+) -> Comparison:
     """Compare two detectors by paired resamples of a metric, (r,) each: the difference over its standard error.
 
     Args:
         difference: of the metric on the images as they are.
+        few: the smaller number of images.
     """
-    from scipy.special import ndtr, ndtri
-
     sd = float(np.std(first - second, ddof=1))
-    if not sd > 1e-12:
-        return Comparison(difference, difference, difference, 1.0 if difference == 0 else 1 / len(first))
-    half = float(ndtri((1 + level) / 2)) * sd
-    return Comparison(difference, difference - half, difference + half, float(2 * ndtr(-abs(difference) / sd)))
+    found = _compared(difference, sd, few, level)
+    return found if sd > SAME else replace(found, p=max(found.p, 1 / len(first)))  # no resample is another: so few say

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oodbench.api.full_spectrum import covariate_sets
+from oodbench.api.full_spectrum import covariate_sets, with_full_spectrum
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import formats, publication, suites
 from oodbench.leaderboard.entries import read_entry
+from oodbench.leaderboard.failures import is_failure
 from oodbench.leaderboard.publication import PAGE, RESULTS, Merge, Publication, merge
 from oodbench.leaderboard.uncertainty import Advance
 from oodbench.leaderboard.verification import check_publication
@@ -118,6 +121,12 @@ def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry
     foreign_out = rows[~rows["out_dataset"].isin(suite.named("out_datasets"))]
     for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
         yield f"the suite has no data set {name}"
+    pairs = {pair for each in suite.requests for pair in product(each.in_datasets, each.out_datasets)}
+    for in_dataset, out_dataset in rows[["in_dataset", "out_dataset"]].drop_duplicates().itertuples(index=False):
+        if in_dataset == out_dataset or (in_dataset, out_dataset) not in pairs:
+            yield f"{out_dataset} is no out-data of {in_dataset} in the suite"
+    for run in rows["run"][(rows["in_images"] == "") | (rows["out_images"] == "")]:
+        yield f"{run} does not say which images it is of; `oodbench run` with this version makes one that does"
     for in_dataset, covariate in rows[["in_dataset", "covariate"]].drop_duplicates().itertuples(index=False, name=None):
         names = {*covariate_sets(covariate)}
         if names and names not in [{*each.covariates} for each in suite.requests if in_dataset in each.in_datasets]:
@@ -146,7 +155,8 @@ def _other_images(old: Publication, new: Publication) -> Iterable[str]:
 
 def _shifted_images(found: Publication) -> set[tuple[str, str]]:
     """Return name and fingerprint of each covariate-shifted set."""
-    return {pair for text in set(found.results["covariate"]) for pair in covariate_sets(text).items()}
+    texts = set(found.results["covariate"][~is_failure(found.results)])
+    return {pair for text in texts for pair in covariate_sets(text).items()}
 
 
 def existing(folder: Path) -> Publication:
@@ -175,4 +185,5 @@ def _take_in(
     page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
     for name, data in {**sure.files(), PAGE: page.encode()}.items():
         write_file(folder / name, data)
-    return merged
+    known = with_full_spectrum(registry.metrics, set(sure.results["metric"]))
+    return replace(merged, uncomputed=sorted(set(sure.results["metric"]) - {"", *known}))

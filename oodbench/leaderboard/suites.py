@@ -19,6 +19,7 @@ import numpy as np
 
 from oodbench.api import Run
 from oodbench.api.full_spectrum import covariate_sets
+from oodbench.api.record import base_without_paths, without_paths
 from oodbench.data.loading import Loader
 from oodbench.errors import OODBenchError, StoreError
 from oodbench.folders import cache_folder, data_folder
@@ -27,6 +28,7 @@ from oodbench.leaderboard.failures import related_failures
 from oodbench.leaderboard.groups import Groups, group_records
 from oodbench.leaderboard.publication import ROW_ORDER
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
+from oodbench.leaderboard.row_labels import configurations
 from oodbench.plan.requests import RunRequest
 from oodbench.plan.suite_files import MEAN, read_suite_file
 from oodbench.plan.tasks import Task, plan
@@ -145,12 +147,12 @@ def stored_results(
         return StoredResults(results, 0, 0, results.iloc[:0])
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
     tasks_by_run = {_identity(task.run): task for task in tasks}
-    identities = map(tasks_by_run.get, results[IDENTITY].itertuples(index=False, name=None))
+    identities = map(tasks_by_run.get, configurations(results, IDENTITY))
     places = zip(identities, results["metric"], results["out_dataset"], results["covariate"], strict=True)
     is_of_suite = np.array([task is not None and _is_wanted(task, *place) for task, *place in places], dtype=bool)
     found = _in_order(results[is_of_suite])
     done = found[found["metric"] != ""]
-    missing = len(tasks) - len(done[IDENTITY].drop_duplicates())
+    missing = len(tasks_by_run) - len({*configurations(done, IDENTITY)})
     running = sum(each.state == "running" for each in suite_states(record, tasks)) if missing else 0
     return StoredResults(found, missing, running, _in_order(results[~is_of_suite]))
 
@@ -165,8 +167,9 @@ def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> boo
 
 def _identity(run: Run) -> tuple[str | int, ...]:
     """Return what identifies a run, in the order of IDENTITY, without its images, which need not be here."""
-    facts = (run.detector, run.version, run.distribution, run.params, run.in_dataset, run.seed, run.precision)
-    return (*facts, run.base_text)
+    params = without_paths(run.params)
+    facts = (run.detector, run.version, run.distribution, params, run.in_dataset, run.seed, run.precision)
+    return (*facts, base_without_paths(run.base_text))
 
 
 def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_missing: Callable[[str], None]) -> Suite:

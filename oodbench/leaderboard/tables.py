@@ -84,10 +84,11 @@ class RankedTable:
     """Detectors by out-data sets for one metric.
 
     Args:
-        rows: the labels of the detectors, best mean first; those that lack a cell come last.
+        rows: the labels of the detectors that are shown, best mean first; those that lack a cell come last.
         columns: (in-data set, out-data set), sorted.
         cells: (row, column) → cell; a combination that was not run is missing.
         groups: (in-data set, name of a group) → its out-data sets; a column whose cells are means over these.
+        not_shown: all other rows that have cells.
     """
 
     metric: Metric
@@ -95,6 +96,7 @@ class RankedTable:
     columns: list[tuple[str, str]]
     cells: dict[tuple[str, tuple[str, str]], Cell]
     groups: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    not_shown: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,15 @@ def ranked(
         mean = float(np.mean(means)) if means else 0.0
         return len(ranking) - len(means), mean * (-1 if metric.higher_is_better else 1)
 
-    rows = sorted(sorted({label for label, _ in found}), key=rank)[: order.top]
-    shown = {place: cell for place, cell in cells.items() if place[0] in rows}
-    return RankedTable(metric, rows, columns, shown, grouped)
+    rows = sorted(sorted({label for label, _ in found}), key=rank)
+    top = len(rows) if order.top is None else order.top
+    return RankedTable(metric, rows[:top], columns, cells, grouped, rows[top:])
 
 
 def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metric: Metric) -> dict[Any, Cell]:
     """(row, column) → cell, given (row, column) → record."""
     pick = max if metric.higher_is_better else min
-    shown = {place: float(np.round(record["mean"], 3)) for place, record in found.items() if record["mean"] is not None}
+    shown = {place: float(f"{record['mean']:.3f}") for place, record in found.items() if record["mean"] is not None}
     best: dict[tuple[str, str], float] = {}
     spectra: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for place in shown:

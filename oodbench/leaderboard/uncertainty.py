@@ -15,6 +15,7 @@ import numpy as np
 
 from oodbench.api import Metric
 from oodbench.api.full_spectrum import PREFIX, is_full_spectrum
+from oodbench.errors import ScoreError
 from oodbench.leaderboard.failures import failed_seeds
 from oodbench.leaderboard.resampling import RESAMPLES, resampled_values
 from oodbench.leaderboard.row_labels import add_row_labels
@@ -30,6 +31,8 @@ from oodbench.leaderboard.statistics import (
     seed_pairs,
     widened,
 )
+from oodbench.runs.evaluation import metric_value
+from oodbench.store.schema import PUBLISHED_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,14 +60,21 @@ class Uncertainty:
     advance: Advance = lambda done, total: None
 
     def add(self) -> pd.DataFrame:
-        """Return the results with the columns ``low``, ``high`` and ``p_best`` (see ``schema.PUBLISHED_COLUMNS``)."""
+        """Return the results with the columns ``low``, ``high`` and ``p_best`` (see ``schema.PUBLISHED_COLUMNS``).
+
+        Those of a metric that cannot be computed here stay as they are.
+        """
         results = add_row_labels(self.results)
         keys = [*results[["run", "out_dataset", "metric"]].itertuples(index=False, name=None)]
         places = [*results[["label", "in_dataset", "out_dataset", "metric"]].itertuples(index=False, name=None)]
-        bounds = np.array([self.intervals.get(key, UNKNOWN) for key in keys], dtype=float).reshape(-1, 2)
         p_values = self._p_values(results)
-        p_best = [p_values.get(place, np.nan) for place in places]
-        return self.results.assign(low=bounds[:, 0], high=bounds[:, 1], p_best=np.array(p_best, dtype=float))
+        both = zip(keys, places, strict=True)
+        known = [(*self.intervals.get(key, UNKNOWN), p_values.get(place, np.nan)) for key, place in both]
+        found = np.array(known, dtype=float).reshape(-1, 3)
+        is_computed = results["metric"].isin([*self.metrics]).to_numpy()[:, None]
+        stated = results.reindex(columns=[*PUBLISHED_COLUMNS]).to_numpy(dtype=float)
+        low, high, p_best = np.where(is_computed, found, stated).T
+        return self.results.assign(low=low, high=high, p_best=p_best)
 
     # -------------------------------------------------------------------------------------- intervals
 
@@ -116,6 +126,8 @@ class Uncertainty:
         return {name: metric for name, metric in self.metrics.items() if is_full_spectrum(name) == place[2]}
 
     def _quantiles(self, place: Place, name: str, values: np.ndarray) -> tuple[float, float]:
+        if np.isnan(values).any():
+            return UNKNOWN
         few = min(len(part.values) for part in self._pairs[place])
         return widened(quantile_interval(values), self.metrics[name].bounds, few)
 
@@ -183,7 +195,7 @@ class Uncertainty:
                     yield label, combine_seeds([each for each in comparisons if each]).p
 
     def _compare(self, one: Place, other: Place, metric: Metric) -> Comparison | None:
-        """None where the two were scored on different images."""
+        """None where the two were scored on different images, or a resample has no value."""
         if self._images[one] != self._images[other]:
             return None
         (in_one, out_one), (in_other, out_other) = self._pairs[one], self._pairs[other]
@@ -192,7 +204,10 @@ class Uncertainty:
         if is_auroc(metric.name):
             return compare_auroc((in_one.values, out_one.values), (in_other.values, out_other.values))
         difference = self._values[*one[:2], metric.name] - self._values[*other[:2], metric.name]
-        return compare_resampled(self.resampled[one][metric.name], self.resampled[other][metric.name], difference)
+        values, others = (self.resampled[place][metric.name] for place in (one, other))
+        if np.isnan(values + others).any():
+            return None
+        return compare_resampled(values, others, difference, min(len(in_one.values), len(out_one.values)))
 
     @cached_property
     def _values(self) -> dict[tuple[str, str, str], float]:
@@ -228,12 +243,12 @@ def same_images(one: ImageScores, other: ImageScores) -> bool:
 
 
 def _by_repeating(metric: Metric, distinct: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Compute a metric that knows no counts on each resample, one after the other."""
+    """Compute a metric that knows no counts on each resample, one after the other: NaN where it has no value."""
 
-    def values(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-        pairs = zip(in_counts, out_counts, strict=True)
-        return np.array(
-            [metric.compute(np.repeat(distinct, inside), np.repeat(distinct, out)) for inside, out in pairs]
-        )
+    def value(inside: np.ndarray, out: np.ndarray) -> float:
+        try:
+            return metric_value(metric, "a resample", np.repeat(distinct, inside), np.repeat(distinct, out))
+        except ScoreError:
+            return np.nan
 
-    return values
+    return lambda in_counts, out_counts: np.array([*map(value, in_counts, out_counts)])

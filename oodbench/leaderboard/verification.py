@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from oodbench.leaderboard.publication import (
     shown_metrics,
     with_uncertainty,
 )
+from oodbench.leaderboard.row_labels import CONFIGURATION, configurations
 from oodbench.leaderboard.suites import open_suite
 from oodbench.leaderboard.uncertainty import Advance
 from oodbench.plan.tasks import images_hash
@@ -88,7 +90,8 @@ def check_publication(found: Publication, registry: Registry, loader: Loader) ->
     for name in sorted(set(rows["metric"]) - metrics.keys()):
         source = found.metrics[name].source if name in found.metrics else "a package"
         checked.not_compared[name] = f"the metric is of {source}, which is not installed"
-    checked.differences += [*_misplaced(known, found), *differing_values(found, metrics)]
+    checked.differences += [*_misplaced(known, found), *_left_out(known, found, metrics)]
+    checked.differences += differing_values(found, metrics)
     checked.differences += _other_images(known, found, loader, checked.not_compared)
     return checked
 
@@ -102,6 +105,20 @@ def _misplaced(rows: pd.DataFrame, found: Publication) -> Iterator[str]:
         yield f"{run} on {name}: it has results without scores"
     for run, name in sorted(found.scores.keys() - places):
         yield f"{run} on {name}: it has scores without results"
+
+
+def _left_out(rows: pd.DataFrame, found: Publication, metrics: Collection[str]) -> Iterator[str]:
+    """Yield results that are missing where their run has one of the metric on another out-data set, and none failed."""
+    failed = found.results[is_failure(found.results)]
+    columns = [*CONFIGURATION, "seed", "out_dataset"]
+    errors = {*configurations(failed, columns)}
+    places = dict(zip(zip(rows["run"], rows["out_dataset"], strict=True), configurations(rows, columns), strict=True))
+    for _, of_spectrum in rows.groupby(rows["covariate"] != ""):
+        there = {*of_spectrum[["run", "out_dataset", "metric"]].itertuples(index=False, name=None)}
+        for run, of_run in of_spectrum.groupby("run"):
+            for place in product([run], sorted(set(of_run["out_dataset"])), sorted(set(of_run["metric"]) & {*metrics})):
+                if place not in there and places[place[:2]] not in errors:
+                    yield f"{run} on {place[1]}: it has scores and no {place[2]}, which it has elsewhere"
 
 
 def _differing_uncertainty(found: Publication, registry: Registry, advance: Advance) -> Iterator[str]:

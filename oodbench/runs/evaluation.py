@@ -106,7 +106,10 @@ def _check(run: Run, scores: Scores) -> None:
 
 
 def metric_value(metric: Metric, of: str, in_scores: np.ndarray, out_scores: np.ndarray) -> float:
-    """Apply a metric to scores (n,) and (m,). Raises ScoreError, naming whose they are, if it gives no such number."""
+    """Apply a metric to scores (n,) and (m,): a value within its bounds, past which rounding may have carried it.
+
+    Raises ScoreError, naming whose the scores are, if it gives no such number.
+    """
     where = f"{of}: the metric {metric.name}"
     try:
         value = float(metric.compute(in_scores, out_scores))
@@ -115,4 +118,4 @@ def metric_value(metric: Metric, of: str, in_scores: np.ndarray, out_scores: np.
     low, high = metric.bounds
     if not math.isfinite(value) or not low - ROUNDING <= value <= high + ROUNDING:
         raise ScoreError(f"{where} gave {value}, which is no number from {low} to {high}")
-    return value
+    return min(max(value, low), high)

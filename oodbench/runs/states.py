@@ -222,7 +222,7 @@ def _failures(store: Store, names: Sequence[str]) -> list[tuple[Run, str | None,
     for _, data in store.files.read_many(f"{FAILURES}/{name}" for name in sorted(names)):
         try:
             if isinstance(data, bytes):
-                failures.append(records.parse_failure(data))
+                failures.append(records.parse_failure(data)[:3])
         except ValueError:
             continue
     return failures

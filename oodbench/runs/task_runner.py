@@ -215,9 +215,10 @@ class TaskRunner:
         fitted.score(in_images, out=False)
         scored = {}
         for name in task.scored:
-            with self._recording(fitted.run, name, outcome, task.split):
+            is_shifted = name in task.covariates
+            with self._recording(fitted.run, name, outcome, task.split, is_shifted):
                 images = self.loader.load(name, task.split, in_images.shape)
-                fitted.score(images, out=True, covariates=task.covariates if name in task.covariates else ())
+                fitted.score(images, out=True, covariates=task.covariates if is_shifted else ())
                 self.store.clear_failure(fitted.run, name, task.split)
                 scored[name] = images.fingerprint
         return scored
@@ -233,7 +234,7 @@ class TaskRunner:
 
     @contextmanager
     def _recording(
-        self, run: Run, out_dataset: str | None, outcome: TaskOutcome, split: str = "test"
+        self, run: Run, out_dataset: str | None, outcome: TaskOutcome, split: str = "test", is_shifted: bool = False
     ) -> Iterator[None]:
         """Record what fails inside, and go on."""
         try:
@@ -241,21 +242,29 @@ class TaskRunner:
         except (UnwritableStore, Busy):
             raise
         except Exception as error:
-            self._fail(run, out_dataset, error, outcome, split)
+            self._fail(run, out_dataset, error, outcome, split, is_shifted)
 
     def _fail(
-        self, run: Run, out_dataset: str | None, error: Exception, outcome: TaskOutcome, split: str = "test"
+        self,
+        run: Run,
+        out_dataset: str | None,
+        error: Exception,
+        outcome: TaskOutcome,
+        split: str = "test",
+        is_shifted: bool = False,
     ) -> None:
         if is_out_of_memory(error):
             error = FitError(f"memory ran out ({reason(error)}): lower the batch size or the size of the network")
         self.progress.message(f"failed: {reason(error)}")
         outcome.lacks_base = isinstance(error, BaseNotFitted)
-        outcome.failures.append(self.record_failure(run, out_dataset, error, split))
+        outcome.failures.append(self.record_failure(run, out_dataset, error, split, is_shifted))
 
-    def record_failure(self, run: Run, out_dataset: str | None, error: Exception, split: str = "test") -> Failure:
-        """Store the failure with its traceback; ``out_dataset`` is None where the whole run failed."""
+    def record_failure(
+        self, run: Run, out_dataset: str | None, error: Exception, split: str = "test", is_shifted: bool = False
+    ) -> Failure:
+        """Store the failure with its traceback (see ``Store.write_failure``)."""
         trace = "".join(traceback.format_exception(error))
-        self.store.write_failure(run, out_dataset, reason(error), trace, split)
+        self.store.write_failure(run, out_dataset, reason(error), trace, split, is_shifted)
         return Failure(title_of(run), out_dataset or "", reason(error))
 
 

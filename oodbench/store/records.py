@@ -110,6 +110,7 @@ class _Failure(_Run):
     out_dataset: Name | None
     error: Text
     split: Name = "test"
+    is_shifted: bool = False
 
 
 class _FitFacts(Record):
@@ -192,8 +193,8 @@ def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str,
     return results
 
 
-def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
-    """Return the run that failed, the out-data set (None for the whole run), and the error.
+def parse_failure(data: bytes) -> tuple[Run, str | None, str, bool]:
+    """Return the run that failed, the data set (None for the whole run), the error, and whether the set is shifted.
 
     Of another split than the test split the set's name says so: tables have results of test splits alone. Raises
     ValueError as ``parse_run`` does.
@@ -202,7 +203,8 @@ def parse_failure(data: bytes) -> tuple[Run, str | None, str]:
     out_dataset, error, split = facts.pop("out_dataset"), facts.pop("error"), facts.pop("split")
     if out_dataset and split != "test":
         out_dataset = f"{out_dataset}, {split} split"
-    return _run(facts), out_dataset, error
+    is_shifted = facts.pop("is_shifted")
+    return _run(facts), out_dataset, error, is_shifted
 
 
 def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
@@ -256,10 +258,10 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     return record
 
 
-def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str, split: str) -> bytes:
-    """Return the record of a combination that failed."""
+def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str, split: str, is_shifted: bool) -> bytes:
+    """Return the record of a combination that failed (see ``Store.write_failure``)."""
     facts = {"out_dataset": out_dataset, "split": split, "error": error, "traceback": traceback}
-    return to_json({**asdict(run), **facts})
+    return to_json({**asdict(run), **facts, "is_shifted": is_shifted})
 
 
 def run_json(run: Run, provenance: Provenance, parts: Mapping[str, bytes]) -> bytes:

@@ -15,7 +15,8 @@ RESULT_COLUMNS = (
     "out_note", "covariate",
 )  # fmt: skip
 """The fields of Result, one row per run, out-data set and metric. ``covariate`` is, as JSON, the covariate-shifted sets
-whose images count as in-distribution, with their fingerprints; only metrics in full spectrum have some."""
+whose images count as in-distribution, with their fingerprints; only metrics in full spectrum have some, and failures on
+such a set."""
 
 RUN_COLUMNS = (
     "preset", "precision", "plugin_version", "params", "device", "fit_seconds", "parameters", "notes", "n_train",

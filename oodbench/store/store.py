@@ -337,9 +337,22 @@ class Store:
 
     # --------------------------------------------------------------------- failures and tunings
 
-    def write_failure(self, run: Run, out_dataset: str | None, error: str, traceback: str, split: str = "test") -> None:
-        """Record that a combination failed; ``out_dataset`` is None where the fit itself did."""
-        record = records.failure_json(run, out_dataset, error, traceback, split)
+    def write_failure(
+        self,
+        run: Run,
+        out_dataset: str | None,
+        error: str,
+        traceback: str,
+        split: str = "test",
+        is_shifted: bool = False,
+    ) -> None:
+        """Record that a combination failed.
+
+        Args:
+            out_dataset: None where the fit itself failed.
+            is_shifted: whether this set is no out-data, but covariate-shifted in-data.
+        """
+        record = records.failure_json(run, out_dataset, error, traceback, split, is_shifted)
         self.files.write(_failure_path(run, out_dataset, split), record)
 
     def read_failure(self, run: Run) -> str:

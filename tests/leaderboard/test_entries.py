@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -134,7 +135,7 @@ def test_only_what_is_named_is_dropped(published):
 
 def test_runs_of_other_parameters_stay_until_they_are_dropped(published, monkeypatch):
     rows = pd.read_parquet(RESULTS)
-    old = rows.assign(params='{"power": 9.0}', in_images="", run=[run + "-old" for run in rows["run"]])
+    old = rows.assign(params='{"power": 9.0}', in_images="", run=[run[:-8] + "0" * 8 for run in rows["run"]])
     old.drop(columns=["low", "high", "p_best"]).to_parquet(RESULTS)  # as an older version published it
     SCORES.unlink()
     done = oodbench("publish", "results", "suite", "-q")
@@ -427,6 +428,27 @@ def no_number(parts):
     return sealed(parts | {"scores.parquet": changed_part(parts["scores.parquet"], change)})
 
 
+def no_images(parts):
+    def change(frame):
+        return frame.assign(in_images="", params='{"power": 9.0}')
+
+    return sealed(parts | {"results.parquet": changed_part(parts["results.parquet"], change)})
+
+
+def of_another_seed(parts):
+    def change(frame):
+        return frame.assign(in_images="", seed=5)
+
+    return sealed(parts | {"results.parquet": changed_part(parts["results.parquet"], change)})
+
+
+def a_result_left_out(parts):
+    def change(frame):
+        return frame.drop(frame.index[(frame["metric"] == "fpr95_in") & (frame["out_dataset"] == "white")])
+
+    return sealed(parts | {"results.parquet": changed_part(parts["results.parquet"], change)})
+
+
 def no_scores(parts):
     def change(frame):
         return frame[frame["dataset"] != "white"]
@@ -452,6 +474,9 @@ def a_newer_format_of_the_results(parts):
         (a_score_twice, r"two scores of one image"),
         (no_number, r"not finite|lacks values"),
         (no_scores, r"results without scores"),
+        (no_images, r"does not say which images it is of"),
+        (of_another_seed, r"the row of nearest-bars_0-s0-.* is that of nearest-bars_0-s5-"),
+        (a_result_left_out, r"on white: it has scores and no fpr95_in, which it has elsewhere"),
         (a_newer_format_of_the_results, r"a newer oodbench wrote it"),
         (lambda parts: sealed(parts, format=2), r"a newer oodbench made it"),
         (lambda parts: parts | {"../outside.parquet": b"x"}, r"a member '../outside.parquet'"),
@@ -505,6 +530,59 @@ def test_an_entry_is_taken_in_once(entry):
 def test_an_entry_of_data_that_the_suite_does_not_have_is_refused(entry):
     Path("suite/suite.toml").write_text(SUITE.replace('["bars:1", "white"]', '"bars:1"'))
     assert "the suite has no data set white" in refusal("accept", entry, "suite", "-q")
+
+
+def test_in_data_and_out_data_that_the_suite_does_not_pair_are_refused(entry):
+    Path("suite/suite.toml").write_text(
+        'title = "Bars"\ndetector = "mean-distance"\n[[run]]\nin = "bars:0"\nout = "bars:1"\n'
+        '[[run]]\nin = "bars:1"\nout = "white"\n'
+    )
+    assert "white is no out-data of bars:0 in the suite" in refusal("accept", entry, "suite", "-q")
+
+
+METRIC = """
+from oodbench import Metric, hookimpl
+
+
+@hookimpl
+def register_metrics():
+    return [Metric("gap", lambda ins, outs: outs.mean() - ins.mean(), True, "difference of the means")]
+"""
+
+
+def test_intervals_of_a_metric_whose_code_is_not_here_stay_and_tests_of_another_table_do_not(
+    here, install, monkeypatch
+):
+    plugins = os.environ["OODBENCH_PLUGINS"]
+    install("gap", "toy_gap", METRIC)
+    oodbench("evaluate", "--store", "results")
+    oodbench("publish", "results", "suite", "-q")
+    before = pd.read_parquet(RESULTS).query("metric == 'gap'")
+    assert before[["low", "high", "p_best"]].notna().all(axis=None)
+    monkeypatch.setenv("OODBENCH_PLUGINS", plugins)
+    other_detector()
+    done = oodbench("publish", "elsewhere", "suite", "-q")
+    assert "gap: the code of these metrics is not installed here" in done.stderr
+    after = pd.read_parquet(RESULTS)
+    kept = after[(after["metric"] == "gap") & (after["detector"] == "mean-distance")]
+    assert kept[["low", "high"]].to_numpy().tolist() == before[["low", "high"]].to_numpy().tolist()
+    assert "unverified" not in PAGE.read_text()
+    oodbench("verify", "suite", "-q")
+
+
+@pytest.mark.parametrize("fails", ["raise ValueError('too few')", "return float('nan')"])
+def test_a_metric_without_a_value_on_a_resample_has_no_interval(here, install, fails):
+    source = METRIC.replace("lambda ins, outs: outs.mean() - ins.mean()", "gap").replace(
+        "@hookimpl",
+        f"def gap(ins, outs):\n    if len(set(ins)) < len(ins): {fails}\n    return outs.mean()\n\n\n@hookimpl",
+    )
+    install("gap", "toy_gap", source)
+    oodbench("evaluate", "--store", "results")
+    oodbench("publish", "results", "suite", "-q")
+    rows = pd.read_parquet(RESULTS)
+    assert rows["low"].isna().equals(rows["metric"] == "gap")
+    assert "unverified" not in PAGE.read_text()
+    oodbench("verify", "suite", "-q")
 
 
 def test_what_is_no_entry_is_one_line(here):

@@ -208,6 +208,14 @@ def test_the_command_of_a_cell_names_all_that_makes_it():
     assert "--in 'folder:/my cats'" in second and "--precision bfloat16" in second
 
 
+def test_the_command_of_a_cell_names_settings_of_the_base_and_shifted_images():
+    base = {"detector": "classifier", "version": "0.1", "distribution": "", "params": '{"training": {"epochs": 2}}'}
+    facts = {"preset": "quick, classifier.training.epochs=2", "base": json.dumps(base), "params": {}}
+    shifted = row(metric="full_spectrum_auroc", covariate='{"npz:faint.npz": "0a"}', **facts)
+    (command,) = commands([row(**facts), shifted])
+    assert "--covariate npz:faint.npz" in command and "--set classifier.training.epochs=2" in command
+
+
 # ----------------------------------------------------------------------------------------- curves
 
 

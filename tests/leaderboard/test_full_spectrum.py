@@ -251,6 +251,9 @@ def test_shifted_images_that_cannot_be_scored_cost_only_the_full_spectrum(here):
     assert "faint.npz: " in done.stderr and "NaN" in done.stderr
     assert {row["metric"] for row in json.loads(done.stdout)} >= {"auroc"}
     assert not any(row["covariate"] for row in json.loads(done.stdout))
+    page = oodbench("leaderboard", "--store", "results").stdout
+    assert "failed on the covariate-shifted npz:faint.npz: broken gave NaN" in page
+    assert "| npz:faint.npz" not in page, "it is no out-data set"
 
 
 # ----------------------------------------------------------------------------------------- the page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -80,6 +82,12 @@ def test_a_row_that_lacks_a_column_is_left_out_and_named():
     assert average_ranks(table(VALUES[[0, 2, 3]])).average == {
         f"row{i}": rank for i, rank in zip(range(3), average_ranks(made).average.values(), strict=True)
     }
+
+
+def test_rows_that_are_not_shown_count():
+    whole = table(VALUES)
+    cut = replace(whole, rows=whole.rows[:2], not_shown=whole.rows[2:])
+    assert average_ranks(cut) == average_ranks(whole)
 
 
 def test_rows_are_joined_where_they_cannot_be_told_apart():

@@ -63,6 +63,7 @@ def results(*rows):
         "in_dataset": "bars:0", "metric": "auroc", "n_in": 9, "n_out": 9, "preset": "paper", "precision": "float32",
         "plugin_version": "1", "params": "{}", "device": "cpu", "fit_seconds": 1.0, "parameters": 1, "notes": "",
         "n_train": 9, "error": "", "distribution": "", "plugin_commit": "",
+        "covariate": "",
     }  # fmt: skip
     names = ("detector", "out_dataset", "seed", "value")
     named = [dict(zip(names, row, strict=True)) for row in rows]
@@ -93,6 +94,8 @@ def test_a_file_may_say_that_nothing_is_known(read):
         ("[0.25, 1.0]", "[0.25]", "Mean has 1 values for 2 columns"),
         ('["bars:0", "bars:1"]', '["bars:0"]', "Another paper: 1 in-data sets for 2 out-data sets"),
         ("[0.25, 1.0]", '["high", 1.0]', "table.0.rows.0.values.0"),
+        ("[0.25, 1.0]", "[true, 1.0]", "table.0.rows.0.values.0"),
+        ("[0.25, 1.0]", '["0.25", 1.0]', "table.0.rows.0.values.0"),
         ('metric = "auroc"\n', "", "table.0.metric: Field required"),
         ('reliability = "recalled"', 'trust = "high"', "table.0"),
         ("[[table]]", "[[table", "reported.toml: "),
@@ -105,6 +108,11 @@ def test_a_file_that_makes_no_sense_is_refused_in_one_line(read, old, new, messa
     assert "reported.toml: " in str(refusal.value)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_two_figures_for_one_place_are_refused(read):
+    with pytest.raises(OODBenchError, match="has two figures of auroc for"):
+        read(FILE + FILE)
 
 
 def test_ours_is_the_same_detector_on_the_same_data_by_the_same_metric():

@@ -14,15 +14,21 @@ from oodbench.leaderboard import resampling
 from oodbench.leaderboard.resampling import resampled_values
 from oodbench.leaderboard.statistics import (
     Comparison,
-    auroc_covariance,
     auroc_interval,
     combine_seeds,
     compare_auroc,
+    compare_resampled,
     holm,
     quantile_interval,
 )
 
 METRICS = {metric.name: metric for metric in register_metrics()}
+
+
+def difference_by_definition(first, second):
+    """DeLong's difference of two AUROCs, with its standard error."""
+    values, covariance = by_definition(*(np.stack(pair) for pair in zip(first, second, strict=True)))
+    return values[0] - values[1], np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
 
 
 def by_definition(in_scores, out_scores):
@@ -38,25 +44,27 @@ def by_definition(in_scores, out_scores):
 
 
 @pytest.mark.parametrize("digits", [0, 1, 8])
-def test_covariance_is_that_of_the_definition_with_ties_and_without(digits):
+def test_values_and_differences_are_those_of_the_definition_with_ties_and_without(digits):
     generator = np.random.default_rng(0)
     in_scores = generator.normal(size=(3, 23)).round(digits)
     out_scores = (generator.normal(size=(3, 17)) + np.array([[0.0], [1.0], [-2.0]])).round(digits)
-    expected, covariance = by_definition(in_scores, out_scores)
-    values, ours = auroc_covariance(in_scores, out_scores)
-    np.testing.assert_allclose(values, expected, rtol=1e-14)
-    np.testing.assert_allclose(ours, covariance, rtol=1e-12, atol=1e-18)
-    for row in range(3):
-        assert auroc_interval(in_scores[row], out_scores[row]).value == pytest.approx(expected[row], rel=1e-14)
+    expected, _ = by_definition(in_scores, out_scores)
+    pairs = [*zip(in_scores, out_scores, strict=True)]
+    for row, other in product(range(3), range(3)):
+        assert auroc_interval(*pairs[row]).value == pytest.approx(expected[row], rel=1e-14)
+        difference, sd = difference_by_definition(pairs[row], pairs[other])
+        found = compare_auroc(pairs[row], pairs[other])
+        assert found.difference == pytest.approx(difference, abs=1e-14)
+        assert found.high - found.low == pytest.approx(2 * norm.ppf(0.975) * sd, abs=1e-7)
 
 
 def test_the_interval_is_symmetric_on_the_logit_scale():
     generator = np.random.default_rng(1)
     ins, outs = generator.normal(size=300), generator.normal(size=200) + 1.5
     found = auroc_interval(ins, outs)
-    _, covariance = auroc_covariance(ins, outs)
+    _, variance = by_definition(ins[None], outs[None])
     value = found.value
-    half = norm.ppf(0.975) * np.sqrt(covariance[0, 0]) / (value * (1 - value))
+    half = norm.ppf(0.975) * np.sqrt(float(variance)) / (value * (1 - value))
     assert np.log(found.high / (1 - found.high)) == pytest.approx(np.log(value / (1 - value)) + half)
     assert np.log(found.low / (1 - found.low)) == pytest.approx(np.log(value / (1 - value)) - half)
 
@@ -83,12 +91,11 @@ def test_two_detectors_are_compared_on_the_same_images():
     shared_in, shared_out = generator.normal(size=200), generator.normal(size=150) + 1
     first = shared_in + 0.3 * generator.normal(size=200), shared_out + 0.3 * generator.normal(size=150)
     second = shared_in + 0.9 * generator.normal(size=200), shared_out + 0.9 * generator.normal(size=150)
-    values, covariance = by_definition(*(np.stack(pair) for pair in zip(first, second, strict=True)))
+    difference, sd = difference_by_definition(first, second)
     found = compare_auroc(first, second)
-    sd = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert found.difference == pytest.approx(values[0] - values[1])
+    assert found.difference == pytest.approx(difference)
     assert found.high - found.low == pytest.approx(2 * norm.ppf(0.975) * sd)
-    assert found.p == pytest.approx(2 * norm.sf(abs(values[0] - values[1]) / sd))
+    assert found.p == pytest.approx(2 * norm.sf(abs(difference) / sd))
     other = compare_auroc(second, first)
     assert (other.difference, other.low, other.high, other.p) == pytest.approx(
         (-found.difference, -found.high, -found.low, found.p)
@@ -123,6 +130,28 @@ def test_the_same_ranking_is_no_difference_and_opposite_ones_are():
     apart = np.arange(100.0, 120.0)
     opposite = compare_auroc((ins, apart), (-ins, -apart))
     assert opposite.difference == 1.0 and opposite.p == pytest.approx(2.0**-19)
+
+
+def test_one_swapped_pair_of_many_images_is_no_finding():
+    """Of both kinds one image has another placement, by 1 / n: the variance is 2 / n⁴ = 8e-19."""
+    ins = np.arange(40_000) * 2.0
+    outs = ins + 0.4 * len(ins) + 1
+    swapped = np.where(np.arange(len(outs)) == len(outs) // 2, outs - 2, outs)
+    found = compare_auroc((ins, outs), (ins, swapped))
+    assert found.difference == pytest.approx(1 / len(ins) ** 2)
+    assert found.p == pytest.approx(2 * norm.sf(1 / np.sqrt(2)), rel=1e-3)
+
+
+@pytest.mark.parametrize("few", [1, 2, 3, 10])
+def test_few_images_are_no_certainty(few):
+    ins, outs = np.arange(few), np.arange(100, 100 + few)
+    assert compare_auroc((ins, outs), (-ins, -outs)).p >= 2.0 ** (1 - few)
+    values = np.random.default_rng(0).normal(1.0, 1e-6, size=200)
+    assert compare_resampled(values, values - values.mean(), 1.0, few).p == 2.0 ** (1 - few)
+
+
+def test_values_that_differ_in_their_last_bit_are_the_same():
+    assert compare_resampled(np.full(200, 0.7), np.full(200, 0.7), 1.1e-16, 1000).p == 1.0
 
 
 def test_seeds_must_agree():

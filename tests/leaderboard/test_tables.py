@@ -171,6 +171,75 @@ def test_a_failed_seed_has_the_label_of_the_others():
     assert cells == {"ebae": [], "ebae, reduced (preset quick)": [1]}
 
 
+@pytest.mark.parametrize(
+    "other", [{"precision": "bfloat16"}, {"plugin_version": "0.0.9"}, {"params": {"latent_dim": 8}}]
+)
+def test_failures_of_another_configuration_are_not_those_of_a_row(other):
+    name, value = next(iter(other.items()))
+    told = {"plugin_version": "version=0.0.9", "params": "latent_dim=8"}.get(name, f"{name}={value}")
+    results = frame(row(value=0.9, run="ebae-0"), *[failed(n, "FitError: dead", **other, run=f"f{n}") for n in (0, 1)])
+    cells = {each["label"]: (each["seeds"], each["failed_seeds"]) for each in records(results, [AUROC])}
+    assert cells == {"ebae": ([0], []), f"ebae, {told}": ([], [0, 1])}
+
+
+def test_one_version_of_two_packages_is_two_rows_and_one_file_at_two_paths_is_one():
+    of = [
+        row(seed=seed, run=f"ebae-{seed}", distribution=name) for seed, name in enumerate(["oodbench-a", "oodbench-b"])
+    ]
+    assert labels(*of) == {"ebae, package=oodbench-a", "ebae, package=oodbench-b"}
+    assert labels(of[0], {**of[1], "distribution": ""}) == {"ebae"}  # an older record does not say
+    bases = [on_base(distribution=name) for name in ("oodbench-a", "oodbench-b")]
+    rows = [row(seed=seed, run=f"ebae-{seed}", base=base) for seed, base in enumerate(bases)]
+    assert labels(*rows) == {"ebae, classifier.package=oodbench-a", "ebae, classifier.package=oodbench-b"}
+    weights = [{"weights": path, "weights_sha256": "c" * 64} for path in ("/home/a.pt", "/mnt/a.pt")]
+    assert labels(*[row(seed=seed, run=f"ebae-{seed}", params=each) for seed, each in enumerate(weights)]) == {"ebae"}
+    bases = [on_base(params=json.dumps(each)) for each in weights]
+    assert labels(*[row(seed=seed, run=f"ebae-{seed}", base=each) for seed, each in enumerate(bases)]) == {"ebae"}
+
+
+def on_base(**facts):
+    return json.dumps(
+        {"detector": "classifier", "version": "0.1", "distribution": "oodbench-a", "params": "{}"} | facts
+    )
+
+
+def test_presets_that_differ_in_their_base_alone_are_told_apart():
+    quick = row(preset="quick", reduced="yes", base=on_base(params='{"epochs": 1}'), run="ebae-q")
+    paper = row(base=on_base(params='{"epochs": 200}'), run="ebae-p")
+    assert labels(quick, paper) == {"ebae", "ebae, reduced (preset quick)"}
+
+
+def test_a_run_that_does_not_say_its_images_hides_no_difference_of_others():
+    rows = [
+        row(seed=seed, run=f"ebae-{seed}", in_images=images) for seed, images in enumerate(["a" * 16, "b" * 16, ""])
+    ]
+    assert labels(*rows) == {"ebae, in_images=aaaaaaaa", "ebae, in_images=bbbbbbbb", "ebae, in_images=unknown"}
+
+
+def test_a_shifted_set_that_cannot_be_scored_is_a_note_and_no_column():
+    covariate = '{"npz:faint.npz": ""}'
+    results = frame(row(value=0.9), failed(0, "ScoreError: NaN", "npz:faint.npz", covariate=covariate))
+    page = render(results, [AUROC])
+    assert "failed on the covariate-shifted npz:faint.npz: ScoreError: NaN (seed 0)" in page
+    assert {each["out_dataset"] for each in records(results, [AUROC])} == {"mnist:9"}
+
+
+def test_a_failure_is_of_the_data_set_that_it_is_of():
+    rows = [row("ae", "noise", value=0.5), row("ae", value=0.5), row("vae", value=0.5)]
+    same = "MemoryError: full"
+    results = frame(*rows, failed(1, same, "noise", "ae"), failed(1, same, detector="vae"))
+    page = render(results, [AUROC])
+    assert f"ae on mnist:0-8: failed on noise: {same} (seed 1)" in page
+    assert f"vae on mnist:0-8: failed: {same} (seed 1)" in page
+
+
+@pytest.mark.parametrize("value", [0.9545, 0.0125, 0.0135])
+def test_equal_text_is_equally_bold_also_at_halves(value):
+    shown = float(f"{value:.3f}")
+    made = table(frame(row("a", value=value), row("b", value=shown)), "mnist:0-8", AUROC)
+    assert made["mnist:9 ↑"].tolist() == [f"**{shown:.3f}**"] * 2
+
+
 def test_reduced_is_a_fact_of_the_run_and_not_the_words_it_was_requested_by():
     assert labels(row(preset="paper, training.epochs=1", reduced="yes")) == {
         "ebae, reduced (preset paper, training.epochs=1)"
