@@ -130,8 +130,7 @@ def base_facts(text: str) -> dict[str, Any]:
 
 
 def _facts_of_base(base: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {"version": base["version"], "package": base["distribution"] or UNKNOWN} | flatten(
-        json.loads(base["params"])
-    )
+    code = {"version": base["version"], "package": base["distribution"] or UNKNOWN}
+    facts = flatten(json.loads(base["params"])) | code
     below = _facts_of_base(base["base"]) if "base" in base else {}
     return {f"{base['detector']}.{name}": value for name, value in facts.items()} | below
