@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks import gpu, update
+from benchmarks import epochs, gpu, update
 from benchmarks.ceilings import ceilings, work_of
 from benchmarks.machine import table
 from benchmarks.peer import peer_update
 from oodbench import OODBenchError
+from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
 
 
@@ -74,3 +76,19 @@ def test_a_section_that_fails_or_comes_too_late_is_named_and_leaves_the_others(m
     page = gpu.measure(gpu.TOY)
     assert "Not measured: RuntimeError: no" in page and "fine" in page
     assert gpu.measure(gpu.TOY, seconds=-1).count("Not measured: out of time.") == 2
+
+
+def test_a_curve_is_looked_at_after_each_epoch_or_so_many_seconds(tmp_path, monkeypatch):
+    monkeypatch.setenv("OODBENCH_CACHE", str(tmp_path / "cache"))
+    settings = ("width=0.1", "pretraining.epochs=1", "epochs=2", "latent_chain.steps=1", "visible_chain.steps=1")
+    words = RunRequest(("ebae",), ("mnist5k:0",), ("mnist5k:1",), (0,), "quick", settings)
+    for name, every in (("epochs", 0), ("seconds", 0.01)):
+        path = tmp_path / f"{name}.csv"
+        epochs.curve(words, path, tmp_path, "cpu", str(tmp_path / name), "validation", every)
+        rows = pd.read_csv(path)
+        assert rows["mnist5k:1"].between(0, 1).all() and set(rows["phase"]) == {"ebae"}
+        assert rows["seconds"].is_monotonic_increasing
+        if every:
+            assert len(rows) > 2 and rows["updates"].max() > 1, "many looks in an epoch"
+        else:
+            assert rows["epoch"].tolist() == [1, 2]
