@@ -21,6 +21,9 @@ from oodbench.api import Context, ImageSet
 from oodbench.errors import FitError
 
 SECONDS_BETWEEN_REPORTS = 0.5
+STEPS_BETWEEN_CHECKS = 100
+"""Whether a phase has diverged is asked after so many steps of an epoch, not when the clock says so: the weights that a
+fit ends with depend on neither speed nor interruptions."""
 Values = Mapping[str, float]
 Weights = dict[str, torch.Tensor]
 
@@ -47,8 +50,9 @@ class Phase:
         validate: called after each epoch; ``keep="best"`` and ``patience`` use the ``validation_loss`` it returns.
         keep: which weights the phase ends with: those of the ``best`` validation loss, or the ``last``.
         patience: stop after this number of epochs in total without a better validation loss; 0 for never.
-        check_divergence: returns a reason to stop, or None, given the means so far in this epoch (at its end together
-            with what ``validate`` returned). The phase then ends with the weights kept so far.
+        check_divergence: returns a reason to stop, or None, given the means so far in this epoch, after each
+            STEPS_BETWEEN_CHECKS steps and at its end, there together with what ``validate`` returned. The phase then
+            ends with the weights kept so far.
         display_name: shown in progress instead of ``name``; empty for ``name``.
         restartable: whoever runs the phase begins again with another where the first epoch diverges, so that this is no
             error.
@@ -127,9 +131,11 @@ class _Loop:
             self._add(phase.train_step(*given, self.generator), len(batch))
             self.step, self.seconds = step + 1, time.monotonic() - started
             self._report(steps)
-            if self._time_to_save() and self.step < steps:
-                if self._has_diverged(self._means()):
-                    return
+            if self.step < steps and self.step % STEPS_BETWEEN_CHECKS == 0 and self._has_diverged(self._means()):
+                return
+            if self.step < steps and self._time_to_save():
+                if not all(map(math.isfinite, (means := self._means()).values())) and self._has_diverged(means):
+                    return  # as it will at the next check: what is not finite stays so
                 self._save()
         means = self._means()  # waits for the GPU, so that its time counts for this epoch
         self.seconds = time.monotonic() - started

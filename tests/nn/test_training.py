@@ -9,6 +9,7 @@ from torch import nn
 
 from oodbench.api import Context, ImageSet
 from oodbench.errors import FitError
+from oodbench.nn import training
 from oodbench.nn.training import Phase, train
 from oodbench.testing import InMemoryCheckpoints, Killed
 
@@ -199,7 +200,26 @@ def test_divergence_in_the_first_epoch_is_an_error_also_when_resumed(images):
             train(phase, images, context(checkpoints))
 
 
-def test_divergence_in_the_midst_of_the_first_epoch_is_an_error(images):
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_whether_a_phase_has_diverged_does_not_depend_on_when_it_is_saved(images, seconds, monkeypatch):
+    """A mean that is too high for a while, and not at the end of the epoch, is seen at the same step or not at all."""
+    results = []
+    for between in (3, 1000):
+        monkeypatch.setattr(training, "STEPS_BETWEEN_CHECKS", between)
+        first = iter([2.0, 9.0, 9.0, 1.0, 1.0, 1.0, 1.0, *[1.0] * 14])
+        phase = noisy_phase("a", 3, check_divergence=lambda values: "too high" if values["noise"] > 4 else None)
+        plain = phase.train_step
+        phase.train_step = lambda *given, step=plain, drawn=first: {**step(*given), "noise": torch.tensor(next(drawn))}
+        surroundings = Context(torch.device("cpu"), 3, checkpoints=InMemoryCheckpoints(), checkpoint_seconds=seconds)
+        try:
+            results.append(train(phase, images, surroundings)["epochs"])
+        except FitError:
+            results.append(0)
+    assert results == [0, 3]
+
+
+def test_divergence_in_the_midst_of_the_first_epoch_is_an_error(images, monkeypatch):
+    monkeypatch.setattr(training, "STEPS_BETWEEN_CHECKS", 1)
     seen = []
 
     def check(values):

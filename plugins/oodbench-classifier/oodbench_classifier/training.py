@@ -9,6 +9,7 @@ from torch import nn
 
 from oodbench import Context, ImageSet, Params, param
 from oodbench.nn.training import Phase, steps_per_epoch, train
+from oodbench_classifier.wide_resnet import SeededDropout
 
 OPENOOD = "OpenOOD 1.5, configs/pipelines/train/baseline.yml"
 VALIDATION_BATCH = 256
@@ -59,10 +60,16 @@ def fit_classifier(
     steps = params.epochs * steps_per_epoch(train_set, params.batch_size)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
+    dropouts = [module for module in model.modules() if isinstance(module, SeededDropout)]
+
     def train_step(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         seen = augment(images, params.crop_padding, params.flip, generator)
+        for dropout in dropouts:
+            dropout.generator = generator
         with context.autocast():
             logits = model(seen)
+        for dropout in dropouts:
+            dropout.generator = None  # which no copy of the network could have
         loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()

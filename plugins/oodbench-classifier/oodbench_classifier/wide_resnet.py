@@ -17,6 +17,21 @@ BLOCKS = 6
 DROPOUT = 0.3
 
 
+class SeededDropout(nn.Dropout):
+    """Dropout whose masks come from ``generator``, where there is one, and not from torch's global one.
+
+    That of the training loop belongs to the seed, and a checkpoint holds its state.
+    """
+
+    generator: torch.Generator | None = None
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.generator is None:
+            return super().forward(input)
+        kept = torch.rand(input.shape, generator=self.generator, device=input.device) >= self.p
+        return input * kept / (1 - self.p)
+
+
 class Block(nn.Module):
     """Maps (b, C, H, W) to (b, width, H / stride, W / stride): two convolutions, each after a norm and a ReLU."""
 
@@ -25,7 +40,7 @@ class Block(nn.Module):
         self.bn1, self.relu1 = nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.bn2, self.relu2 = nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = SeededDropout(DROPOUT)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         is_same = channels == width
         self.convShortcut = None if is_same else nn.Conv2d(channels, width, 1, stride, bias=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from oodbench_classifier import wide_resnet
 from oodbench_classifier.detector import Classifier, channel_statistics, lacking_confidence
 from oodbench_classifier.networks import ARCHITECTURES, build, whiten
 from oodbench_classifier.training import augment
+from oodbench_classifier.wide_resnet import SeededDropout
 
 from oodbench import Context, FitError, ImageSet, resolve
 from oodbench.testing import easy_images, kill_and_resume, same_state
@@ -72,6 +74,25 @@ def test_confident_scores_are_still_told_apart():
 
 def test_a_killed_fit_ends_the_same(fitted):
     assert same_state(kill_and_resume(fit, kill_at=3), fitted)
+
+
+def test_dropout_draws_from_the_seed_and_survives_an_interruption(monkeypatch):
+    monkeypatch.setattr(wide_resnet, "BLOCKS", 1)
+    params = resolve(Classifier, "quick", (3, 32, 32), {"architecture": "wrn-40-2", "training.epochs": 2})
+    images = easy_images((3, 32, 32), "train").select_classes([0, 2])
+    few = ImageSet("few", "train", images.images[:40], images.labels[:40], images.indices[:40])
+    params = params.model_copy(update={"training": params.training.model_copy(update={"batch_size": 20})})
+
+    def fit_wide(**interruption) -> Classifier:
+        context = Context(torch.device("cpu"), **interruption)
+        return Classifier(params, (3, 32, 32)).fit(few, few, context)
+
+    torch.manual_seed(1)
+    whole = fit_wide()
+    torch.manual_seed(2)
+    assert same_state(fit_wide(), whole)
+    assert same_state(kill_and_resume(fit_wide, kill_at=3), whole)
+    assert not any(module.generator for module in whole.model.modules() if isinstance(module, SeededDropout))
 
 
 def test_one_class_is_refused():

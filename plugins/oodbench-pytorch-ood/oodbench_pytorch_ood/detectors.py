@@ -72,11 +72,21 @@ DROPOUT = {
         param(0.5, "share of features dropped where the network has no dropout", gt=0, lt=1, source="OpenOOD 1.5"),
     )
 }
+GEN_CLASSES = {
+    "M": (
+        int,
+        param(100, "number of the most probable classes that are summed", ge=1, source="GEN paper, 100 for ImageNet"),
+    )
+}
+GRAM_POWERS = {"powers": (int, param(10, "orders of the Gram matrices: 1 to this", ge=1, source="Gram paper: 1 to 10"))}
 OURS: dict[str, dict[str, Any]] = {
+    "po-gen": GEN_CLASSES, "po-gram": GRAM_POWERS,
     "po-ash": LAYER, "po-react": LAYER, "po-scale": LAYER, "po-vra": LAYER, "po-gradnorm": WEIGHTS,
     "po-graduncertainty": WEIGHTS, "po-mcd": DROPOUT,
 }  # fmt: skip
-"""Parameters that are not arguments there: what of the classifier it is given."""
+"""Parameters that are not plain arguments there: what of the classifier it is given, or what None stands for."""
+ON_VALIDATION = ("po-kl-matching", "po-temperature")
+"""Those whose papers fit them to held-out images: what was learnt is too well known."""
 NO_PARAMETERS = ("micro_batch_size", "batch_norm")
 """Arguments with one right value: a size that changes no score, and statistics of the batch."""
 PLAIN = (int, float, bool)
@@ -106,6 +116,7 @@ def _detector_class(name: str, kind: type[PytorchOODDetector], inner: Any) -> ty
         "presets": {"paper": {}, "quick": QUICK.get(name, {})},
         "known_findings": {"noise_scores_higher_than_data": NOISE},
         "inner_class": inner,
+        "takes_validation": name in ON_VALIDATION,
     })  # fmt: skip
     globals()[inner.__name__] = made  # so that another process can import it
     return made
@@ -122,5 +133,6 @@ def _fields(name: str, inner: Any) -> dict[str, Any]:
             meaning = f"{argument} of pytorch-ood's {inner.__name__}"
             bounds = OWN_BOUNDS.get((name, argument), BOUNDS.get(argument, {}))
             annotation = CHOICES.get(argument, type(default))
-            fields[argument] = (annotation, param(default, meaning, source="pytorch-ood's default", **bounds))
+            source = "ours" if argument in CHOSEN.get(name, {}) else "pytorch-ood's default"
+            fields[argument] = (annotation, param(default, meaning, source=source, **bounds))
     return fields

@@ -44,6 +44,7 @@ class OnImages(PytorchOODDetector):
         return {
             "model": stages if takes_stages else whole, "encoder": network.features, "head": head, "layers": stages,
             "feature_layers": stages, "num_classes": network.fc.out_features,
+            "num_poles_list": [*range(1, getattr(self.params, "powers", 1) + 1)],
         }  # fmt: skip
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
@@ -54,7 +55,11 @@ class OnImages(PytorchOODDetector):
         try:
             with torch.autocast(context.device.type, enabled=False), context.global_seed("statistics"):
                 if hasattr(self.inner, "fit_features"):
-                    self.inner.fit_features(self.fitted_base.outputs_of(train)["features"], class_indices(train))
+                    features, labels = (
+                        self.fitted_base.outputs_of(train)["features"],
+                        class_indices(train, np.unique(train.labels)),
+                    )
+                    self.inner.fit_features(features, labels)
                 else:
                     self.inner.fit(Batches(train.with_class_indices(np.unique(train.labels))))
         except (ValueError, RuntimeError, AssertionError) as error:

@@ -6,7 +6,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ PART = 32
 class PytorchOODDetector(Detector):
     """A detector of pytorch-ood, made of a fitted classifier and of the parameters.
 
-    It computes in float32 whatever the precision of the classifier: inverse covariances and signs of gradients break in
-    bfloat16.
+    It computes in float32 from the classifier's outputs, which are of the classifier's precision: inverse covariances
+    and signs of gradients break in bfloat16.
     """
 
     base = "classifier"
@@ -65,7 +65,7 @@ class PytorchOODDetector(Detector):
 
     def _new(self) -> Any:
         arguments, parts = self.arguments, self.parts()
-        given = {name: parts.get(name) for name in arguments if name in FROM_BASE}
+        given = {name: parts.get(name) for name in arguments if name in FROM_BASE or name in parts}
         chosen = {name: value for name, value in self.params.model_dump().items() if name in arguments}
         return self.inner_class(**given, **chosen)
 
@@ -76,6 +76,9 @@ class PytorchOODDetector(Detector):
 class OnOutputs(PytorchOODDetector, PostHocDetector):
     """Scores logits, or features and the last layer."""
 
+    takes_validation: ClassVar[bool] = False
+    """Whether it is fitted to validation images, which the classifier has not learnt, where there are any."""
+
     def parts(self) -> dict[str, Any]:
         if not {"head", "w"} & set(self.arguments):
             return {}  # the classifier itself need not be loaded
@@ -83,17 +86,18 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
         return {"head": last, "w": last.weight.detach().clone(), "b": last.bias.detach().clone()}
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Fit the statistics to the training images' logits or features. Raises FitError where there are too few."""
+        """Fit the statistics to logits or features of the images. Raises FitError where there are too few."""
         self.inner = self._new()
         method = getattr(self.inner, f"fit_{self._kind()}", None)
         if method and self.inner.requires_fit:
-            given = self._of_set(train)
+            images = validation if self.takes_validation and len(validation) else train
+            given, labels = self._of_set(images), class_indices(images, np.unique(train.labels))
             try:
                 with torch.autocast(context.device.type, enabled=False), warnings.catch_warnings():
                     warnings.simplefilter("ignore", RuntimeWarning)  # of OpenMax's search for a Weibull distribution
-                    method(given, class_indices(train))
+                    method(*self._chosen(given, labels))
             except (ValueError, RuntimeError, AssertionError) as error:
-                raise self._refuse(train, error) from error
+                raise self._refuse(images, error) from error
         self._move(context.device)
         return self
 
@@ -107,9 +111,13 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
     def _kind(self) -> str:
         return "logits" if issubclass(self.inner_class, LogitsDetector) else "features"
 
-    def _of_set(self, train: ImageSet) -> torch.Tensor:
-        """Return what ``fit`` takes of the training images."""
-        return self.fitted_base.outputs_of(train)[self._kind()]
+    def _of_set(self, images: ImageSet) -> torch.Tensor:
+        """Return what ``fit`` takes of images."""
+        return self.fitted_base.outputs_of(images)[self._kind()]
+
+    def _chosen(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return those rows of them that it is fitted to."""
+        return given, labels
 
     def _given(self, outputs: Mapping[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
         """Return what it scores of a batch."""
@@ -133,6 +141,13 @@ class OnLogitsOfEveryClass(OnOutputs):
     the others. One row that predicts each class makes the scores of all others independent of the batch.
     """
 
+    def _chosen(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those that the classifier gets right, as in the paper's Algorithm 1."""
+        is_right = given.argmax(1) == labels
+        if lack := sorted({*range(given.shape[1])} - {*labels[is_right].tolist()}):
+            raise ValueError(f"the classifier gets no image of class {lack[0]} right")
+        return given[is_right], labels[is_right]
+
     def _predict(self, given: torch.Tensor) -> torch.Tensor:
         every = torch.eye(given.shape[1], dtype=given.dtype, device=given.device)
         with np.errstate(over="ignore"):  # a power that is infinite is a probability of 1
@@ -152,11 +167,11 @@ class OnFeatureMaps(OnOutputs):
         return getattr(self.params, "layer", "maps") == "pooled"
 
     @torch.no_grad()
-    def _of_set(self, train: ImageSet) -> torch.Tensor:
+    def _of_set(self, images: ImageSet) -> torch.Tensor:
         if self._pooled():
-            return self.fitted_base.outputs_of(train)["features"][:, :, None, None]
-        batches = train.batches(BATCH, self.fitted_base.context.device)
-        return torch.cat([self._maps(images).cpu() for images in batches])
+            return self.fitted_base.outputs_of(images)["features"][:, :, None, None]
+        batches = images.batches(BATCH, self.fitted_base.context.device)
+        return torch.cat([self._maps(batch).cpu() for batch in batches])
 
     def _given(self, outputs: Mapping[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
         return outputs["features"].float()[:, :, None, None] if self._pooled() else self._maps(images)
@@ -220,7 +235,7 @@ def _share_masks(network: nn.Module) -> bool:
     """Replace dropout by SharedDropout. Returns whether there was any."""
     found = False
     for name, child in network.named_children():
-        if type(child) is nn.Dropout and child.p > 0:
+        if isinstance(child, nn.Dropout) and child.p > 0:
             setattr(network, name, SharedDropout(child.p).eval())
             found = True
         else:
@@ -228,6 +243,6 @@ def _share_masks(network: nn.Module) -> bool:
     return found
 
 
-def class_indices(images: ImageSet) -> torch.Tensor:
-    """Return the labels as 0 to k - 1, int64 (n,)."""
-    return torch.from_numpy(images.with_class_indices(np.unique(images.labels)).labels)
+def class_indices(images: ImageSet, classes: np.ndarray) -> torch.Tensor:
+    """Return the labels as 0 to k - 1, int64 (n,), given the k labels of the training images in ascending order."""
+    return torch.from_numpy(images.with_class_indices(classes).labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,13 +84,14 @@ def own(detector: PytorchOODDetector, network):
     values = detector.params.model_dump()
     layer, weights = values.pop("layer", ""), values.pop("weights", "")
     values.pop("dropout", None)
+    powers = values.pop("powers", 0)
     stages = network.stages()
     whole = torch.nn.Sequential(*stages, network.head()).eval()
     kind, filters = detector.inner_class, {"GradNorm": "fc.weight", "GradUncertainty": "fc."}
     parts = {
         "model": stages if kind is pytorch_ood.detector.MultiMahalanobis else whole, "encoder": network.features,
         "head": network.fc, "w": network.fc.weight, "b": network.fc.bias, "layers": stages,
-        "feature_layers": stages, "num_classes": 5,
+        "feature_layers": stages, "num_classes": 5, "num_poles_list": [*range(1, powers + 1)],
     }  # fmt: skip
     if issubclass(kind, pytorch_ood.api.FeatureMapsDetector):
         if layer == "pooled":
@@ -107,7 +109,12 @@ def own(detector: PytorchOODDetector, network):
     labels = torch.from_numpy(np.searchsorted(np.unique(TRAIN.labels), TRAIN.labels))
     if made.requires_fit:
         made.to("cpu")
-        loader = DataLoader(TensorDataset(tensor(TRAIN), labels), batch_size=50, generator=torch.Generator())
+        images = tensor(TRAIN)
+        if kind is pytorch_ood.detector.OpenMax:
+            with torch.no_grad():
+                is_right = whole(images).argmax(1) == labels
+            images, labels = images[is_right], labels[is_right]
+        loader = DataLoader(TensorDataset(images, labels), batch_size=50, generator=torch.Generator())
         with Context(CPU).global_seed("statistics"):  # Gram's division of the training images
             made.fit(loader)
     return made
@@ -119,6 +126,44 @@ def test_scores_are_those_of_pytorch_ood(name, values, base):
     images = torch.cat([held_out(SHAPE, 40), noise(SHAPE, 20)])
     expected = own(detector, base.detector.model).predict(images).detach()
     torch.testing.assert_close(detector.score(images).double(), expected.double(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["po-kl-matching", "po-temperature"])
+def test_what_a_paper_fits_to_held_out_images_is_fitted_to_the_validation_split(name, base):
+    of_three = easy_images(SHAPE, "validation").select_classes([1, 2, 4])  # of which some classes may be missing
+    detector, other = new(name, base), new(name, base)
+    detector.fit(TRAIN, of_three, Context(CPU))
+    logits = base.outputs_of(of_three)["logits"]
+    other.inner = other.inner_class(None)
+    other.inner.fit_logits(logits, torch.from_numpy(of_three.labels))
+    images = held_out(SHAPE, 40)
+    torch.testing.assert_close(detector.score(images), other.score(images))
+    assert not torch.equal(detector.score(images), fit(name, base).score(images))
+    none = ImageSet("none", "validation", TRAIN.images[:0], TRAIN.labels[:0], TRAIN.indices[:0])
+    without = new(name, base).fit(TRAIN, none, Context(CPU))
+    torch.testing.assert_close(without.score(images), fit(name, base).score(images))
+
+
+def part(images: ImageSet, begin: int) -> ImageSet:
+    return ImageSet("part", "train", images.images[begin:], images.labels[begin:], images.indices[begin:])
+
+
+def test_openmax_learns_from_images_that_the_classifier_gets_right(base):
+    wrong = TRAIN.labels.copy()
+    wrong[:3] = (wrong[:3] + 1) % 5
+    mislabelled = replace(TRAIN, labels=wrong)
+    found = new("po-openmax", base).fit(mislabelled, TRAIN, Context(CPU))
+    expected = new("po-openmax", base).fit(part(TRAIN, 3), TRAIN, Context(CPU))
+    images = held_out(SHAPE, 40)
+    torch.testing.assert_close(found.score(images), expected.score(images), rtol=1e-4, atol=1e-6)
+    never = replace(TRAIN, labels=np.where(TRAIN.labels == 3, 2, np.where(TRAIN.labels == 2, 3, TRAIN.labels)))
+    with pytest.raises(FitError, match="gets no image of class 2 right"):
+        new("po-openmax", base).fit(never, TRAIN, Context(CPU))
+
+
+def test_gen_sums_the_most_probable_classes_alone(base):
+    images = held_out(SHAPE, 40)
+    assert not torch.equal(fit("po-gen", base, {"M": 2}).score(images), fit("po-gen", base).score(images))
 
 
 @pytest.mark.parametrize("mode", ["var", "mean"])
