@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Any, Literal
 
 import pydantic
@@ -93,8 +94,16 @@ PLAIN = (int, float, bool)
 NOISE = "confidence on noise is arbitrary (Hein et al., CVPR 2019): it depends on the classifier, not on the score"
 
 
+def __getattr__(name: str) -> Any:
+    """Make the classes where another process asks for one of them by name, as it does to read what was sent to it."""
+    if any(name in names.values() for names in CLASSES.values()):
+        return {made.__name__: made for made in detector_classes()}[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
 def detector_classes() -> list[type[Detector]]:
-    """Return one class for each of CLASSES."""
+    """Return one class for each of CLASSES, the same ones each time."""
     return [
         _detector_class(name, kind, getattr(pytorch_ood.detector, inner))
         for kind, names in CLASSES.items()
@@ -106,7 +115,7 @@ def _detector_class(name: str, kind: type[PytorchOODDetector], inner: Any) -> ty
     paper = inner.info.paper
     fields = {**_fields(name, inner), **OURS.get(name, {})}
     params = pydantic.create_model(f"{inner.__name__}Params", __base__=Params, __module__=__name__, **fields)
-    made = type(inner.__name__, (kind,), {
+    return type(inner.__name__, (kind,), {
         "__doc__": f"pytorch-ood's {inner.__name__} on a classifier.",
         "__module__": __name__,
         "name": name,
@@ -118,8 +127,6 @@ def _detector_class(name: str, kind: type[PytorchOODDetector], inner: Any) -> ty
         "inner_class": inner,
         "takes_validation": name in ON_VALIDATION,
     })  # fmt: skip
-    globals()[inner.__name__] = made  # so that another process can import it
-    return made
 
 
 def _fields(name: str, inner: Any) -> dict[str, Any]:
