@@ -146,8 +146,10 @@ def test_one_swapped_pair_of_many_images_is_no_finding():
 def test_few_images_are_no_certainty(few):
     ins, outs = np.arange(few), np.arange(100, 100 + few)
     assert compare_auroc((ins, outs), (-ins, -outs)).p >= 2.0 ** (1 - few)
-    values = np.random.default_rng(0).normal(1.0, 1e-6, size=200)
-    assert compare_resampled(values, values - values.mean(), 1.0, few).p == 2.0 ** (1 - few)
+    values, noise = np.random.default_rng(0).normal(1.0, 1e-6, size=(2, 200))
+    assert compare_resampled(values, noise - 1.0, 1.0, few).p == 2.0 ** (1 - few)
+    constant = compare_resampled(values, values - values.mean(), 1.0, few)  # 200 resamples that are all alike
+    assert constant.p == max(2.0 ** (1 - few), 1 / 200)
 
 
 def test_values_that_differ_in_their_last_bit_are_the_same():
