@@ -188,9 +188,13 @@ def _check_runs(results: pd.DataFrame, failed: pd.Series[bool]) -> None:
         raise ValueError(f"the rows of {name} are of different runs")
     for row in alike.to_dict("records"):
         key = _run(row).key(row["in_images"])
-        names = [(name if row["in_images"] else name.rpartition("-")[0]) for name in (key, row["run"])]
-        if names[0] != names[1]:
+        is_same = key == row["run"] if row["in_images"] else _without_hash(key) == _without_hash(row["run"])
+        if not is_same:
             raise ValueError(f"the row of {row['run']} is that of {key}")
+
+
+def _without_hash(key: str) -> str:
+    return key.rpartition("-")[0]
 
 
 def _check_json(row: Mapping[Any, Any]) -> None:
