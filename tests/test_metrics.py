@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -29,12 +30,29 @@ def test_every_metric_of_the_core_is_there(no_traces):
 
 
 @pytest.mark.parametrize(
+    "scores",
+    [
+        torch.tensor([2.0, 3.0], requires_grad=True),
+        torch.tensor([2.0, 3.0], dtype=torch.bfloat16),
+        torch.tensor([2, 3]),
+        pd.Series([2.0, 3.0], dtype="Float64"),
+    ],
+)
+def test_numbers_of_every_kind_are_scores(scores):
+    assert oodbench.metrics.auroc([1, 2.5], scores) == 0.75
+
+
+@pytest.mark.parametrize(
     ("scores", "message"),
     [
         ([], r"out_scores are \(0,\): give one score per image, \(n,\), of one image or more"),
         ([[1.0]], r"out_scores are \(1, 1\)"),
         ([float("nan"), 1], "1 of the 2 out_scores are NaN or infinite"),
         (["a"], "out_scores are no numbers"),
+        (["1", "2"], "out_scores are no numbers"),
+        (np.array(["1", None], object), "out_scores are no numbers"),
+        (np.array([1 + 2j]), "out_scores are no numbers"),
+        (torch.tensor([1 + 2j]), "out_scores are no numbers"),
     ],
 )
 def test_what_are_no_scores_is_refused(scores, message):

@@ -78,7 +78,10 @@ class UserDataset:
         """
         wanted = self.shape or shape
         if wanted is None:
-            raise DataError(f"{self.name} has no one shape: name it after --out, where it is brought to that of --in")
+            either = (
+                f"bring it to one, as in {self.name}@28x28x1, or name it after --out, which brings it to that of --in"
+            )
+            raise DataError(f"{self.name} has no one shape: {either}")
         part, places = self.source_split(split), self.indices(split)
         return Stream(self.name, split, wanted, self.labels[part][places], places, self.read(part, places, wanted))
 

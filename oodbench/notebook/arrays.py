@@ -16,6 +16,8 @@ Layout: TypeAlias = Literal["NHW", "NCHW", "NHWC"]
 LAYOUTS = {"NHW": 3, "NCHW": 4, "NHWC": 4}
 CHANNELS = (1, 3)
 LEVELS = 255
+UNLABELLED = "the array without labels"
+"""What an image set is called that was given none: its labels are all 0."""
 
 
 def image_set(
@@ -45,7 +47,7 @@ def image_set(
     if array.ndim and not len(array):
         raise DataError(f"the {split} images are empty: {array.shape}")
     stack = _as_uint8(_channels_first(array, split, layout, expected), split)
-    name = "the array" if labels is not None else "the array without labels"
+    name = "the array" if labels is not None else UNLABELLED
     places = np.arange(len(stack))
     return _of_shape(ImageSet(name, split, stack, _as_labels(labels, len(stack)), places), split, expected)
 

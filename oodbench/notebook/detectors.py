@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import operator
 import platform
 import time
 from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from oodbench.api.parameters import flatten
 from oodbench.builtin.own_dataset import VALIDATION_RATIO
 from oodbench.builtin.vision import choose
 from oodbench.errors import DataError, OODBenchError, UnknownName
-from oodbench.notebook.arrays import Layout, image_set
+from oodbench.notebook.arrays import UNLABELLED, Layout, image_set
 from oodbench.notebook.scorers import ArrayScorer, progress_display
 from oodbench.plan.bases import Configuration, Configurator
 from oodbench.plan.settings import check_used, values_by_detector
@@ -25,6 +26,7 @@ from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs.devices import find_device
 from oodbench.runs.isolation import isolated
 from oodbench.store.records import FitFacts
+from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,7 @@ def detector(
     name: str,
     *,
     preset: str = "paper",
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     precision: str = "float32",
     device: str = "auto",
     quiet: bool = False,
@@ -68,12 +70,22 @@ def detector(
     found = registry.detector(name)
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise OODBenchError(f"a seed is a whole number from 0, not {seed!r}")
-    settings = values_by_detector(as_settings(params), {name: found}, registry)
-    made = ArrayDetector(found, preset, settings, registry, find_device(device), seed, precision, quiet)
+    whole = _whole(seed)
+    settings = values_by_detector(as_settings(params), {found.name: found}, registry)
+    made = ArrayDetector(found, preset, settings, registry, find_device(device), whole, precision, quiet)
     made.check()
     return made
+
+
+def _whole(seed: SupportsIndex) -> int:
+    """Return a seed, NumPy's whole numbers too, as Python's own, which alone a record can have."""
+    try:
+        whole = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < 2**63:
+        raise OODBenchError(f"a seed is a whole number from 0, not {shorten(repr(seed))}")
+    return whole
 
 
 def as_settings(params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -81,7 +93,17 @@ def as_settings(params: Mapping[str, Any]) -> tuple[str, ...]:
 
     Raises OODBenchError for a value that no parameter can have.
     """
+    _check_groups(params)
     return tuple(f"{path}={_json(path, value)}" for path, value in flatten(params).items())
+
+
+def _check_groups(params: Mapping[str, Any]) -> None:
+    """Raise OODBenchError for a group without parameters: nobody would notice that its name is wrong."""
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            if not value:
+                raise OODBenchError(f"{name} is an empty group: give its parameters, or leave it out")
+            _check_groups(value)
 
 
 def _json(path: str, value: Any) -> str:
@@ -206,8 +228,9 @@ def _two_sets(
     """Return what to train with and what to validate with."""
     train = image_set(images, labels, split="train", layout=layout)
     if validation is not None:
-        expected = train.shape
-        return train, image_set(validation, validation_labels, split="validation", layout=layout, expected=expected)
+        held_out = image_set(validation, validation_labels, split="validation", layout=layout, expected=train.shape)
+        _check_both_labelled(train, held_out)
+        return train, held_out
     if validation_labels is not None:
         raise DataError("there are validation_labels, but no validation images")
     count = len(train)
@@ -215,6 +238,18 @@ def _two_sets(
         raise DataError("there is one train image, and one must be held out for validation: give more")
     ratio = VALIDATION_RATIO if count >= sum(VALIDATION_RATIO) else (count - 1, 1, 0)
     return _part(train, "train", ratio), _part(train, "validation", ratio)
+
+
+def _check_both_labelled(train: ImageSet, validation: ImageSet) -> None:
+    """Raise DataError where one has labels and the other none: to be without labels is to be of class 0."""
+    without = {each.split for each in (train, validation) if each.name == UNLABELLED}
+    classes = len(np.unique((validation if "train" in without else train).labels))
+    if len(without) == 1 and classes > 1:
+        lacking, other = ("train", "validation") if "train" in without else ("validation", "train")
+        name = "labels" if lacking == "train" else "validation_labels"
+        raise DataError(
+            f"the {other} images have labels, and the {lacking} images none: give {name}, or leave out both"
+        )
 
 
 def _part(images: ImageSet, split: str, ratio: tuple[int, int, int]) -> ImageSet:

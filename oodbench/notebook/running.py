@@ -114,7 +114,7 @@ def run(
         precision=precision,
     )
     address = os.fspath(store)
-    options = pipeline.ExecutionOptions(address, Path(data_dir) if data_dir else None, device, jobs, force)
+    options = pipeline.ExecutionOptions(address, Path(data_dir) if data_dir else None, device, _jobs(jobs), force)
     with progress_display(quiet) as progress:
         outcome = pipeline.run(request, options=options, progress=progress)
     told = [" → ".join(filter(None, [each.run, each.out_dataset])) + f": {each.error}" for each in outcome.failures]
@@ -123,6 +123,16 @@ def run(
     for text in told:
         warnings.warn(f"failed: {text}", RuntimeWarning, stacklevel=2)
     return Runs(outcome, open_store(address, data_dir=data_dir))
+
+
+def _jobs(jobs: SupportsIndex) -> int:
+    try:
+        count = operator.index(jobs)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise OODBenchError(f"jobs is the number of runs at once, 1 or more, not {shorten(repr(jobs))}")
+    return count
 
 
 def _seeds(seeds: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:

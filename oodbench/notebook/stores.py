@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
 from oodbench.api import Context, ImageSet, Shape
+from oodbench.builtin.own_names import LARGEST_IMAGE
 from oodbench.data.loading import Loader, open_loader
 from oodbench.errors import DataError, StoreError, UnknownName
+from oodbench.notebook.arrays import CHANNELS
 from oodbench.notebook.scorers import ArrayScorer
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.devices import find_device
@@ -24,6 +28,9 @@ from oodbench.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SCORED_SPLITS = ("test", "validation")
 
 
 def open_store(address: str | os.PathLike[str] = "results", *, data_dir: str | Path | None = None) -> StoreReader:
@@ -43,19 +50,31 @@ def open_store(address: str | os.PathLike[str] = "results", *, data_dir: str | P
 
 
 def load_dataset(
-    name: str, split: str = "test", *, shape: Shape | None = None, data_dir: str | Path | None = None
+    name: str, split: str = "test", *, shape: Sequence[SupportsIndex] | None = None, data_dir: str | Path | None = None
 ) -> ImageSet:
     """Return one split of a data set: ``images`` uint8 (n, C, H, W), ``labels`` and ``indices`` int64 (n,).
 
     Args:
         name: as after ``--in`` and ``--out``: ``mnist5k:0,2-9``, ``noise``, ``folder:PATH``.
         split: ``train``, ``validation`` or ``test``.
-        shape: (C, H, W) to bring the images to; None for their own.
+        shape: (C, H, W) to bring the images to; None for their own, where they have one.
         data_dir: folder of the data sets' files; None for the user's data folder.
 
     Raises UnknownName and DataError where there is no such data set, split or class, or its files are missing.
     """
-    return open_loader(load_registry(), Path(data_dir) if data_dir else None).load(name, split, shape)
+    loader = open_loader(load_registry(), Path(data_dir) if data_dir else None)
+    return loader.load(name, split, None if shape is None else _checked_shape(shape))
+
+
+def _checked_shape(shape: Sequence[SupportsIndex]) -> Shape:
+    """Return (C, H, W) as Python's own numbers. Raises DataError where images cannot have that shape."""
+    try:
+        channels, height, width = map(operator.index, shape)
+    except (TypeError, ValueError):
+        channels = height = width = 0
+    if channels not in CHANNELS or not 0 < height * width <= LARGEST_IMAGE // 3 or height < 1:
+        raise DataError(f"shape is (channels, height, width), 1 or 3 channels, not {shorten(repr(shape))}")
+    return channels, height, width
 
 
 class StoreReader:
@@ -90,10 +109,12 @@ class StoreReader:
         Returns the columns ``run``, ``dataset``, ``split``, ``index`` (the image's position in its source), ``label``
         (its class there) and ``score`` (higher is more out-of-distribution).
 
-        Raises UnknownName where the run has no scores of that data set.
+        Raises UnknownName where the run has no scores of that data set, or there is no such split.
         """
         import pandas
 
+        if split not in SCORED_SPLITS:
+            raise UnknownName("split with scores", str(split), SCORED_SPLITS)
         key = find_run(self._store, run)
         stored = self._store.read_scores(key, self._out_dataset(key, dataset, split), split)
         columns = {column: getattr(stored, field) for column, field in SCORE_ARRAYS.items()}

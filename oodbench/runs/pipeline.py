@@ -269,4 +269,5 @@ def _requested_results(store: Store, asked_by_run: Mapping[str, tuple[Sequence[s
     for key, out_dataset, covariate in zip(results["run"], results["out_dataset"], results["covariate"], strict=True):
         out_datasets, covariates = asked_by_run[key]
         chosen.append(out_dataset in out_datasets and (*covariate_sets(covariate),) in ((), covariates))
-    return results[chosen].reset_index(drop=True)
+    rows = [row for row, is_chosen in enumerate(chosen) if is_chosen]
+    return results.iloc[rows].reset_index(drop=True)

@@ -105,7 +105,7 @@ def test_mixed_sizes_are_refused_after_in_but_not_after_out(tmp_path, loader):
     name = f"folder:{folder}"
     with pytest.raises(OODBenchError, match=f"{name} has no one shape, so that nothing can be fitted to it: resize"):
         plan([RunRequest(("mean-distance",), (name,), ("noise",))], loader.registry, loader)
-    with pytest.raises(DataError, match="has no one shape: name it after --out"):
+    with pytest.raises(DataError, match="has no one shape: bring it to one, as in .*@28x28x1, or name it after --out"):
         loader.load(name, "train")
     assert loader.load(name, "test", (3, 32, 32)).shape == (3, 32, 32)
 

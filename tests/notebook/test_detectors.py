@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -92,6 +93,69 @@ def test_labels_reach_the_fit(empty):
     assert seen == {"train": bars.labels.tolist(), "validation": [1, 0]}
 
 
+def test_a_set_with_labels_beside_one_without_is_refused(empty):
+    """Without labels all are of class 0, which would be false of one of two sets."""
+    bars = oodbench.load_dataset("bars", "train")
+    det = oodbench.detector("mean-distance", quiet=True)
+    for images, labels in ((bars.images, bars.labels), (bars, None)):
+        with pytest.raises(DataError, match="^the train images have labels, and the validation images none: give"):
+            det.fit(images, labels, validation=bars.images[:9])
+    with pytest.raises(DataError, match="^the validation images have labels, and the train images none: give labels"):
+        det.fit(bars.images, validation=bars)
+    det.fit(bars.images, validation=bars.images[:9])
+    det.fit(bars, validation=bars)
+
+
+def test_a_seed_of_numpy_is_a_seed(empty):
+    scores = [
+        oodbench.detector("mean-distance", seed=seed, quiet=True).fit(IMAGES).score(IMAGES) for seed in (3, np.int64(3))
+    ]
+    np.testing.assert_array_equal(*scores)
+
+
+MINE = """
+from oodbench import Detector, Params, param
+from beside_mine import shift
+
+class MineParams(Params):
+    k: int = param(1, "a factor", ge=1)
+
+class Mine(Detector):
+    name = "mine"
+    Params = MineParams
+    def fit(self, train, validation, context): return self
+    def score(self, images): return images.mean((1, 2, 3)) * self.params.k + shift
+    def state(self): return {}
+    def load_state(self, state): pass
+"""
+
+
+def test_a_file_of_one_s_own_takes_parameters_and_can_be_edited_beside_a_notebook(empty, monkeypatch):
+    """Scores and record are of the file as it is now, and so are those of what it imports from beside it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (empty / "beside_mine.py").write_text("shift = 0")
+    (empty / "mine.py").write_text(MINE)
+    brightness = (IMAGES / 255).mean((1, 2))
+
+    def scores(**params) -> np.ndarray:
+        return oodbench.detector("./mine.py:Mine", quiet=True, **params).fit(IMAGES).score(IMAGES)
+
+    def runs() -> set[str]:
+        return {*oodbench.run("./mine.py:Mine", "bars:0", "bars:1", quiet=True)}
+
+    np.testing.assert_allclose(scores(k=2), 2 * brightness, rtol=1e-6)
+    np.testing.assert_allclose(scores(**{"mine.k": 3}), 3 * brightness, rtol=1e-6)
+    first = runs()
+    (empty / "mine.py").write_text(MINE.replace("images.mean", "5 - images.mean"))
+    np.testing.assert_allclose(scores(), 5 - brightness, rtol=1e-6)
+    second = runs()
+    (empty / "beside_mine.py").write_text("shift = 7")
+    np.testing.assert_allclose(scores(), 12 - brightness, rtol=1e-6)
+    assert len({*first, *second, *runs()}) == 3
+    for name in ("mine", "beside_mine"):
+        del sys.modules[name]
+
+
 def test_a_failed_fit_leaves_no_earlier_one(empty):
     det = oodbench.detector("mean-distance", quiet=True).fit(IMAGES)
     with pytest.raises(OODBenchError, match="can be fitted to images of 1×8×8 or 1×28×28, not of 1×9×9"):
@@ -113,6 +177,9 @@ def test_a_failed_fit_leaves_no_earlier_one(empty):
         ("mean-distance", {"preset": "quik"}, "unknown preset of mean-distance 'quik'; did you mean quick?"),
         ("mean-distance", {"precision": "float16"}, "unknown precision 'float16'"),
         ("mean-distance", {"seed": -1}, "a seed is a whole number from 0, not -1"),
+        ("mean-distance", {"seed": True}, "a seed is a whole number from 0, not True"),
+        ("mean-distance", {"seed": 1.0}, "a seed is a whole number from 0, not 1.0"),
+        ("mean-distance", {"blurr": {}}, "blurr is an empty group: give its parameters, or leave it out"),
         ("mean-distance", {"device": "gpu"}, "unknown device 'gpu'"),
     ],
 )

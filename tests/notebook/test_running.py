@@ -60,6 +60,10 @@ def test_what_is_done_is_not_done_again(here, toys, capsys):
         ({"seeds": ["1"]}, r"seeds is a number or a list of numbers, not \['1'\]"),
         ({"seeds": None}, "seeds is a number or a list of numbers, not None"),
         ({"store": ""}, "is no folder and no address"),
+        ({"jobs": 0}, "jobs is the number of runs at once, 1 or more, not 0"),
+        ({"jobs": 1.5}, "jobs is the number of runs at once, 1 or more, not 1.5"),
+        ({"jobs": "2"}, "jobs is the number of runs at once, 1 or more, not '2'"),
+        ({"params": {"blur": {}}}, "blur is an empty group: give its parameters, or leave it out"),
     ],
 )
 def test_bad_words_are_refused_before_anything_is_run(here, toys, words, message):
@@ -67,6 +71,13 @@ def test_bad_words_are_refused_before_anything_is_run(here, toys, words, message
     with pytest.raises(OODBenchError, match=message):
         oodbench.run(**given)
     assert toys.calls == []
+
+
+def test_without_any_results_there_are_columns_still(here):
+    with pytest.warns(RuntimeWarning, match="failed: "):
+        runs = oodbench.run("broken", "bars:0", "white", params={"fault": "nan", "broken.only": 1.0}, quiet=True)
+    assert len(runs) == 1 and len(runs.failures) == 1
+    assert runs.results().empty and {"run", "out_dataset", "metric", "value"} <= {*runs.results().columns}
 
 
 def test_it_is_an_error_where_every_run_fails(here):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import oodbench
@@ -85,6 +86,18 @@ def test_the_in_data_goes_by_none_or_its_name(runs):
             UnknownName,
             "unknown data set with scores of .*'whit'; did you",
         ),
+        (lambda store, key: store.scores(key, "white", "valid"), UnknownName, "'valid'; did you mean validation"),
+        (lambda store, key: store.scores(key, "white", "train"), UnknownName, "unknown split with scores 'train'"),
+        (lambda store, key: oodbench.load_dataset("bars", "valid"), UnknownName, "'valid'; did you mean validation"),
+        (lambda store, key: oodbench.load_dataset("noise", shape=8), DataError, "shape is .channels, height, width."),
+        (lambda store, key: oodbench.load_dataset("noise", shape=(28, 28)), DataError, "1 or 3 channels, not .28, 28."),
+        (lambda store, key: oodbench.load_dataset("noise", shape=(2, 8, 8)), DataError, "1 or 3 channels, not .2, 8"),
+        (lambda store, key: oodbench.load_dataset("noise", shape=(1, 0, 8)), DataError, "1 or 3 channels, not .1, 0"),
+        (
+            lambda store, key: oodbench.load_dataset("noise", shape=(1, -8, -8)),
+            DataError,
+            "1 or 3 channels, not .1, -8",
+        ),
         (lambda store, key: store.scores("mean-dist-x"), UnknownName, "unknown run 'mean-dist-x'"),
         (lambda store, key: store.images(store.scores(key)[["score"]]), DataError, "no column 'run' or 'index'"),
         (lambda store, key: store.images(store.scores(key).head(0)), DataError, "have 0 values of 'run'"),
@@ -103,6 +116,13 @@ def test_the_in_data_goes_by_none_or_its_name(runs):
 def test_what_is_not_there_is_said(runs, act, error, message):
     with pytest.raises(error, match=message):
         act(runs.store, runs[0])
+
+
+@pytest.mark.parametrize(
+    "shape", [[1, 9, 8], np.array([1, 9, 8]), torch.Size([1, 9, 8])], ids=lambda each: type(each).__name__
+)
+def test_a_shape_is_any_three_numbers(toys, shape):
+    assert oodbench.load_dataset("white", shape=shape).shape == (1, 9, 8)
 
 
 def test_images_that_have_changed_are_not_shown_for_those_that_were_scored(runs, toys, monkeypatch, tmp_path):
