@@ -7,13 +7,14 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from oodbench.api import Detector
 from oodbench.errors import OODBenchError, line_in, reason
+from oodbench.plugin.source import forget_trees
 from oodbench.text import shorten
 
 WORD = re.compile(r"(?P<path>.+\.py)(:(?P<detector>\w*))?")
@@ -25,11 +26,21 @@ class LocalFile:
 
     Args:
         loaded: when, in seconds since the epoch: what is changed later is not what runs.
+        stamps: of the file, and of the modules beside it that it was the first to import: module → path and content.
     """
 
     path: Path
     module: ModuleType
     loaded: float
+    stamps: Mapping[str, tuple[Path, bytes]]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether none of these files has changed since."""
+        return all(_content(path) == content for path, content in self.stamps.values())
+
+
+_imported: dict[Path, LocalFile] = {}
 
 
 def is_file_word(word: str) -> bool:
@@ -40,7 +51,8 @@ def is_file_word(word: str) -> bool:
 def load_detector(word: str) -> tuple[LocalFile, type[Detector]]:
     """Import the file that the word names and return the detector class in it.
 
-    The file may import modules that lie beside it. Raises OODBenchError where there is no such file or class, the file
+    The file may import modules that lie beside it. It is imported once, and again after it or one of these has changed,
+    as in a notebook beside which it is edited. Raises OODBenchError where there is no such file or class, the file
     cannot be imported, or it has the name of an installed module.
     """
     match = WORD.fullmatch(word)
@@ -69,9 +81,19 @@ def _what_there_is(file: LocalFile, wanted: str | None) -> str:
     return f"{missing}: " + " or ".join(f"{file.path.name}:{name}" for name in classes)
 
 
-@cache
 def _import(path: Path) -> LocalFile:
-    """Import a file as the module of its name, once per process."""
+    """Import a file as the module of its name, once for each state of it."""
+    known = _imported.get(path)
+    if known is None or not known.is_current:
+        for name in known.stamps if known else ():
+            sys.modules.pop(name, None)
+        _imported.pop(path, None)
+        forget_trees()
+        _imported[path] = _import_now(path)
+    return _imported[path]
+
+
+def _import_now(path: Path) -> LocalFile:
     name, where = path.stem, shorten(str(path))
     if not os.path.isfile(path):  # False also of a name that is too long
         raise OODBenchError(f"{where} is no file; write --detector PATH.py:CLASS")
@@ -82,7 +104,7 @@ def _import(path: Path) -> LocalFile:
         sys.path.append(str(path.parent))  # behind all others: a file beside it must not hide an installed module
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader, path
-    module, loaded = importlib.util.module_from_spec(spec), time.time()
+    module, loaded, before = importlib.util.module_from_spec(spec), time.time(), {*sys.modules}
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -90,7 +112,26 @@ def _import(path: Path) -> LocalFile:
         del sys.modules[name]
         line = line_in(error, [path])
         raise OODBenchError(f"{where} cannot be imported: {reason(error)}{line and f' ({line})'}") from error
-    return LocalFile(path, module, loaded)
+    return LocalFile(path, module, loaded, _stamps({*sys.modules} - before, path.parent))
+
+
+def _stamps(modules: Iterable[str], folder: Path) -> dict[str, tuple[Path, bytes]]:
+    """Of these modules those whose files lie in the folder or, being of a package there, below it."""
+    stamps = {}
+    for name in modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        top = folder / name.partition(".")[0]
+        if file and (Path(file) == top.with_suffix(".py") or Path(file).is_relative_to(top)):
+            stamps[name] = Path(file), _content(Path(file))
+    return stamps
+
+
+def _content(path: Path) -> bytes:
+    """What a file has; nothing where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _refuse_taken(name: str, path: Path) -> None:

@@ -38,6 +38,10 @@ FIRST_PARTY = tuple(
 """Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""
 
 
+_first_loaded: dict[str, tuple[Any, float]] = {}
+"""Plugin → its module, and since when, in seconds since the epoch, this process has the code."""
+
+
 @dataclass
 class Plugins:
     """The plugin manager with what was loaded into it (name → version) and what failed (name → reason).
@@ -52,6 +56,13 @@ class Plugins:
     files: dict[str, LocalFile] = field(default_factory=dict)
     loading_since: float = field(default_factory=time.time)
 
+    def add(self, name: str, module: Any, distribution: metadata.Distribution | None, version: str) -> None:
+        """Note a plugin that was loaded; where this process had loaded it before, that is what it runs."""
+        self.versions[name], self.distributions[name] = version, distribution
+        known, _ = _first_loaded.get(name, (None, 0.0))
+        if known is not module:
+            _first_loaded[name] = module, self.loading_since
+
     def source(self, name: str) -> Source:
         """Return the source of a plugin's code: that which this process has loaded.
 
@@ -59,13 +70,16 @@ class Plugins:
         """
         if name in self.files:
             file = self.files[name]
-            source = replace(_source_of(file.module.__name__, None), distribution=file.path.name, version=LOCAL)
             loaded = file.loaded
+            source = _source_of(file.module.__name__, None, loaded)
+            source = replace(source, distribution=file.path.name, version=LOCAL)
         else:
             module: Any = self.manager.get_plugin(name)
-            source, loaded = _source_of(module.__name__, self.distributions[name]), self.loading_since
+            loaded = _first_loaded[name][1]
+            source = _source_of(module.__name__, self.distributions[name], loaded)
         if source.changed > loaded:
-            raise OODBenchError(f"the code of plugin {name} has changed since it was loaded; run the command again")
+            again = "run the command again, or start Python again"
+            raise OODBenchError(f"the code of plugin {name} has changed since it was loaded; {again}")
         return source
 
 
@@ -78,7 +92,8 @@ def _check_marked(module: Any) -> None:
 
 
 @cache
-def _source_of(module: str, distribution: metadata.Distribution | None) -> Source:
+def _source_of(module: str, distribution: metadata.Distribution | None, loaded: float) -> Source:
+    """Remember the source of a module as it was loaded at that time."""
     return source_of(module, distribution)
 
 
@@ -90,8 +105,9 @@ def load_plugins() -> Plugins:
     core = metadata.distribution("oodbench")
     for builtin, module in BUILTIN.items():
         name = f"builtin-{builtin}"
-        manager.register(importlib.import_module(module), name=name)
-        plugins.versions[name], plugins.distributions[name] = core.version, core
+        loaded = importlib.import_module(module)
+        manager.register(loaded, name=name)
+        plugins.add(name, loaded, core, core.version)
     wanted = os.environ.get("OODBENCH_PLUGINS")
     names = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()}
     for name, entry in _entries():
@@ -128,5 +144,4 @@ def _load(plugins: Plugins, name: str, entry: metadata.EntryPoint) -> None:
             plugins.manager.unregister(name=name)
         plugins.failures[name] = reason(error)
     else:
-        plugins.versions[name] = entry.dist.version if entry.dist else "unknown"
-        plugins.distributions[name] = entry.dist
+        plugins.add(name, module, entry.dist, entry.dist.version if entry.dist else "unknown")

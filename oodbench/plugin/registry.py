@@ -24,6 +24,7 @@ HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "register_executors": ("executor", lambda offer: isinstance(offer, type) and issubclass(offer, Executor)),
     "register_commands": ("command", lambda offer: isinstance(offer, click.Command) and bool(offer.name)),
 }
+RESERVED = "in"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -38,6 +39,7 @@ class Registry:
         plugin_of: (kind, name) → the plugin that offers it.
         failures: plugin → why an offer of it is missing.
         waiting: detector that is not loaded yet → its plugin.
+        of_files: file and class, as a command names them → the detector.
     """
 
     plugins: Plugins
@@ -45,6 +47,7 @@ class Registry:
     plugin_of: dict[tuple[str, str], str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    of_files: dict[str, type[Detector]] = field(default_factory=dict)
 
     @property
     def datasets(self) -> dict[str, Dataset]:
@@ -118,15 +121,17 @@ class Registry:
 
     def _add_file(self, word: str) -> type[Detector]:
         """Register the detector of a file under its own name, as if a plugin offered it."""
-        file, detector = load_detector(word)
-        plugin = f"{file.path}:{detector.__name__}"
-        if self.plugin_of.get(("detector", detector.name)) != plugin:
-            try:
-                _add(self, plugin, "detector", HOOKS["register_detectors"][1], detector)
-            except ValueError as error:
-                raise OODBenchError(f"{file.path.name}: {error}") from None
-            self.plugins.files[plugin] = file
-        return detector
+        if word not in self.of_files:  # what a registry has stays, though the file is edited
+            file, detector = load_detector(word)
+            plugin = f"{file.path}:{detector.__name__}"
+            if self.plugin_of.get(("detector", detector.name)) != plugin:
+                try:
+                    _add(self, plugin, "detector", HOOKS["register_detectors"][1], detector)
+                except ValueError as error:
+                    raise OODBenchError(f"{file.path.name}: {error}") from None
+                self.plugins.files[plugin] = file
+            self.of_files[word] = self.offers["detector"][detector.name]
+        return self.of_files[word]
 
     def _load_detectors(self, plugin: str) -> None:
         """Load the detectors of a plugin. Raises OODBenchError where it fails, as it did not when it was catalogued."""
@@ -211,6 +216,8 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         raise ValueError(f"{kind} name {name!r}: use small letters, digits and '-'")
     if kind == "metric" and is_full_spectrum(name):
         raise ValueError(f"metric name {name!r}: {PREFIX} is kept for what oodbench makes of a metric itself")
+    if kind == "data set":
+        check_dataset_name(name)
     if kind == "detector":
         _check_declared(offer)
     if name in registry.offers[kind] or (kind == "detector" and name in registry.waiting):
@@ -221,6 +228,12 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         )
     registry.offers[kind][name] = offer
     registry.plugin_of[kind, name] = plugin
+
+
+def check_dataset_name(name: str) -> None:
+    """Raise OODBenchError for the name that scores of in-data have: no data set can have it too."""
+    if name == RESERVED:
+        raise OODBenchError(f"a data set cannot be called {name!r}, as the scores of in-data are: rename it")
 
 
 def _check_declared(detector: type[Detector]) -> None:

@@ -247,6 +247,12 @@ def _tree_hash(path: Path) -> str:
     return hashlib.sha256(repr(_plain(_tree(path))).encode()).hexdigest()
 
 
+def forget_trees() -> None:
+    """Have files parsed again, as some of them are about to be loaded again."""
+    _tree.cache_clear()
+    _tree_hash.cache_clear()
+
+
 def _plain(node: object) -> object:
     """Return a syntax tree as nested tuples, without docstrings and empty fields (which Python versions add)."""
     if isinstance(node, list):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import os
 import re
 import shutil
@@ -16,6 +18,7 @@ import oodbench
 from oodbench.atomic import write_atomically
 from oodbench.errors import OODBenchError
 from oodbench.plugin.manager import FIRST_PARTY
+from oodbench.plugin.registry import check_dataset_name
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ NAMES = {
 LONGEST = 40
 IMPORTED = {"Any", "Connection", "Generator", "Mapping", "NetworkDetector", "Path", "Phase", "Self", "Worker"}
 """Names that templates have beside oodbench's own: no class may be called so."""
+FUNCTION_TAKEN = {"annotations", "np", "register_metrics"}
+"""Names that the template of a metric has beside Python's own: no metric may be called so."""
 TEMPLATES = Path(__file__).parent / "templates"
 FILES: dict[Kind, dict[str, str]] = {
     "detector": {"detector.py": "detector/{variant}.py.jinja"},
@@ -114,10 +119,14 @@ def _check_name(package: NewPackage, registry: Registry) -> None:
     if not re.fullmatch(pattern, name) or len(name) > LONGEST:
         what = WORDS[package.kind]
         raise OODBenchError(f"{shorten(repr(name))} cannot be the name of {what}: use at most {LONGEST} {advice}")
-    if package.class_name in {*oodbench.__all__, *IMPORTED}:
+    if package.class_name in {*oodbench.__all__, *IMPORTED} or keyword.iskeyword(package.class_name):
         raise OODBenchError(
             f"{name} would be the class {package.class_name}, and its code has another of this name: choose another"
         )
+    if package.kind == "metric" and (keyword.iskeyword(name) or name in {*dir(builtins), *FUNCTION_TAKEN}):
+        raise OODBenchError(f"{name} would be a function, and this name has a meaning in its code: choose another")
+    if package.kind == "dataset":
+        check_dataset_name(name)
     for (kind, taken), plugin in registry.plugin_of.items():
         if taken == name:
             raise OODBenchError(f"plugin {plugin} has the {kind} {name} already: choose another name")

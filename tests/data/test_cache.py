@@ -127,9 +127,3 @@ def test_classes_are_ascii_digits_and_not_too_many(name):
 
 def test_leading_zeros_are_read():
     assert parse("mnist:" + "0" * 5000 + "7") == ("mnist", (7,))
-
-
-def test_a_data_set_cannot_be_called_in(loader):
-    loader.registry.datasets["in"] = loader.find("noise")[0] if "noise" in loader.registry.datasets else None
-    with pytest.raises(DataError, match="a data set cannot be called 'in'.*: rename it"):
-        loader.check("in", "test")

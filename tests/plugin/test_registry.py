@@ -26,6 +26,14 @@ def metric(name: str) -> str:
     return f'Metric("{name}", lambda in_scores, out_scores: 0.0, True, "always 0")'
 
 
+def test_a_data_set_cannot_be_called_in(install):
+    code = "from oodbench import Dataset, hookimpl\n\n@hookimpl\ndef register_datasets():\n"
+    install("inner", "inner_module", code + '    return [Dataset("in", lambda split, root, shape: None, None, {})]\n')
+    registry = load_registry()
+    assert "in" not in registry.datasets
+    assert "a data set cannot be called 'in', as the scores of in-data are: rename it" in registry.failures["inner"]
+
+
 def test_everything_is_found_by_name_and_with_its_version(toys):
     registry = load_registry()
     assert registry.detector("mean-distance") is toys.MeanDistance
