@@ -24,19 +24,22 @@ from oodbench.text import shorten
 
 LIST_BYTES = 2**28
 """The most that a list may have: that of ImageNet's training images has 60 MB."""
+NO_CLASS = -1
 SPLIT_FILES = {"train": ("train.txt",), "validation": ("validation.txt", "val.txt"), "test": ("test.txt",)}
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """Paths of pictures, as written, and their classes, int64 (n,); -1 where a picture has none."""
+    """Paths of pictures, as written, and their classes, int64 (n,); all -1 where the pictures have none."""
 
     paths: list[str]
     labels: np.ndarray
 
 
 def read_list(path: Path) -> ImageList:
-    """Return the list in a file: per line a path and, behind a space, a whole number, its class; without it -1.
+    """Return the list in a file: per line a path and, behind a space, a whole number, its class.
+
+    No class, or -1 for it as in OpenOOD's lists of out-data, means that the picture has none; then none has.
 
     Raises OODBenchError where the file cannot be read, and DataError, with the line, where it is no such list or empty.
     """
@@ -45,7 +48,7 @@ def read_list(path: Path) -> ImageList:
         if line.strip():
             name, _, label = line.rstrip().rpartition(" ")
             if not name:
-                name, label = label, "-1"
+                name, label = label, str(NO_CLASS)
             try:
                 labels.append(np.int64(int(label)))
             except (ValueError, OverflowError):
@@ -56,7 +59,12 @@ def read_list(path: Path) -> ImageList:
             paths.append(name)
     if not paths:
         raise DataError(f"{path} is an empty image list")
-    return ImageList(paths, np.array(labels, np.int64))
+    found = ImageList(paths, np.array(labels, np.int64))
+    without = np.flatnonzero(found.labels == NO_CLASS)
+    if 0 < len(without) < len(paths):
+        count = f"{len(without):,} of the {len(paths):,} pictures of {path} have no class"
+        raise DataError(f"{count}, first of all {shorten(paths[without[0]])}: give one to each, or to none")
+    return found
 
 
 def imglist_at(path: str) -> Dataset:
@@ -84,8 +92,7 @@ def imglist_at(path: str) -> Dataset:
     every = [path for paths in pictures.values() for path in paths]
     shape = shape_of(given, every if given.size else pictures.get("train", []), is_fitted="train" in files)
     labels = {split: found.labels for split, found in lists.items()}
-    classes = np.unique(np.concatenate([*labels.values()])).tolist()
-    classes = classes if classes != [-1] else []
+    classes = [each for each in np.unique(np.concatenate([*labels.values()])).tolist() if each != NO_CLASS]
     chosen = choose_classes(name, given.classes, classes, ())
     read = partial(read_files, pictures)
     needed = [*files.values(), *every]  # the lists too: other classes there are other images

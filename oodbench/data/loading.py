@@ -10,17 +10,20 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from oodbench.api import SPLITS, Dataset, ImageSet, Progress, Shape, Stream, file_name, shape_text
 from oodbench.data import cache
 from oodbench.data.imaging import conform
 from oodbench.data.stamps import stamp
-from oodbench.errors import DataError, no_exit
+from oodbench.errors import DataError, UnknownName, no_exit
 from oodbench.folders import cache_folder, data_folder
 from oodbench.plugin.registry import Registry
 from oodbench.text import shorten
 
 LARGEST_CLASS = 99_999
-RESERVED = "in"
+ANY_SHAPE: Shape = (1, 1, 1)
+"""For a data set without a shape, where only its labels are looked at."""
 CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 
 
@@ -103,8 +106,6 @@ class Loader:
         """
         kind, _, path = name.partition(":")
         dataset = self.registry.dataset(kind)
-        if kind == RESERVED:
-            raise DataError(f"a data set cannot be called {RESERVED!r}, as the scores of in-data are: rename it")
         if dataset.from_path is None:
             return dataset, parse(name)[1]
         if not path:
@@ -145,8 +146,20 @@ class Loader:
             raise DataError(f"{found}: the same images cannot be in and out; choose folders that share none")
 
     def _file_ids(self, name: str) -> list[tuple[int, int]]:
-        statuses = [path.stat() for path in self.find(name)[0].required_files(self.root) if path.exists()]
+        statuses = [path.stat() for path in self._files(name) if path.exists()]
         return [(status.st_dev, status.st_ino) for status in statuses]
+
+    def _files(self, name: str) -> list[Path]:
+        """The picture files of the classes that are chosen; all files where none is, or where the images are none."""
+        dataset, chosen = self.find(name)
+        if chosen is None or dataset.location is None or dataset.location.files is None or dataset.stream is None:
+            return list(dataset.required_files(self.root))
+        files = []
+        for split in dataset.sizes:
+            every = dataset.location.files(split)
+            stream = dataset.stream(split, self.root, dataset.shape or ANY_SHAPE)  # none of its images is read
+            files += [every[index] for index in stream.indices[np.isin(stream.labels, chosen)]]
+        return files
 
     def _source(self, name: str) -> str:
         """The same for two names of one place, however its path is written."""
@@ -164,6 +177,8 @@ class Loader:
     def check(self, name: str, split: str) -> None:
         """Refuse a data set, split or class that does not exist, without reading anything."""
         dataset, classes = self.find(name)
+        if split not in SPLITS:
+            raise UnknownName("split", str(split), SPLITS)
         if split not in dataset.sizes:
             other = "" if split == "test" else "; it can be named after --out only"
             how = f", until it has one: see `oodbench show {name.partition(':')[0]}`" if other and dataset.rules else ""

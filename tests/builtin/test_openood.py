@@ -120,6 +120,7 @@ def test_a_folder_of_lists_can_be_in_data(tmp_path):
         ("a.png 1\nb c\n", "line 2 is not a path and a class"),
         ("a.png " + "9" * 50, "line 1 is not a path and a class"),
         ("\n\n", "is an empty image list"),
+        ("a.png 0\nb.png\nc.png -1\n", "2 of the 3 pictures of"),
     ],
 )
 def test_what_is_no_list_is_refused_with_the_line(tmp_path, text, message):

@@ -96,6 +96,15 @@ def test_files_that_are_in_and_out_are_refused(tmp_path, loader, where):
         loader.share_classes(f"folder:{out}", f"folder:{tmp_path}/P")
 
 
+def test_other_classes_of_a_list_are_no_files_of_a_folder(tmp_path, loader):
+    lines = [f"test/{name}/{number}.png {label}" for label, name in ((0, "good"), (1, "broken")) for number in range(3)]
+    (tmp_path / "P/list.txt").write_text("\n".join(lines))
+    listed, folder = f"imglist:{tmp_path}/P/list.txt", f"folder:{tmp_path}/P/test"
+    assert not loader.share_classes(f"{listed}:0", f"{folder}:broken")
+    with pytest.raises(DataError, match="^3 of the 3 files of"):
+        loader.share_classes(f"{folder}:broken,good", f"{listed}:0")
+
+
 def test_a_folder_beside_the_splits_is_a_data_set_of_its_own(tmp_path, loader):
     assert not loader.share_classes(f"folder:{tmp_path}/P", f"folder:{tmp_path}/P/other")
 
