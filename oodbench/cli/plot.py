@@ -119,8 +119,11 @@ def ranks_command(store: str, published: Path | None, in_dataset: str, metric: s
     from oodbench.leaderboard.plots.ranks import draw_ranks
     from oodbench.leaderboard.published import load_results
     from oodbench.plugin.registry import find_metric
+    from oodbench.store.selection import check_there
     from oodbench.store.store import Store
 
+    if published is None:
+        check_there(Store(store))
     results = load_results(published).rows if published else Store(store).read_results(on_damaged=_left_out)
     ranks = draw_ranks(results, find_metric(metric), in_dataset or None, output, title)
     for row in ranks.left_out:

@@ -128,11 +128,16 @@ def _split_words(words: tuple[str, ...], registry: Registry, **given: Any) -> tu
         return words[0], words[1:]
     if is_file_word(given["detector"]):
         given["detector"] = registry.detector(given["detector"]).name
-    params = {}
-    for text in sets:
-        name, value = split_setting("--set", text)
-        params[name.removeprefix(f"{given['detector']}.")] = value
-    return RunWords(params=params, **given), words
+    given["in_dataset"] = _canonical(given["in_dataset"], registry)
+    return RunWords(params=dict(split_setting("--set", text) for text in sets), **given), words
+
+
+def _canonical(name: str, registry: Registry) -> str:
+    """Return what runs call a data set, however its classes are written; one that is not installed stays as it is."""
+    from oodbench.data.loading import canonical
+
+    found = registry.datasets.get(name.partition(":")[0])
+    return canonical(name) if found and found.from_path is None else name
 
 
 def _score(

@@ -48,12 +48,14 @@ class PictureFiles:
         paths: what they are called, one each.
         indices: int64, one each.
         damaged: why files could not be read, one line each; more are added while the parts are read.
+        own_shape: that the pictures are brought to before all else, as those of ``folder:PATH@28x28x1``; None for none.
     """
 
     files: Sequence[Path]
     paths: Sequence[str]
     indices: np.ndarray
     damaged: list[str] = field(default_factory=list)
+    own_shape: Shape | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -65,7 +67,8 @@ class PictureFiles:
             images, places = np.empty((rows, *shape), np.uint8), list[int]()
             for place in range(start, min(start + rows, len(self))):
                 try:
-                    images[len(places)] = conform(read_picture(self.files[place])[None], shape)[0]
+                    picture = read_picture(self.files[place])[None]
+                    images[len(places)] = conform(conform(picture, self.own_shape or shape), shape)[0]
                 except DataError as error:
                     self.damaged.append(str(error))
                 else:
@@ -150,7 +153,7 @@ def _files_of(
         raise DataError(f"{dataset.name} has no image of these classes in its {split} split")
     top = location.path if location.path.is_dir() else location.path.parent
     paths = [path.relative_to(top) if path.is_relative_to(top) else path for path in files]
-    return PictureFiles(files, list(map(_text, paths)), indices)
+    return PictureFiles(files, list(map(_text, paths)), indices, own_shape=dataset.shape)
 
 
 def _text(path: Path) -> str:

@@ -75,10 +75,28 @@ class _Found:
 
 
 def store_states(store: Store) -> list[RunState]:
-    """Return the state of each run that a store has something of, and of each combination that failed."""
+    """Return the state of each run that a store has something of, or that failed before it had."""
     found, failures = _survey(store)
-    states = [RunState(_title(each), _state(each), each.key, each.work, each.silent) for each in found]
-    return [*states, *(_failed(run, out, error) for run, out, error in failures)]
+    errors = _errors(failures)
+    near = [each for each in found if each.key.startswith(tuple({_beginning(run) for run, _, _ in failures}))]
+    identities = {each.key: identity for identity, each in _identified(store, near)}
+    states = []
+    for each in found:
+        state = RunState(_title(each), _state(each), each.key, each.work, each.silent)
+        error = "" if each.is_worked_on else errors.get(identities.get(each.key, ""), "")
+        states.append(replace(state, state="failed", error=error) if error else state)
+    titles = {run.key(""): title_of(run) for run, _, _ in failures}
+    nothing_of = [key for key in errors if key not in identities.values()]
+    return [*states, *(RunState(titles[key], "failed", key, error=errors[key]) for key in nothing_of)]
+
+
+def _errors(failures: Iterable[tuple[Run, str | None, str]]) -> dict[str, str]:
+    """Key without its data's fingerprint → all that failed of that run."""
+    errors: dict[str, str] = {}
+    for run, out_dataset, error in failures:
+        text = f"{out_dataset}: {error}" if out_dataset else error
+        errors[run.key("")] = "; ".join(filter(None, [errors.get(run.key("")), text]))
+    return errors
 
 
 def suite_states(store: Store, tasks: Sequence[Task]) -> list[RunState]:
@@ -124,11 +142,6 @@ def _state(found: _Found) -> str:
     if found.is_fitted:
         return "done"
     return "stopped" if found.work and not found.work.ended else "unfinished"
-
-
-def _failed(run: Run, out_dataset: str | None, error: str) -> RunState:
-    title = title_of(run) + (f" → {out_dataset}" if out_dataset else "")
-    return RunState(title, "failed", run.key(""), error=error)
 
 
 def _title(found: _Found) -> str:

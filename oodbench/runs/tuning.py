@@ -31,6 +31,7 @@ from oodbench.data.overlap import count_shared, image_hashes
 from oodbench.errors import DataError, OODBenchError, StoreError
 from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
+from oodbench.plan.settings import split_setting
 from oodbench.plan.tasks import Task, canonical_words, plan, run_key
 from oodbench.plugin.registry import Registry, load_registry
 from oodbench.runs import fitting
@@ -124,19 +125,28 @@ def tune(
 def read_grid(texts: Sequence[str], request: RunRequest) -> dict[str, list[str]]:
     """``["latent_dim=2,4"]`` → ``{"latent_dim": ["2", "4"]}``; whether they are any good, ``plan`` finds out."""
     axes: dict[str, list[str]] = {}
+    fixed = {_own_name(split_setting("--set", text)[0], request) for text in request.sets}
     for text in texts:
         name, _, values = text.partition("=")
         axis = [value.strip() for value in _split(values)]
         if not all(axis):
             raise OODBenchError(f"--grid {shorten(text)}: write it as name=2,4,8")
-        for detector in request.detectors:
-            name = name.strip().removeprefix(f"{detector}.")
+        name = _own_name(name.strip(), request)
         if name in axes:
             raise OODBenchError(f"--grid {name} is given twice; name all its values in one")
+        if name in fixed:
+            raise OODBenchError(f"{name} is given by --set and by --grid; leave it out of one")
         axes[name] = axis
     if not axes:
         raise OODBenchError("name at least one --grid, as in --grid latent_dim=2,4,8")
     return axes
+
+
+def _own_name(name: str, request: RunRequest) -> str:
+    """``ae.latent_dim`` → ``latent_dim``, of the detector that is tuned."""
+    for detector in request.detectors:
+        name = name.removeprefix(f"{detector}.")
+    return name
 
 
 def _split(values: str) -> list[str]:

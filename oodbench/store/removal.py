@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from oodbench.api import Run
@@ -52,6 +53,18 @@ def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
     known = sorted({*folders, *failed})
     keys = dict.fromkeys(matching_key(name, known) for name in names)
     return [_stored(store, key, of_folder.get(key) or key, failures) for key in keys]
+
+
+def standing_on(store: Store, runs: Iterable[StoredRun]) -> list[str]:
+    """Return the keys of the finished runs that stand on these, or on one that does, and are not among them."""
+    removed, bases = {run.key for run in runs}, dict[str, str]()
+    for key in store.keys():
+        with suppress(StoreError):
+            bases[key] = store.read_run(key)[1].base_run
+    found = set(removed)
+    while more := {key for key, base in bases.items() if base in found} - found:
+        found |= more
+    return sorted(found - removed)
 
 
 def _stored(store: Store, key: str, failure_key: str, failures: Sequence[str]) -> StoredRun:

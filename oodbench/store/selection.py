@@ -30,7 +30,7 @@ class RunWords:
 
     Args:
         seed: None where it is not known.
-        params: dotted name → value.
+        params: dotted name → value; it may begin with the detector's name, or with that of one that it stands on.
     """
 
     detector: str = ""
@@ -49,8 +49,18 @@ class RunWords:
             return False
         if self.preset and self.preset != run.preset.partition(", ")[0]:
             return False
-        params = json.loads(run.params)
-        return all(get_path(params, path, None) == value for path, value in self.params.items())
+        return all(_value_at(run, path) == value for path, value in self.params.items())
+
+
+def _value_at(run: Run, path: str) -> Any:
+    """The parameter of a run, or of one that it stands on by that detector's name; None where there is none."""
+    first, dot, rest = path.partition(".")
+    named: Run | None = run
+    while dot and named is not None:
+        if named.detector == first:
+            return get_path(json.loads(named.params), rest, None)
+        named = named.base
+    return get_path(json.loads(run.params), path, None)
 
 
 def matching_key(name: str, keys: Sequence[str], otherwise: str = "") -> str:
@@ -63,7 +73,7 @@ def matching_key(name: str, keys: Sequence[str], otherwise: str = "") -> str:
     """
     found = [key for key in keys if key == name] or [key for key in keys if name and key.startswith(name)]
     if len(found) > 1:
-        raise OODBenchError(f"several runs begin with {shorten(name)}: {_listed(found)}; write more of it{otherwise}")
+        raise OODBenchError(f"several runs begin with {shorten(name)}: {listed(found)}; write more of it{otherwise}")
     if not found:
         raise UnknownName("run", name, keys)
     return found[0]
@@ -84,9 +94,9 @@ def find_run(store: Store, words: str | RunWords) -> str:
         return matching_key(words, keys, ", or give --detector, --in and --seed in its place")
     found = [key for key in keys if _is_meant(store, key, words)]
     if not found:
-        raise OODBenchError(f"no run of {shorten(store.address)} is of these words; there are: {_listed(keys)}")
+        raise OODBenchError(f"no run of {shorten(store.address)} is of these words; there are: {listed(keys)}")
     if len(found) > 1:
-        raise OODBenchError(f"several runs are of these words: {_listed(found)}; give more of them, or a key")
+        raise OODBenchError(f"several runs are of these words: {listed(found)}; give more of them, or a key")
     return found[0]
 
 
@@ -97,6 +107,7 @@ def _is_meant(store: Store, key: str, words: RunWords) -> bool:
     return False
 
 
-def _listed(keys: Sequence[str]) -> str:
+def listed(keys: Sequence[str]) -> str:
+    """Return keys as a message names them: the first few, and how many more there are."""
     more = [f"and {len(keys) - SHOWN:,} more"] if len(keys) > SHOWN else []
     return shorten(", ".join([*keys[:SHOWN], *more]), 500)

@@ -47,6 +47,16 @@ def test_failures_go_with_their_run(oodbench):
     assert Store("results").read_failures().empty and Store("results").keys() == []
 
 
+def test_it_says_what_stands_on_what_it_removes(oodbench, standing):
+    oodbench("run", "--detector", "upon", "--in", "bars:0", "--out", "bars:1", "-q")
+    (upon,) = (key for key in Store("results").keys() if key.startswith("upon"))
+    others = [key for key in Store("results").keys() if key != upon]
+    assert others
+    said = oodbench("forget", others[0], code=1).stderr
+    assert "cannot score new images without it: " in said and upon in said
+    assert "cannot score" not in oodbench("forget", *others, upon, "--yes").stderr
+
+
 def test_without_a_terminal_it_refuses(oodbench, keys):
     result = oodbench("forget", keys[0], code=1)
     assert result.stderr == (

@@ -134,6 +134,26 @@ def test_a_folder_as_a_data_set_keeps_file_names_splits_and_classes(oodbench, ke
     assert len(validation) == 2 and all(row["path"].startswith("train/") for row in validation)
 
 
+def test_a_folder_named_with_a_shape_is_brought_to_it_first_as_after_out(oodbench, key, pictures):
+    name = "folder:new/b@9x11x1"
+    oodbench("run", "--detector", "mean-distance", "--in", "mnist5k:0,2-9", "--out", name, "-q")
+    expected = api.open_store("results").scores(key, name)["score"].tolist()
+    assert [row["score"] for row in rows(oodbench, key, name)] == expected
+    assert [row["score"] for row in rows(oodbench, key, "folder:new/b")] != expected
+
+
+def test_a_run_is_named_by_its_base_s_parameters_and_by_another_spelling_of_its_classes(oodbench, here, standing):
+    for power in (1.5, 2.0):
+        oodbench(
+            "run", "--detector", "offset", "--set", f"centre.power={power}", "--in", "bars:0-1", "--out", "white", "-q"
+        )
+    words = ("score", "white", "--detector", "offset", "--in", "bars:1,0", "--fpr", 0.1, "--json", "-q")
+    for power in (1.5, 2.0):
+        key = json.loads(oodbench(*words, "--set", f"centre.power={power}").stdout)["run"]
+        assert Store("results").read_run(key)[0].base.params == f'{{"fails": false, "power": {power}}}'
+    oodbench(*words, "--set", "power=1.5", code=1)  # it has no power of its own
+
+
 def test_damaged_pictures_are_named_and_refused_or_left_out(oodbench, key, pictures, refusal):
     (pictures / "broken.png").write_bytes(b"no picture")
     (pictures / "b" / "photo.heic").write_bytes(b"no picture either")

@@ -49,6 +49,15 @@ def test_a_store_is_counted_and_what_is_not_finished_is_shown(oodbench):
     assert failed.startswith("failed") and "the loss is not finite" in failed
 
 
+def test_a_run_with_an_out_set_that_failed_is_one_run(oodbench):
+    words = ("--detector", "broken", "--set", "fault=nan", "--set", "only=1.0", "--in", "bars:0")
+    oodbench("run", *words, "--out", "white", "--out", "bars:1", "-q", code=1)
+    assert len(Store("results").keys()) == 1 and len(Store("results").read_failures())
+    (run,) = json.loads(oodbench("status", "--json").stdout)["runs"]
+    assert run["state"] == "failed" and run["run"] == Store("results").keys()[0]
+    assert "white: " in run["error"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"[" * 100_000, b"{}", b'{"pid": 1e999}', bytes(99)], ids=len)
 def test_what_cannot_be_read_hides_nothing_else(damage, oodbench, suite):
     oodbench("run", suite, "-q")

@@ -211,7 +211,7 @@ def test_several_grids_give_every_combination_over_the_preset_and_the_settings(t
     outcome = tuned(
         grid=["leaning.lean = -1, 1", "patience=3,4"],
         preset="quick",
-        sets=("patience=9", "fickle=true"),
+        sets=("fickle=true",),
         out_datasets=(),
     )
     assert [point.settings for point in outcome.points] == [
@@ -279,6 +279,7 @@ def test_other_classes_of_a_reported_data_set_may_choose(tuned):
         ({"grid": ["lean"]}, "--grid lean: write it as name=2,4,8"),
         ({"grid": ["lean=1,,2"]}, "--grid lean=1,,2: write it as name=2,4,8"),
         ({"grid": ["lean=1", "leaning.lean=2"]}, "--grid lean is given twice; name all its values in one"),
+        ({"sets": ("leaning.lean=3",)}, "lean is given by --set and by --grid; leave it out of one"),
         ({"grid": ["leen=1,2"]}, "unknown parameter of leaning 'leen'; did you mean lean?"),
         ({"grid": ["patience=1,2,0"]}, "leaning: patience must be greater than or equal to 1 (got 0)"),
         ({"detectors": ("leaning", "broken")}, "name one --detector to tune at a time, not 2: leaning, broken"),

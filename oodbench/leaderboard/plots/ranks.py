@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oodbench.api import Metric
-from oodbench.errors import OODBenchError
+from oodbench.errors import OODBenchError, UnknownName
 from oodbench.leaderboard.drawing import paper_style, plain_text, save
 from oodbench.leaderboard.ranks import LEAST_COLUMNS, LEAST_ROWS, Ranks, average_ranks, cliques
 from oodbench.leaderboard.tables import ranked, records
@@ -27,6 +27,8 @@ def draw_ranks(results: pd.DataFrame, metric: Metric, in_dataset: str | None, ou
     import matplotlib.pyplot as plt
 
     chosen = results if in_dataset is None else results[results["in_dataset"] == in_dataset]
+    if len(results) and chosen.empty:
+        raise UnknownName("in-data set", str(in_dataset), set(results["in_dataset"]))
     table = ranked(records(chosen, [metric]), metric)
     ranks = average_ranks(table)
     if ranks is None:
