@@ -32,6 +32,7 @@ from oodbench.runs.same_code import check_code, code_of
 from oodbench.runs.task_runner import Failure, TaskOutcome, TaskRunner
 from oodbench.store.outputs import size_limit
 from oodbench.store.processes import described, lease_seconds
+from oodbench.store.records import Combination
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _hand_out(
     with closing(executor.work(jobs, open_, slots, runner.progress)) as ended:
         for title, outcome in ended:
             if isinstance(outcome, WorkerDied):
-                failure = runner.record_failure(left[title].run, None, outcome)
+                failure = runner.record_failure(Combination(left[title].run), outcome)
                 outcome = TaskOutcome(failures=[failure])
             yield title, outcome
 

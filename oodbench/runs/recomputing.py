@@ -12,6 +12,7 @@ from oodbench.runs.evaluation import update_results
 from oodbench.runs.pipeline import Outcome
 from oodbench.runs.task_runner import Failure
 from oodbench.store.processes import Busy
+from oodbench.store.records import Combination
 from oodbench.store.store import Store
 
 
@@ -71,4 +72,4 @@ def _clear_failures(store: Store, key: str, metrics: Collection[str], failed: Co
     results = store.read_results([key])
     for name, found in results[results["covariate"] == ""].groupby("out_dataset")["metric"]:
         if str(name) not in failed and {*found} >= {*metrics}:
-            store.clear_earlier_failure(run, str(name))
+            store.clear_earlier_failure(Combination(run, str(name)))

@@ -17,6 +17,7 @@ from oodbench.store import records
 from oodbench.store.file_systems import Facts
 from oodbench.store.held_claims import NUMBERED, STATUS
 from oodbench.store.processes import is_alive
+from oodbench.store.records import Combination
 from oodbench.store.removal import KEY
 from oodbench.store.store import FAILURES, Store
 from oodbench.store.work import Work, parse_work
@@ -78,25 +79,26 @@ def store_states(store: Store) -> list[RunState]:
     """Return the state of each run that a store has something of, or that failed before it had."""
     found, failures = _survey(store)
     errors = _errors(failures)
-    near = [each for each in found if each.key.startswith(tuple({_beginning(run) for run, _, _ in failures}))]
+    beginnings = tuple({_beginning(failed.run) for failed, _ in failures})
+    near = [each for each in found if each.key.startswith(beginnings)]
     identities = {each.key: identity for identity, each in _identified(store, near)}
     states = []
     for each in found:
         state = RunState(_title(each), _state(each), each.key, each.work, each.silent)
         error = "" if each.is_worked_on else errors.get(identities.get(each.key, ""), "")
         states.append(replace(state, state="failed", error=error) if error else state)
-    titles = {run.key(""): title_of(run) for run, _, _ in failures}
+    titles = {failed.run.key(""): title_of(failed.run) for failed, _ in failures}
     nothing_of = [key for key in errors if key not in identities.values()]
     return [*states, *(RunState(titles[key], "failed", key, error=errors[key]) for key in nothing_of)]
 
 
-def _errors(failures: Iterable[tuple[Run, str | None, str]]) -> dict[str, str]:
+def _errors(failures: Iterable[tuple[Combination, str]]) -> dict[str, str]:
     """Key without its data's fingerprint → all that failed of that run."""
-    errors: dict[str, str] = {}
-    for run, out_dataset, error in failures:
-        text = f"{out_dataset}: {error}" if out_dataset else error
-        errors[run.key("")] = "; ".join(filter(None, [errors.get(run.key("")), text]))
-    return errors
+    errors: dict[str, list[str]] = {}
+    for failed, error in failures:
+        text = f"{failed.set_title}: {error}" if failed.out_dataset else error
+        errors.setdefault(failed.run.key(""), []).append(text)
+    return {key: "; ".join(texts) for key, texts in errors.items()}
 
 
 def suite_states(store: Store, tasks: Sequence[Task]) -> list[RunState]:
@@ -109,7 +111,7 @@ def suite_states(store: Store, tasks: Sequence[Task]) -> list[RunState]:
         other = by_identity.get(identity)
         if other is None or _rank(each) >= _rank(other):
             by_identity[identity] = each
-    errors = {(run.key(""), out): error for run, out, error in failures}
+    errors = {(failed.run.key(""), failed.set_title): error for failed, error in failures}
     return [_of_task(task, by_identity.get(task.run.key("")), errors) for task in tasks]
 
 
@@ -119,10 +121,10 @@ def counts(states: Iterable[RunState]) -> dict[str, int]:
     return {state: all_states.count(state) for state in STATES if state in all_states}
 
 
-def _of_task(task: Task, found: _Found | None, errors: Mapping[tuple[str, str | None], str]) -> RunState:
+def _of_task(task: Task, found: _Found | None, errors: Mapping[tuple[str, str], str]) -> RunState:
     names = [name for name in task.scored if found is None or not found.has_scores(name)]
     identity = task.run.key("")
-    error = next((errors[identity, out] for out in (None, *names) if (identity, out) in errors), "")
+    error = next((errors[identity, out] for out in ("", *names) if (identity, out) in errors), "")
     state = RunState(task.title, "waiting", missing=len(names))
     if found:
         state = replace(state, run=found.key, work=found.work, silent=found.silent)
@@ -172,7 +174,7 @@ def _identified(store: Store, found: Sequence[_Found]) -> Iterable[tuple[str, _F
             yield each.work.run, each
 
 
-def _survey(store: Store) -> tuple[list[_Found], list[tuple[Run, str | None, str]]]:
+def _survey(store: Store) -> tuple[list[_Found], list[tuple[Combination, str]]]:
     """What the store has of each run, by key, and its failures."""
     folders: dict[str, dict[str, Facts]] = {}
     for path, facts in store.files.listing().items():
@@ -230,12 +232,12 @@ def _parsed(data: object) -> Work | None:
         return None
 
 
-def _failures(store: Store, names: Sequence[str]) -> list[tuple[Run, str | None, str]]:
+def _failures(store: Store, names: Sequence[str]) -> list[tuple[Combination, str]]:
     failures = []
     for _, data in store.files.read_many(f"{FAILURES}/{name}" for name in sorted(names)):
         try:
             if isinstance(data, bytes):
-                failures.append(records.parse_failure(data)[:3])
+                failures.append(records.parse_failure(data))
         except ValueError:
             continue
     return failures

@@ -21,6 +21,7 @@ from oodbench.runs.estimate import ReportedProgress
 from oodbench.runs.evaluation import update_results
 from oodbench.runs.isolation import isolated
 from oodbench.store.processes import Busy
+from oodbench.store.records import Combination
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,7 @@ class TaskRunner:
         """
         outcome = TaskOutcome()
         try:
-            with self._recording(task.run, None, outcome):
+            with self._recording(Combination(task.run), outcome):
                 self._execute(task, title, outcome)
         except Busy as busy:
             return TaskOutcome(busy=busy.key)
@@ -98,7 +99,7 @@ class TaskRunner:
             reporting = replace(self, progress=ReportedProgress(self.progress, claim.report))
             reporting._fit_score_evaluate(task, key, splits, title, outcome)
         outcome.key = key
-        self.store.clear_failure(run, None)
+        self.store.clear_failure(Combination(run))
 
     def _fit_score_evaluate(
         self, task: Task, key: str, splits: Mapping[str, ImageSet], title: str, outcome: TaskOutcome
@@ -132,7 +133,7 @@ class TaskRunner:
         """Say so; the out-data sets that have results."""
         self.progress.message(f"{title}: finished already")
         for name in (None, *task.scored):
-            self.store.clear_earlier_failure(task.run, name, task.split)
+            self.store.clear_earlier_failure(Combination(task.run, name, task.split))
         return list(task.out_datasets) if task.split == "test" else []
 
     def check_writable(self) -> None:
@@ -215,11 +216,11 @@ class TaskRunner:
         fitted.score(in_images, out=False)
         scored = {}
         for name in task.scored:
-            is_shifted = name in task.covariates
-            with self._recording(fitted.run, name, outcome, task.split, is_shifted):
+            combination = Combination(fitted.run, name, task.split, is_shifted=name in task.covariates)
+            with self._recording(combination, outcome):
                 images = self.loader.load(name, task.split, in_images.shape)
-                fitted.score(images, out=True, covariates=task.covariates if is_shifted else ())
-                self.store.clear_failure(fitted.run, name, task.split)
+                fitted.score(images, out=True, covariates=task.covariates if combination.is_shifted else ())
+                self.store.clear_failure(combination)
                 scored[name] = images.fingerprint
         return scored
 
@@ -230,42 +231,30 @@ class TaskRunner:
         missing = self._without_results(key, out_datasets, covariate_text(covariates))
         metrics = list(self.registry.metrics.values())
         for name, error in update_results(self.store, key, missing, metrics, covariates).items():
-            self._fail(run, name, error, outcome)
+            self._fail(Combination(run, name), error, outcome)
 
     @contextmanager
-    def _recording(
-        self, run: Run, out_dataset: str | None, outcome: TaskOutcome, split: str = "test", is_shifted: bool = False
-    ) -> Iterator[None]:
+    def _recording(self, combination: Combination, outcome: TaskOutcome) -> Iterator[None]:
         """Record what fails inside, and go on."""
         try:
             yield
         except (UnwritableStore, Busy):
             raise
         except Exception as error:
-            self._fail(run, out_dataset, error, outcome, split, is_shifted)
+            self._fail(combination, error, outcome)
 
-    def _fail(
-        self,
-        run: Run,
-        out_dataset: str | None,
-        error: Exception,
-        outcome: TaskOutcome,
-        split: str = "test",
-        is_shifted: bool = False,
-    ) -> None:
+    def _fail(self, failed: Combination, error: Exception, outcome: TaskOutcome) -> None:
         if is_out_of_memory(error):
             error = FitError(f"memory ran out ({reason(error)}): lower the batch size or the size of the network")
         self.progress.message(f"failed: {reason(error)}")
         outcome.lacks_base = isinstance(error, BaseNotFitted)
-        outcome.failures.append(self.record_failure(run, out_dataset, error, split, is_shifted))
+        outcome.failures.append(self.record_failure(failed, error))
 
-    def record_failure(
-        self, run: Run, out_dataset: str | None, error: Exception, split: str = "test", is_shifted: bool = False
-    ) -> Failure:
-        """Store the failure with its traceback (see ``Store.write_failure``)."""
+    def record_failure(self, failed: Combination, error: Exception) -> Failure:
+        """Store the failure with its traceback."""
         trace = "".join(traceback.format_exception(error))
-        self.store.write_failure(run, out_dataset, reason(error), trace, split, is_shifted)
-        return Failure(title_of(run), out_dataset or "", reason(error))
+        self.store.write_failure(failed, reason(error), trace)
+        return Failure(title_of(failed.run), failed.out_dataset or "", reason(error))
 
 
 def _only(fingerprints: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 from oodbench.api import Provenance, Run
 from oodbench.api.full_spectrum import covariate_text
 from oodbench.store import schema
+from oodbench.store.records import Combination
 
 if TYPE_CHECKING:
     import pandas
@@ -52,16 +53,17 @@ def results_frame(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, 
     return pandas.concat([results, repeated[[*schema.RUN_COLUMNS]]], axis=1)
 
 
-def failure_row(run: Run, out_dataset: str | None, error: str, is_shifted: bool) -> dict[str, Any]:
+def failure_row(failed: Combination, error: str) -> dict[str, Any]:
     """Return the row of a failure: no metric, the value NaN; ``out_dataset`` is empty where the whole run failed.
 
     Where that is a covariate-shifted set, ``covariate`` names it.
     """
+    run, out_dataset = failed.run, failed.set_title
     texts = dict.fromkeys([*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS], "")
     numbers = {"n_in": 0, "n_out": 0, "parameters": 0, "n_train": 0, "value": float("nan"), "fit_seconds": float("nan")}
-    facts = {"run": run.key(""), "plugin_version": run.version, "out_dataset": out_dataset or "", "error": error}
+    facts = {"run": run.key(""), "plugin_version": run.version, "out_dataset": out_dataset, "error": error}
     facts["base"] = run.base_text
-    facts["covariate"] = covariate_text({out_dataset: ""} if is_shifted and out_dataset else {})
+    facts["covariate"] = covariate_text({out_dataset: ""} if failed.is_shifted and out_dataset else {})
     return {**texts, **numbers, **{name: value for name, value in vars(run).items() if name in texts}, **facts}
 
 

@@ -113,6 +113,28 @@ class _Failure(_Run):
     is_shifted: bool = False
 
 
+@dataclass(frozen=True)
+class Combination:
+    """What can fail by itself: the fit of a run, or its scores and results of one data set.
+
+    Args:
+        out_dataset: an out-data set, or one of covariate-shifted in-data; None for the fit.
+        split: of that set.
+        is_shifted: whether it is covariate-shifted in-data.
+    """
+
+    run: Run
+    out_dataset: str | None = None
+    split: str = "test"
+    is_shifted: bool = False
+
+    @property
+    def set_title(self) -> str:
+        """What tables call the set, empty for the fit; with its split where that is another than test."""
+        of_split = f", {self.split} split" if self.split != "test" else ""
+        return f"{self.out_dataset}{of_split}" if self.out_dataset else ""
+
+
 class _FitFacts(Record):
     run: _Run
     shape: tuple[Size, Size, Size]
@@ -193,18 +215,12 @@ def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str,
     return results
 
 
-def parse_failure(data: bytes) -> tuple[Run, str | None, str, bool]:
-    """Return the run that failed, the data set (None for the whole run), the error, and whether the set is shifted.
-
-    Of another split than the test split the set's name says so: tables have results of test splits alone. Raises
-    ValueError as ``parse_run`` does.
-    """
+def parse_failure(data: bytes) -> tuple[Combination, str]:
+    """Return what failed, and the error. Raises ValueError as ``parse_run`` does."""
     facts = validated(_Failure, from_json(data)).model_dump()
-    out_dataset, error, split = facts.pop("out_dataset"), facts.pop("error"), facts.pop("split")
-    if out_dataset and split != "test":
-        out_dataset = f"{out_dataset}, {split} split"
-    is_shifted = facts.pop("is_shifted")
-    return _run(facts), out_dataset, error, is_shifted
+    error = facts.pop("error")
+    of_set = {name: facts.pop(name) for name in ("out_dataset", "split", "is_shifted")}
+    return Combination(_run(facts), **of_set), error
 
 
 def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
@@ -258,10 +274,10 @@ def parse_object(data: bytes | str) -> dict[str, Any]:
     return record
 
 
-def failure_json(run: Run, out_dataset: str | None, error: str, traceback: str, split: str, is_shifted: bool) -> bytes:
+def failure_json(failed: Combination, error: str, traceback: str) -> bytes:
     """Return the record of a combination that failed (see ``Store.write_failure``)."""
-    facts = {"out_dataset": out_dataset, "split": split, "error": error, "traceback": traceback}
-    return to_json({**asdict(run), **facts, "is_shifted": is_shifted})
+    facts = asdict(failed)
+    return to_json({**facts.pop("run"), **facts, "error": error, "traceback": traceback})
 
 
 def run_json(run: Run, provenance: Provenance, parts: Mapping[str, bytes]) -> bytes:

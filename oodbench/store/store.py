@@ -39,6 +39,7 @@ from oodbench.store.files import DELETE, REDO, Files
 from oodbench.store.held_claims import Claim, is_claim
 from oodbench.store.outputs import StoredOutputs
 from oodbench.store.processes import this_process
+from oodbench.store.records import Combination
 from oodbench.store.sweeping import sweep, sweep_probes
 
 if TYPE_CHECKING:
@@ -337,42 +338,28 @@ class Store:
 
     # --------------------------------------------------------------------- failures and tunings
 
-    def write_failure(
-        self,
-        run: Run,
-        out_dataset: str | None,
-        error: str,
-        traceback: str,
-        split: str = "test",
-        is_shifted: bool = False,
-    ) -> None:
-        """Record that a combination failed.
-
-        Args:
-            out_dataset: None where the fit itself failed.
-            is_shifted: whether this set is no out-data, but covariate-shifted in-data.
-        """
-        record = records.failure_json(run, out_dataset, error, traceback, split, is_shifted)
-        self.files.write(_failure_path(run, out_dataset, split), record)
+    def write_failure(self, failed: Combination, error: str, traceback: str) -> None:
+        """Record that a combination failed, and why."""
+        self.files.write(_failure_path(failed), records.failure_json(failed, error, traceback))
 
     def read_failure(self, run: Run) -> str:
         """Return why the whole run failed when it was tried last; empty if it did not."""
-        path = _failure_path(run, None)
-        return self.files.read(path, records.parse_failure, "delete it")[2] if self.files.exists(path) else ""
+        path = _failure_path(Combination(run))
+        return self.files.read(path, records.parse_failure, "delete it")[1] if self.files.exists(path) else ""
 
-    def clear_failure(self, run: Run, out_dataset: str | None, split: str = "test") -> None:
+    def clear_failure(self, combination: Combination) -> None:
         """Remove the record of an earlier failure, if there is one."""
-        self.files.remove_file(_failure_path(run, out_dataset, split))
+        self.files.remove_file(_failure_path(combination))
 
-    def clear_earlier_failure(self, run: Run, out_dataset: str | None, split: str = "test") -> None:
+    def clear_earlier_failure(self, combination: Combination) -> None:
         """Remove the record of a failure that was there when this was first called; for what is found finished.
 
         In object storage that is one request for all of them, and none that writes where there is nothing to remove.
         """
         if self._earlier_failures is None:
             self._earlier_failures = frozenset(self.files.names(FAILURES))
-        if _failure_path(run, out_dataset, split).removeprefix(f"{FAILURES}/") in self._earlier_failures:
-            self.clear_failure(run, out_dataset, split)
+        if _failure_path(combination).removeprefix(f"{FAILURES}/") in self._earlier_failures:
+            self.clear_failure(combination)
 
     def read_failures(self, on_damaged: Callable[[str, StoreError], None] | None = None) -> pandas.DataFrame:
         """Return one row per combination that failed, with the columns of ``read_results`` (see ``schema``).
@@ -405,8 +392,9 @@ class Store:
         return self.files.where(f"{TUNINGS}/{key}.json")
 
 
-def _failure_path(run: Run, out_dataset: str | None, split: str = "test") -> str:
+def _failure_path(failed: Combination) -> str:
     """Without the data's fingerprint: what failed may be the data."""
-    of_split = [split] if split != "test" else []
-    parts = [run.key(fingerprint=""), *([file_name(out_dataset), *of_split] if out_dataset else [])]
+    of_split = [failed.split] if failed.split != "test" else []
+    of_set = [file_name(failed.out_dataset), *of_split] if failed.out_dataset else []
+    parts = [failed.run.key(fingerprint=""), *of_set]
     return f"{FAILURES}/{'.'.join(parts)}.json"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from oodbench.store.processes import this_process
+from oodbench.store.records import Combination
 from oodbench.store.store import Store
 from oodbench.store.work import work_json
 
@@ -112,7 +113,7 @@ def test_of_a_suite_a_run_counts_whoever_works_on_it_and_whatever_became_of_it(o
         table = oodbench("status", suite).stdout
     assert list(states(result).values()) == ["done", "running", "stopped"]
     assert "no sign of life for" in table and "far, process" in table
-    store.write_failure(runs[2], None, "it diverged", "")
+    store.write_failure(Combination(runs[2]), "it diverged", "")
     assert list(states(oodbench("status", suite, "--json")).values()) == ["done", "waiting", "failed"]
 
 

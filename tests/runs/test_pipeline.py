@@ -22,6 +22,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
 from oodbench.runs.pipeline import ExecutionOptions, Outcome, run
 from oodbench.runs.recomputing import recompute_store
+from oodbench.store.records import Combination
 from oodbench.store.store import Store
 
 
@@ -192,7 +193,7 @@ def test_a_run_that_is_finished_has_no_failure_on_what_it_was_scored_on(execute,
     outcome, _ = execute(words())
     record, _ = Store(store).read_run(outcome.keys[0])
     for out_dataset in ("white", "bars:1"):
-        Store(store).write_failure(record, out_dataset, "of then", "")
+        Store(store).write_failure(Combination(record, out_dataset), "of then", "")
     execute(words())
     assert Store(store).read_failures()["out_dataset"].tolist() == ["bars:1"]
 

@@ -24,6 +24,7 @@ from oodbench.plan.requests import RunRequest
 from oodbench.runs.pipeline import ExecutionOptions, run
 from oodbench.runs.recomputing import recompute_store
 from oodbench.runs.tuning import Tuned, tune
+from oodbench.store.records import Combination
 from oodbench.store.store import Store
 
 LEANING = '''
@@ -415,7 +416,7 @@ def test_a_point_that_fails_takes_no_part_and_the_others_go_on(tuned, lean, erro
 def test_a_failure_on_a_test_split_outlives_scores_of_the_validation_split(tuned):
     (key,) = tuned(grid=["lean=1"], out_datasets=()).chosen.runs
     store = Store("results")
-    store.write_failure(store.read_run(key)[0], "noise", "out of luck", "")
+    store.write_failure(Combination(store.read_run(key)[0], "noise"), "out of luck", "")
     tuned(grid=["lean=1"], out_datasets=())
     Path(store.where(key), "scores", "validation", "noise.parquet").unlink()
     tuned(grid=["lean=1"], out_datasets=())

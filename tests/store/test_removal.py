@@ -11,6 +11,7 @@ import pytest
 
 from oodbench.api import Provenance, Run
 from oodbench.errors import OODBenchError, StoreError, UnknownName
+from oodbench.store.records import Combination
 from oodbench.store.removal import find_runs, remove_runs
 from oodbench.store.store import Store
 
@@ -36,8 +37,8 @@ def store(request, tmp_path):
 def test_a_run_is_removed_with_its_failures_and_the_others_stay(store):
     first, second = add(store), add(store, seed=1)
     for out in (None, "noise"):
-        store.write_failure(RUN, out, "diverged", "")
-    store.write_failure(replace(RUN, seed=1), "noise", "diverged", "")
+        store.write_failure(Combination(RUN, out), "diverged", "")
+    store.write_failure(Combination(replace(RUN, seed=1), "noise"), "diverged", "")
     (found,) = find_runs(store, [first[:-3]])
     assert (found.key, found.seed, found.state, len(found.failures)) == (first, 0, "finished", 2)
     assert found.size > 500
@@ -55,7 +56,7 @@ def test_a_run_that_is_unfinished_damaged_or_only_failed_is_found_too(store):
     store.files.write(f"{unfinished}/checkpoint.pt", b"12345")
     store.files.write(f"{damaged}/run.json", b"{")
     failed = replace(RUN, seed=9)
-    store.write_failure(failed, None, "diverged", "")
+    store.write_failure(Combination(failed), "diverged", "")
     found = find_runs(store, [unfinished, damaged, failed.key("")])
     assert [(run.state, run.seed, len(run.failures)) for run in found] == [
         ("unfinished", None, 0), ("damaged", None, 0), ("failed", None, 1)
@@ -88,7 +89,7 @@ def test_only_runs_are_ever_found(tmp_path, name):
 
 def test_what_another_process_works_on_stays_with_its_failures(store):
     busy, idle = add(store), add(store, seed=1)
-    store.write_failure(RUN, "noise", "diverged", "")
+    store.write_failure(Combination(RUN, "noise"), "diverged", "")
     with Store(store.address).claim(busy):
         (error,) = remove_runs(store, find_runs(store, [busy, idle]))
     assert isinstance(error, StoreError) and str(error).startswith(f"another process works on {busy}")

@@ -24,6 +24,7 @@ import oodbench
 from oodbench.api import Provenance, Result, Run, Scores
 from oodbench.errors import StoreError
 from oodbench.store.processes import host
+from oodbench.store.records import Combination
 from oodbench.store.schema import RUN_COLUMNS
 from oodbench.store.store import Store
 
@@ -261,18 +262,18 @@ def test_a_failure_of_two_long_names_can_be_recorded(store):
     of_in, of_out = (f"mnist:{','.join(digit * 58)}" for digit in "01")
     run = replace(RUN, in_dataset=of_in)
     for out in (of_out, of_out[:-2]):
-        store.write_failure(run, out, "ScoreError: NaN", "Traceback …")
+        store.write_failure(Combination(run, out), "ScoreError: NaN", "Traceback …")
     assert set(store.read_failures()["out_dataset"]) == {of_out, of_out[:-2]}
-    store.clear_failure(run, of_out)
+    store.clear_failure(Combination(run, of_out))
     assert store.read_failures()["out_dataset"].tolist() == [of_out[:-2]]
 
 
 def test_failures_are_listed_until_cleared(store):
     assert len(store.read_failures()) == 0
-    store.write_failure(RUN, None, "FitError: dead", "Traceback …")
-    store.write_failure(RUN, "noise", "ScoreError: NaN", "Traceback …")
-    store.write_failure(RUN, "noise", "ScoreError: NaN again", "Traceback …")
-    store.write_failure(replace(RUN, params="{}"), None, "FitError: other parameters", "Traceback …")
+    store.write_failure(Combination(RUN), "FitError: dead", "Traceback …")
+    store.write_failure(Combination(RUN, "noise"), "ScoreError: NaN", "Traceback …")
+    store.write_failure(Combination(RUN, "noise"), "ScoreError: NaN again", "Traceback …")
+    store.write_failure(Combination(replace(RUN, params="{}")), "FitError: other parameters", "Traceback …")
     failures = store.read_failures()
     found = dict(zip(zip(failures["params"], failures["out_dataset"], strict=True), failures["error"], strict=True))
     assert found == {
@@ -281,23 +282,23 @@ def test_failures_are_listed_until_cleared(store):
         ("{}", ""): "FitError: other parameters",
     }
     assert set(failures["detector"]) == {"ae"}
-    store.clear_failure(replace(RUN, params="{}"), None)
-    store.clear_failure(RUN, None)
+    store.clear_failure(Combination(replace(RUN, params="{}")))
+    store.clear_failure(Combination(RUN))
     assert store.read_failures()["out_dataset"].tolist() == ["noise"]
-    store.clear_failure(RUN, None)
-    store.clear_failure(RUN, "noise")
+    store.clear_failure(Combination(RUN))
+    store.clear_failure(Combination(RUN, "noise"))
     assert len(store.read_failures()) == 0
 
 
 def test_failures_on_validation_and_on_test_splits_are_two(store):
     for split in ("test", "validation"):
-        store.write_failure(RUN, "noise", f"ScoreError: of {split}", "Traceback …", split)
+        store.write_failure(Combination(RUN, "noise", split), f"ScoreError: of {split}", "Traceback …")
     failures = store.read_failures()
     assert dict(zip(failures["out_dataset"], failures["error"], strict=True)) == {
         "noise": "ScoreError: of test",
         "noise, validation split": "ScoreError: of validation",
     }
-    store.clear_failure(RUN, "noise", "validation")
+    store.clear_failure(Combination(RUN, "noise", "validation"))
     assert store.read_failures()["out_dataset"].tolist() == ["noise"]
 
 
@@ -350,7 +351,7 @@ def test_a_crash_before_the_move_leaves_the_old_file(local, folder, monkeypatch)
 def test_what_a_killed_process_left_is_never_read(local, folder):
     fit(local)
     local.write_scores(KEY, scores(), out=True)
-    local.write_failure(RUN, None, "e", "t")
+    local.write_failure(Combination(RUN), "e", "t")
     for place, name in [(f"{KEY}/scores", ".noise.parquet.0f"), ("failures", ".x.json.0f"), (".", ".probe.0f")]:
         (folder / place / name).write_bytes(b"half a fi")
     assert [*local.out_datasets(KEY)] == ["mnist:9"]
