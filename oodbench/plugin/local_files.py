@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -85,12 +86,19 @@ def _import(path: Path) -> LocalFile:
     """Import a file as the module of its name, once for each state of it."""
     known = _imported.get(path)
     if known is None or not known.is_current:
-        for name in known.stamps if known else ():
+        for name, (file, _) in known.stamps.items() if known else ():
             sys.modules.pop(name, None)
+            _forget_compiled(file)
         _imported.pop(path, None)
         forget_trees()
         _imported[path] = _import_now(path)
     return _imported[path]
+
+
+def _forget_compiled(file: Path) -> None:
+    """Remove what Python has compiled of a file: it takes that for current after an edit in the same second."""
+    with suppress(OSError, NotImplementedError):
+        Path(importlib.util.cache_from_source(str(file))).unlink()
 
 
 def _import_now(path: Path) -> LocalFile:
