@@ -79,7 +79,7 @@ def begun(data: Path, host: str) -> set[int]:
     return {int(path.suffix[1:]) for path in data.glob(f"{host}.*")}
 
 
-def wait_for(true, seconds: float = 240) -> None:
+def wait_for(true, seconds: float = 400) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it takes too long"
