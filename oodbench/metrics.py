@@ -6,7 +6,6 @@ A higher score is more out-of-distribution, and the out-data is the positive cla
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from oodbench.builtin import metrics
 from oodbench.errors import ScoreError
+from oodbench.tensors import without_torch
 
 __all__ = ["aupr_in", "aupr_out", "auroc", "fpr95_in", "fpr95_out"]
 
@@ -35,7 +35,7 @@ def _checked(compute: Compute) -> Function:
 
 def _finite(scores: npt.ArrayLike, name: str) -> np.ndarray:
     try:
-        array = np.asarray(_of_tensor(scores))
+        array = np.asarray(without_torch(scores))
         has_text = array.dtype == object and any(isinstance(each, str) for each in array.flat)
         if has_text or array.dtype.kind not in "biufO":
             raise TypeError("texts, complex numbers and times are no scores")
@@ -48,15 +48,6 @@ def _finite(scores: npt.ArrayLike, name: str) -> np.ndarray:
     if bad:
         raise ScoreError(f"{bad:,} of the {len(array):,} {name} are NaN or infinite")
     return array
-
-
-def _of_tensor(scores: Any) -> Any:
-    """A tensor as numpy can have it, on whatever device, with or without a gradient; all else as it is."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(scores, torch.Tensor):
-        return scores
-    there = scores.detach().cpu()
-    return (there if there.is_complex() else there.double()).numpy()  # numpy has no bfloat16
 
 
 auroc = _checked(metrics.auroc)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oodbench.data.loading import parse
+from oodbench.data.names import parse
 from oodbench.errors import DataError, UnknownName
 from oodbench.text import shorten
 

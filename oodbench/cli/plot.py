@@ -122,9 +122,11 @@ def ranks_command(store: str, published: Path | None, in_dataset: str, metric: s
     from oodbench.store.selection import check_there
     from oodbench.store.store import Store
 
-    if published is None:
-        check_there(Store(store))
-    results = load_results(published).rows if published else Store(store).read_results(on_damaged=_left_out)
+    if published:
+        results = load_results(published).rows
+    else:
+        check_there(opened := Store(store))
+        results = opened.read_results(on_damaged=_left_out)
     ranks = draw_ranks(results, find_metric(metric), in_dataset or None, output, title)
     for row in ranks.left_out:
         echo(f"Left out: {row} lacks a column", err=True)

@@ -117,6 +117,7 @@ def command(
 
 def _split_words(words: tuple[str, ...], registry: Registry, **given: Any) -> tuple[str | RunWords, tuple[str, ...]]:
     """Return which run is meant, and the images. A detector that is a file is registered, and goes by its own name."""
+    from oodbench.data.loading import open_loader
     from oodbench.plan.settings import split_setting
     from oodbench.plugin.local_files import is_file_word
     from oodbench.store.selection import RunWords
@@ -128,16 +129,9 @@ def _split_words(words: tuple[str, ...], registry: Registry, **given: Any) -> tu
         return words[0], words[1:]
     if is_file_word(given["detector"]):
         given["detector"] = registry.detector(given["detector"]).name
-    given["in_dataset"] = _canonical(given["in_dataset"], registry)
+    if given["in_dataset"].partition(":")[0] in registry.datasets:  # else it is that of a plugin that is not here
+        given["in_dataset"] = open_loader(registry).canonical(given["in_dataset"])
     return RunWords(params=dict(split_setting("--set", text) for text in sets), **given), words
-
-
-def _canonical(name: str, registry: Registry) -> str:
-    """Return what runs call a data set, however its classes are written; one that is not installed stays as it is."""
-    from oodbench.data.loading import canonical
-
-    found = registry.datasets.get(name.partition(":")[0])
-    return canonical(name) if found and found.from_path is None else name
 
 
 def _score(

@@ -6,8 +6,7 @@ import errno
 import hashlib
 import json
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,48 +14,14 @@ import numpy as np
 from oodbench.api import SPLITS, Dataset, ImageSet, Progress, Shape, Stream, file_name, shape_text
 from oodbench.data import cache
 from oodbench.data.imaging import conform
+from oodbench.data.names import canonical, parse, ranges
 from oodbench.data.stamps import stamp
 from oodbench.errors import DataError, UnknownName, no_exit
 from oodbench.folders import cache_folder, data_folder
 from oodbench.plugin.registry import Registry
-from oodbench.text import shorten
 
-LARGEST_CLASS = 99_999
 ANY_SHAPE: Shape = (1, 1, 1)
 """For a data set without a shape, where only its labels are looked at."""
-CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
-
-
-def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """``mnist:0,2-4`` → ``("mnist", (0, 2, 3, 4))``, the classes in order; ``mnist`` → ``("mnist", None)``.
-
-    Raises DataError where the classes cannot be read.
-    """
-    base, colon, text = name.partition(":")
-    if not colon:
-        return base, None
-    unreadable = f"cannot read the classes of {shorten(repr(name))}"
-    if not CLASSES.fullmatch(text):
-        raise DataError(f"{unreadable}: write them as in {base}:0-8 or {base}:1,7")
-    classes: set[int] = set()
-    for item in text.split(","):
-        ends = [number.lstrip("0") for number in item.split("-")]
-        if any(len(number) > len(str(LARGEST_CLASS)) for number in ends):
-            raise DataError(f"{unreadable}: no class is above {LARGEST_CLASS}")
-        first, last = int(ends[0] or 0), int(ends[-1] or 0)
-        if last < first:
-            raise DataError(f"{unreadable}: the range {shorten(item)} runs backwards")
-        classes.update(range(first, last + 1))
-    return base, tuple(sorted(classes))
-
-
-def canonical(name: str) -> str:
-    """Return the one way to write the name, its classes as ranges in order: ``mnist:1,0`` → ``mnist:0-1``.
-
-    Raises DataError where the classes cannot be read.
-    """
-    base, _, text = name.partition(":")
-    return f"{base}:{_ranges(parse(name)[1] or (), ',')}" if CLASSES.fullmatch(text) else name
 
 
 def open_loader(registry: Registry, data_dir: Path | None = None, progress: Progress | None = None) -> Loader:
@@ -149,17 +114,21 @@ class Loader:
         statuses = [path.stat() for path in self._files(name) if path.exists()]
         return [(status.st_dev, status.st_ino) for status in statuses]
 
-    def _files(self, name: str) -> list[Path]:
-        """The picture files of the classes that are chosen; all files where none is, or where the images are none."""
+    def picture_files(self, name: str, split: str) -> tuple[list[Path], np.ndarray] | None:
+        """Return the files of a split's chosen classes, and their indices; None where its images are no pictures."""
         dataset, chosen = self.find(name)
-        if chosen is None or dataset.location is None or dataset.location.files is None or dataset.stream is None:
-            return list(dataset.required_files(self.root))
-        files = []
-        for split in dataset.sizes:
-            every = dataset.location.files(split)
-            stream = dataset.stream(split, self.root, dataset.shape or ANY_SHAPE)  # none of its images is read
-            files += [every[index] for index in stream.indices[np.isin(stream.labels, chosen)]]
-        return files
+        if dataset.location is None or dataset.location.files is None or dataset.stream is None:
+            return None
+        stream = dataset.stream(split, self.root, dataset.shape or ANY_SHAPE)  # none of its images is read
+        wanted = np.ones(len(stream.labels), bool) if chosen is None else np.isin(stream.labels, chosen)
+        every, indices = dataset.location.files(split), stream.indices[wanted]
+        return [every[index] for index in indices], indices
+
+    def _files(self, name: str) -> list[Path]:
+        """The files of the images that a name chooses: all of them but where it chooses classes of pictures."""
+        dataset, chosen = self.find(name)
+        found = [self.picture_files(name, split) for split in dataset.sizes] if chosen is not None else [None]
+        return [path for each in found if each for path in each[0]] or list(dataset.required_files(self.root))
 
     def _source(self, name: str) -> str:
         """The same for two names of one place, however its path is written."""
@@ -187,8 +156,8 @@ class Loader:
         if missing and not dataset.classes:
             raise DataError(f"{dataset.name} has no classes to choose from: name it without ':'")
         if missing:
-            there = _ranges(dataset.classes)
-            raise DataError(f"{dataset.name} has classes {there}; there is no class {_ranges(missing)}")
+            there = ranges(dataset.classes)
+            raise DataError(f"{dataset.name} has classes {there}; there is no class {ranges(missing)}")
 
     def load(self, name: str, split: str, shape: Shape | None = None) -> ImageSet:
         """Return one split, only the classes named, brought to ``shape`` where one is given.
@@ -299,14 +268,3 @@ class Loader:
         identity = json.dumps([dataset.name, dataset.version, version, made_in, files])
         digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
         return self.cache / "datasets" / f"{file_name(dataset.name)}-{digest}"
-
-
-def _ranges(classes: Sequence[int], comma: str = ", ") -> str:
-    """(0, 1, 2, 5) → 0-2, 5."""
-    runs: list[list[int]] = []
-    for number in sorted(classes):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return comma.join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

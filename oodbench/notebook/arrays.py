@@ -9,6 +9,7 @@ import numpy as np
 
 from oodbench.api import ImageSet, Shape, chunk_rows, shape_text
 from oodbench.errors import DataError, UnknownName
+from oodbench.tensors import without_torch
 
 Layout: TypeAlias = Literal["NHW", "NCHW", "NHWC"]
 """The order of an array's axes: images, channels, height, width."""
@@ -65,13 +66,8 @@ def _of_shape(images: ImageSet, split: str, expected: Shape | None) -> ImageSet:
 
 def _as_array(values: Any, what: str) -> np.ndarray:
     """The values as numpy has them, of a tensor on any device too."""
-    import torch
-
-    if isinstance(values, torch.Tensor):
-        tensor = values.detach().cpu()
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     try:
-        array = np.asarray(values)
+        array = np.asarray(without_torch(values))
     except ValueError:
         raise DataError(f"the {what} are no array: they differ in shape; bring them to one, then numpy.stack") from None
     if array.dtype == object:

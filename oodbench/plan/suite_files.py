@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from oodbench.api.parameters import flatten
-from oodbench.data.loading import canonical
+from oodbench.data.names import canonical
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.executors import NO_CHOICE, ExecutorChoice, read_executor_table
 from oodbench.plan.requests import RunRequest, first_seeds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oodbench.api import Dataset, ImageSet, Location, Shape, chunk_rows
+from oodbench.api import ImageSet, Shape, chunk_rows
 from oodbench.builtin.pictures import pictures_below
 from oodbench.data.imaging import conform, read_picture
 from oodbench.errors import DataError, OODBenchError
@@ -117,11 +117,7 @@ def open_images(words: Sequence[str], shape: Shape, loader: Loader, split: str =
     if len(words) > 1:
         raise OODBenchError(f"{shorten(names[0])} is a data set: score it alone, and pictures with another command")
     loader.check(words[0], split)
-    dataset, chosen = loader.find(words[0])
-    location = dataset.location
-    if location is not None and location.files is not None:
-        return _files_of(dataset, location, chosen, split, shape, loader)
-    return SetOfImages(loader.load(words[0], split, shape))
+    return _files_of(words[0], split, loader) or SetOfImages(loader.load(words[0], split, shape))
 
 
 def _picture_files(words: Iterable[str]) -> PictureFiles:
@@ -138,20 +134,17 @@ def _picture_files(words: Iterable[str]) -> PictureFiles:
     return PictureFiles(files, paths, np.arange(len(files)), damaged)
 
 
-def _files_of(
-    dataset: Dataset, location: Location, chosen: Sequence[int] | None, split: str, shape: Shape, loader: Loader
-) -> PictureFiles:
-    """The picture files of a split, called by their paths in the folder, with their indices in the data set."""
-    assert location.files is not None
-    if dataset.stream is None:
-        raise DataError(f"{dataset.name} has files, but no labels of them")
-    stream = dataset.stream(split, loader.root, shape)  # nothing is read before its chunks are
-    wanted = np.isin(stream.labels, chosen) if chosen is not None else np.ones(len(stream.labels), bool)
-    every, indices = location.files(split), np.asarray(stream.indices)[wanted]
-    files = [every[index] for index in indices]
+def _files_of(name: str, split: str, loader: Loader) -> PictureFiles | None:
+    """The picture files of a split, called by their paths in the folder; None where its images are no files."""
+    dataset, _ = loader.find(name)
+    found = loader.picture_files(name, split)
+    if found is None or dataset.location is None:
+        return None
+    files, indices = found
     if not files:
         raise DataError(f"{dataset.name} has no image of these classes in its {split} split")
-    top = location.path if location.path.is_dir() else location.path.parent
+    place = dataset.location.path
+    top = place if place.is_dir() else place.parent
     paths = [path.relative_to(top) if path.is_relative_to(top) else path for path in files]
     return PictureFiles(files, list(map(_text, paths)), indices, own_shape=dataset.shape)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from oodbench.api import Run
 from oodbench.errors import StoreError
+from oodbench.store import records
 from oodbench.store.processes import Busy
 from oodbench.store.selection import matching_key
 from oodbench.store.store import FAILURES, Store
@@ -58,9 +59,10 @@ def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
 def standing_on(store: Store, runs: Iterable[StoredRun]) -> list[str]:
     """Return the keys of the finished runs that stand on these, or on one that does, and are not among them."""
     removed, bases = {run.key for run in runs}, dict[str, str]()
-    for key in store.keys():
-        with suppress(StoreError):
-            bases[key] = store.read_run(key)[1].base_run
+    for path, data in store.files.read_many(f"{key}/run.json" for key in store.keys()):
+        key = path.partition("/")[0]
+        with suppress(ValueError):  # one that is damaged stands on nothing that could be named
+            bases[key] = records.parse_run(data, key)[1].base_run if isinstance(data, bytes) else ""
     found = set(removed)
     while more := {key for key, base in bases.items() if base in found} - found:
         found |= more

@@ -13,7 +13,8 @@ import pytest
 
 from oodbench import atomic
 from oodbench.data import stamps
-from oodbench.data.loading import Loader, parse
+from oodbench.data.loading import Loader
+from oodbench.data.names import parse
 from oodbench.data.stamps import stamp
 from oodbench.errors import DataError
 from oodbench.plugin.registry import load_registry

@@ -14,7 +14,8 @@ from PIL import Image
 from oodbench.api import Dataset, ImageSet, Stream
 from oodbench.builtin import synthetic
 from oodbench.data.imaging import conform
-from oodbench.data.loading import Loader, canonical, parse
+from oodbench.data.loading import Loader
+from oodbench.data.names import canonical, parse
 from oodbench.errors import DataError, UnknownName
 from oodbench.plugin import hookspecs
 from oodbench.plugin.manager import Plugins
