@@ -140,6 +140,17 @@ def test_code_that_changes_after_it_was_loaded_is_refused(install):
         plugins.source("late")
 
 
+def test_code_that_changes_between_two_looks_at_the_plugins_is_refused(install):
+    """As in a notebook: the process runs the code of the first look, and must not call it by that of the second."""
+    site = install("between", "between_module", "from oodbench import hookimpl\n")
+    load_plugins()
+    time.sleep(0.05)
+    (site / "between_module.py").write_text("from oodbench import hookimpl\n\nmore = 1\n")
+    time.sleep(0.05)
+    with pytest.raises(OODBenchError, match="the code of plugin between has changed .*, or start Python again"):
+        load_plugins().source("between")
+
+
 def test_a_file_whose_time_is_far_in_the_future_has_not_changed_for_that(install):
     site = install("ahead", "ahead_module", "from oodbench import hookimpl\n")
     ahead = time.time() + 3 * 3600  # as of a clock in another time zone
