@@ -232,6 +232,9 @@ class NumberedClaim(Claim):
         try:
             self.check()
         except ClaimLost:
+            status = self.claims.status(self.key)
+            if status and status.token == self.work.token:  # written late, as the process was stopped meanwhile
+                self.files.remove_file(f"{self.key}/{STATUS}")
             return
         self.files.remove_file(f"{self.key}/{STATUS}")
         if self.is_forgotten or (has_failed and self._is_all_there_is()):

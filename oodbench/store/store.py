@@ -38,7 +38,7 @@ from oodbench.store.claims import Claims
 from oodbench.store.files import DELETE, REDO, Files
 from oodbench.store.held_claims import Claim, is_claim
 from oodbench.store.outputs import StoredOutputs
-from oodbench.store.processes import this_process
+from oodbench.store.processes import ClaimLost, this_process
 from oodbench.store.records import Combination
 from oodbench.store.sweeping import sweep, sweep_probes
 
@@ -102,9 +102,14 @@ class Store:
         inside, at a change of the run's files, where another process has taken it over.
         """
         work = this_process(run.key("") if run else "", title)
-        with self.claims.hold(key, work, wait, on_wait) as claim, self.files.mirrored(key):
-            sweep(self.files, key)
-            yield claim
+        try:
+            with self.claims.hold(key, work, wait, on_wait) as claim, self.files.mirrored(key):
+                sweep(self.files, key)
+                yield claim
+        except ClaimLost:
+            if self.is_fitted(key):
+                self.remove_checkpoint(key)  # of ours, if it was written late, as this process was stopped meanwhile
+            raise
 
     def snapshot(self, key: str) -> AbstractContextManager[None]:
         """Inside, the record, scores and results of a run are read as they are now, with few requests."""

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -104,6 +105,34 @@ def test_who_was_stopped_for_longer_than_its_lease_can_change_nothing_any_more(a
     assert store.files.read(f"{KEY}/checkpoint.pt", bytes) == b"second"
     assert not read_claim(store, 1).ended and read_claim(store, 1).host == "stopped"
     assert read_claim(store, 2).ended and read_claim(store, 2).host == "quick"
+
+
+@pytest.mark.parametrize("late", ["status.json", "checkpoint.pt"])
+def test_what_was_written_late_does_not_stay_in_a_run_that_is_finished(late, address, short, monkeypatch):
+    """Its process was stopped when it had looked whether the run is its own, and had not written yet."""
+    store, other = Store(address), Store(address)
+    put, is_late, is_done = store.files.put, threading.Event(), threading.Event()
+
+    def put_late(path, data):
+        if path == f"{KEY}/{late}" and not is_late.is_set():
+            is_late.set()
+            time.sleep(EXPIRED)
+            with other.claim(KEY, wait=False):
+                other.files.write(f"{KEY}/run.json", b"{}")
+            is_done.set()
+        put(path, data)
+
+    monkeypatch.setattr(store.files, "put", put_late)
+    with pytest.raises(ClaimLost), store.claim(KEY) as claim:
+        if late == "checkpoint.pt":
+            claim.stop()  # as is the thread of a process that is stopped
+        claim.report("training", 0.5, None)
+        if late == "status.json":
+            assert is_late.wait(60)
+        store.files.write(f"{KEY}/checkpoint.pt", b"late")
+        assert is_done.wait(60)
+        store.files.guard(KEY, at_once=True)
+    assert files_of(store) == [f"{KEY}/.claim-1", f"{KEY}/.claim-2", f"{KEY}/run.json"]
 
 
 def test_who_was_stopped_for_longer_while_it_claimed_a_run_has_nothing(address, short, monkeypatch):
