@@ -13,10 +13,24 @@ from oodbench.api.base import Base, FittedBase
 from oodbench.api.context import Context
 from oodbench.api.images import ImageSet, Shape, is_shape, shape_text
 from oodbench.api.parameters import Params, group_defaults, is_smaller, merge
-from oodbench.errors import OODBenchError, UnknownName
+from oodbench.errors import FitError, OODBenchError, UnknownName
 
 if TYPE_CHECKING:
     import torch
+
+
+def check_fitted(name: str, fitted: object) -> None:
+    """Raise FitError where what ``fit`` returned, or its state, is none."""
+    if not isinstance(fitted, Detector):
+        raise FitError(f"fit of {name} returned a {type(fitted).__name__}: end it with `return self`")
+    state: object = fitted.state()
+    if not isinstance(state, Mapping):
+        raise FitError(f"state of {name} returned a {type(state).__name__}, not a dict from name to tensor")
+    import torch
+
+    for key, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise FitError(f"state of {name} has a {type(value).__name__}, {key!r}: make it a torch.Tensor")
 
 
 class Detector(ABC):

@@ -35,6 +35,15 @@ def shape_text(shape: Shape) -> str:
     return "×".join(map(str, shape))
 
 
+def check_numbers(name: str, **arrays: object) -> None:
+    """Raise DataError for labels or indices that are no array of whole numbers (n,)."""
+    for what, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
+            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+            how = "; numpy.unique(labels, return_inverse=True)[1] are such" if what == "labels" else ""
+            raise DataError(f"{name}: {what} must be an array of whole numbers (n,), not {found}{how}")
+
+
 def chunk_rows(shape: Shape) -> int:
     """Return how many images of the shape are read, decoded or written at once: about 16 MiB."""
     return max(1, CHUNK_BYTES // max(1, int(np.prod(shape))))
@@ -46,8 +55,8 @@ class ImageSet:
 
     Args:
         images: uint8 (n, C, H, W), in memory or memory-mapped.
-        labels: int64 (n,), the classes in the source.
-        indices: int64 (n,), the position of each image in its source, so that a score can be traced to its image.
+        labels: whole numbers (n,), the classes in the source.
+        indices: whole numbers (n,), the position of each image in its source, by which a score is traced to its image.
 
     Raises DataError where the arrays do not have these types or differ in length.
     """
@@ -62,6 +71,7 @@ class ImageSet:
     _on_device: dict[str, torch.Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_numbers(self.name, labels=self.labels, indices=self.indices)
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise DataError(
                 f"{self.name}: images must be uint8 (n, C, H, W), not {self.images.dtype} {self.images.shape}"
@@ -212,6 +222,9 @@ class Stream:
     indices: np.ndarray
     chunks: Iterable[np.ndarray]
 
+    def __post_init__(self) -> None:
+        check_numbers(self.name, labels=self.labels, indices=self.indices)
+
     def to_memory(self) -> ImageSet:
         """Return the image set, with all images in memory."""
         images = np.concatenate([np.empty((0, *self.shape), np.uint8), *self.chunks])
@@ -284,6 +297,13 @@ class Dataset:
     rules: str = ""
     checksums: Callable[[], Mapping[str, str]] | None = None
     download_instructions: Callable[[Path], str] | None = None
+
+    def files(self, root: Path) -> list[Path]:
+        """Return ``required_files`` of the folder ``root``. Raises DataError where that gives no list of paths."""
+        found: object = self.required_files(root)
+        if not isinstance(found, list | tuple) or not all(isinstance(path, str | Path) for path in found):
+            raise DataError(f"required_files of data set {self.name} gave no list of paths: {str(found)[:80]}")
+        return [Path(path) for path in found]
 
     @classmethod
     def streamed(cls, name: str, stream: Callable[[str, Path, Shape | None], Stream], **facts: Any) -> Dataset:

@@ -41,6 +41,11 @@ class Metric:
     bounds: tuple[float, float] = (-math.inf, math.inf)
     resampled: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
+    def __post_init__(self) -> None:
+        low, high = self.bounds
+        if not low < high:
+            raise ValueError(f"bounds of metric {self.name} are {self.bounds}: the lesser one comes first")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -225,3 +230,6 @@ class Result:
     """The note of the out-data's scores."""
     covariate: str = ""
     """The covariate-shifted sets that count as in-data, see ``full_spectrum.covariate_text``; empty for none."""
+    metric_version: str = ""
+    """Of the code of another package's metric, as ``Run.version``; empty for a metric of oodbench, and in records made
+    before it was kept."""

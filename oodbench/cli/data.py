@@ -49,7 +49,10 @@ def command(ctx: click.Context, verify: bool, data_dir: Path | None, as_json: bo
     damaged = [path for status in statuses for path in status.damaged]
     for path in dict.fromkeys(damaged):
         echo(f"{path} differs from the published file: delete it and fetch it again", err=True)
-    ctx.exit(1 if damaged else 0)
+    faulty = [status for status in statuses if status.error]
+    for status in faulty:
+        echo(f"Failed: {status.name}: {status.error}", err=True)
+    ctx.exit(1 if damaged or faulty else 0)
 
 
 @command.command("prepare")

@@ -20,13 +20,14 @@ class DatasetStatus:
 
     Args:
         state: ``prepared`` (decoded in the cache), ``there`` (its files are), ``built in`` (it needs no files),
-            ``to be downloaded``, ``fetch by hand``, or ``name a path`` for a kind such as ``folder``.
+            ``to be downloaded``, ``fetch by hand``, ``faulty``, or ``name a path`` for a kind such as ``folder``.
         train, validation, test: number of images: those decoded, else those published; None if there is no such split.
         checksum: what comparing the files with their published MD5 checksums gave; empty if files are missing.
         where: the file, or the folder that has all files; empty if it needs none.
         missing: required files that do not exist.
         damaged: files that differ from the published ones; found only when they are verified.
         download_instructions: which files to put where; empty unless they must be fetched by hand and are missing.
+        error: why nothing of this can be known, as its plugin is at fault; the state is then ``faulty``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DatasetStatus:
     missing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     download_instructions: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,25 @@ def dataset_statuses(loader: Loader, verify: bool = False) -> list[DatasetStatus
 
 def dataset_status(dataset: Dataset, loader: Loader, verify: bool = False) -> DatasetStatus:
     """Return the status of one data set; see ``dataset_statuses``."""
-    files = dataset.required_files(loader.root)
+    try:
+        return _status(dataset, loader, verify)
+    except Exception as error:  # of a plugin's function
+        return DatasetStatus(dataset.name, "faulty", None, None, None, "", "", error=reason(error))
+
+
+def _status(dataset: Dataset, loader: Loader, verify: bool) -> DatasetStatus:
+    files = dataset.files(loader.root)
     missing = [str(path) for path in files if not path.exists()]
     decoded = loader.cached_counts(dataset.name) if not missing and dataset.from_path is None else {}
     checksum, damaged = ("", []) if missing else _verify(dataset, loader.root, verify)
+    counts = {split: decoded.get(split, dataset.sizes.get(split)) for split in SPLITS}
     instructions = dataset.download_instructions if missing else None
     return DatasetStatus(
         name=dataset.name,
         state=_state(dataset, bool(files), bool(missing), decoded.keys() == dataset.sizes.keys()),
-        **{split: decoded.get(split, dataset.sizes.get(split)) for split in SPLITS},
+        train=counts["train"],
+        validation=counts["validation"],
+        test=counts["test"],
         checksum=checksum,
         where=os.path.commonpath(files) if files else "",
         missing=missing,
@@ -103,7 +115,7 @@ def _decode_splits(name: str, loader: Loader) -> Iterator[tuple[str, int]]:
 
 
 def _what_is_missing(dataset: Dataset, root: Path) -> str:
-    first = next(path for path in dataset.required_files(root) if not path.exists())
+    first = next(path for path in dataset.files(root) if not path.exists())
     how = dataset.download_instructions(root) if dataset.download_instructions else "it is fetched when it is scored"
     return f"{dataset.name} is not there, {first} is missing: {how}"
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from oodbench.data.names import canonical, parse, ranges
 from oodbench.data.stamps import stamp
 from oodbench.errors import DataError, UnknownName, no_exit
 from oodbench.folders import cache_folder, data_folder
+from oodbench.plugin.manager import BUILTIN_PREFIX
 from oodbench.plugin.registry import Registry
 
 ANY_SHAPE: Shape = (1, 1, 1)
@@ -128,7 +129,7 @@ class Loader:
         """The files of the images that a name chooses: all of them but where it chooses classes of pictures."""
         dataset, chosen = self.find(name)
         found = [self.picture_files(name, split) for split in dataset.sizes] if chosen is not None else [None]
-        return [path for each in found if each for path in each[0]] or list(dataset.required_files(self.root))
+        return [path for each in found if each for path in each[0]] or dataset.files(self.root)
 
     def _source(self, name: str) -> str:
         """The same for two names of one place, however its path is written."""
@@ -187,15 +188,15 @@ class Loader:
         counts = {split: cache.count(folder, split) for split in SPLITS if split in dataset.sizes}
         return {split: count for split, count in counts.items() if count is not None}
 
-    def notes(self, name: str) -> list[str]:
+    def notes(self, name: str, splits: Sequence[str] = SPLITS) -> list[str]:
         """Return what a reader of the numbers must know of the data set: that it is not as large as published.
 
-        Reads all splits, but fetches nothing: files that are not there yet say nothing.
+        Reads these splits, but fetches nothing: files that are not there yet say nothing.
         """
         dataset, _ = self.find(name)
         if dataset.shape is None or not self._complete(dataset):
             return []
-        published = {split: dataset.sizes[split] for split in SPLITS if split in dataset.sizes}
+        published = {split: dataset.sizes[split] for split in splits if split in dataset.sizes}
         found = {split: len(self._whole(dataset, split, None)) for split in published}
         if found == published:
             return []
@@ -245,13 +246,15 @@ class Loader:
         return kept
 
     def _complete(self, dataset: Dataset) -> bool:
-        return all(map(os.path.exists, dataset.required_files(self.root)))
+        return all(map(os.path.exists, dataset.files(self.root)))
 
     def _decode(self, dataset: Dataset, split: str, shape: Shape | None) -> Stream:
         if dataset.stream is not None:
             made = dataset.stream(split, self.root, shape)
         else:
             whole = dataset.load(split, self.root, shape)
+            if not isinstance(whole, ImageSet):
+                raise DataError(f"load of {dataset.name} returned a {type(whole).__name__}, not an ImageSet")
             made = Stream(whole.name, whole.split, whole.shape, whole.labels, whole.indices, whole.chunks())
         promised = dataset.shape or shape
         if not len(made.labels):
@@ -260,10 +263,17 @@ class Loader:
             raise DataError(f"{dataset.name} gave images of {shape_text(made.shape)}, not of {shape_text(promised)}")
         return made
 
+    def _code_version(self, name: str) -> str:
+        """Of code that may change, as its author edits it, a fingerprint too; of ours the data sets have a version."""
+        registry = self.registry
+        plugin = registry.plugin_of["data set", name]
+        built_in = plugin.startswith(BUILTIN_PREFIX)
+        return registry.version("data set", name) if built_in else registry.source("data set", name).code_version
+
     def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
         """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
-        files = stamp(dataset.required_files(self.root), self.cache)
-        version = self.registry.version("data set", dataset.name.partition(":")[0])
+        files = stamp(dataset.files(self.root), self.cache)
+        version = self._code_version(dataset.name.partition(":")[0])
         made_in = shape if dataset.shape is None else None
         identity = json.dumps([dataset.name, dataset.version, version, made_in, files])
         digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -52,6 +52,20 @@ def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cach
     return f"{found} ({where})"
 
 
+def training_images_note(splits: Mapping[str, ImageSet], cache: Path) -> list[str]:
+    """Return a note on test images of the in-data that are among its training images; none if there are none.
+
+    Args:
+        splits: of the in-data.
+        cache: as in ``check_separate``.
+    """
+    train, test = splits["train"], splits["test"]
+    shared = int(np.isin(_kept_hashes(test, cache), _kept_hashes(train, cache)).sum())
+    if not shared:
+        return []
+    return [f"{shared:,} of the {len(test):,} test images of {test.name} are also in its train split"]
+
+
 def _kept_hashes(images: ImageSet, cache: Path) -> np.ndarray:
     """A hash of each image, uint64 (n,), from the cache where it has them.
 

@@ -83,7 +83,7 @@ def _describe_dataset(name: str, registry: Registry, root: Path) -> dict[str, An
         "shape": shapes_text(dataset.shape and (dataset.shape,)),
         "sizes": dict(dataset.sizes),
         "classes": list(dataset.classes),
-        "files": [str(path) for path in dataset.required_files(root)],
+        "files": [str(path) for path in dataset.files(root)],
         "splits": dataset.rules,
         "source": dataset.source,
         "licence": dataset.licence,
@@ -113,7 +113,7 @@ def _describe_place(kind: str, path: str, registry: Registry) -> dict[str, Any]:
 def _describe_parameters(params: type[Params]) -> dict[str, dict[str, Any]]:
     """Return each parameter, by its dotted name, with its default, bounds, unit, meaning and source; no presets."""
     # of the whole: a group's default may differ from the defaults of its fields
-    defaults, described = params().model_dump(mode="json"), {}
+    defaults, described = params.model_construct().model_dump(mode="json"), {}
     for path, info in fields_by_path(params).items():
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         described[path] = {

@@ -20,6 +20,7 @@ from oodbench.plugin.local_files import LocalFile
 from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
+BUILTIN_PREFIX = "builtin-"
 BUILTIN = {
     name: f"oodbench.builtin.{name}"
     for name in (
@@ -104,7 +105,7 @@ def load_plugins() -> Plugins:
     plugins = Plugins(manager)
     core = metadata.distribution("oodbench")
     for builtin, module in BUILTIN.items():
-        name = f"builtin-{builtin}"
+        name = f"{BUILTIN_PREFIX}{builtin}"
         loaded = importlib.import_module(module)
         manager.register(loaded, name=name)
         plugins.add(name, loaded, core, core.version)

@@ -11,10 +11,11 @@ import click
 
 from oodbench.api import LOCAL, Dataset, Detector, Executor, Metric, Params
 from oodbench.api.full_spectrum import PREFIX, in_full_spectrum, is_full_spectrum
+from oodbench.api.images import is_shape
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin import catalogue_cache
 from oodbench.plugin.local_files import is_file_word, load_detector
-from oodbench.plugin.manager import Plugins, load_plugins
+from oodbench.plugin.manager import BUILTIN_PREFIX, Plugins, load_plugins
 from oodbench.plugin.source import Source
 
 HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -113,6 +114,15 @@ class Registry:
         """
         return self.plugins.source(self.plugin_of[kind, name])
 
+    def metric_version(self, name: str) -> str:
+        """Return the version of the code of another package's metric; empty for a metric of oodbench.
+
+        The same in full spectrum is of the same code.
+        Raises OODBenchError where the code has changed since it was loaded.
+        """
+        plugin = self.plugin_of.get(("metric", name.removeprefix(PREFIX)), BUILTIN_PREFIX)
+        return "" if plugin.startswith(BUILTIN_PREFIX) else self.plugins.source(plugin).code_version
+
     @property
     def idle_plugins(self) -> list[str]:
         """The plugins that were loaded and offer nothing."""
@@ -205,7 +215,11 @@ def _offers(plugins: Plugins, hook: str, plugin: str) -> list[Any]:
     """Call one hook of one plugin alone, so that an exception is known to be its own."""
     manager = plugins.manager
     others = [other for name, other in manager.list_name_plugin() if other is not None and name != plugin]
-    return [offer for offers in manager.subset_hook_caller(hook, remove_plugins=others)() for offer in offers]
+    found = manager.subset_hook_caller(hook, remove_plugins=others)()
+    for offers in found:
+        if not isinstance(offers, list | tuple):
+            raise TypeError(f"{hook} returned a {type(offers).__name__}: return a list")
+    return [offer for offers in found for offer in offers]
 
 
 def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bool], offer: Any) -> None:
@@ -218,6 +232,10 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
         raise ValueError(f"metric name {name!r}: {PREFIX} is kept for what oodbench makes of a metric itself")
     if kind == "data set":
         check_dataset_name(name)
+        if not (offer.shape is None or is_shape(offer.shape)):
+            raise ValueError(
+                f"shape of data set {name} is not (channels, height, width), as (1, 28, 28): {offer.shape!r}"
+            )
     if kind == "detector":
         _check_declared(offer)
     if name in registry.offers[kind] or (kind == "detector" and name in registry.waiting):
@@ -244,3 +262,8 @@ def _check_declared(detector: type[Detector]) -> None:
         raise ValueError(f"Params of detector {detector.name} is no class derived from oodbench.Params")
     if not (isinstance(presets, Mapping) and all(isinstance(values, Mapping) for values in presets.values())):
         raise ValueError(f"presets of detector {detector.name} is no table of names and values")
+    shapes: object = detector.shapes
+    if shapes is not None and not (isinstance(shapes, tuple) and all(map(is_shape, shapes))):
+        raise ValueError(f"shapes of detector {detector.name} is no tuple of shapes such as ((1, 28, 28),): {shapes!r}")
+    if not isinstance(detector.known_findings, Mapping):
+        raise ValueError(f"known_findings of detector {detector.name} is no table of checks and reasons")

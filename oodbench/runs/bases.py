@@ -25,12 +25,16 @@ class StoredBase(FittedBase):
 
     def __init__(self, load: Callable[[], Detector], context: Context, store: Store, key: str, run: Run):
         super().__init__(load, context)
+        self._untouched = FittedBase(load, context)
         self.store, self.key, self.run = store, key, run
         self.fit_id = store.fit_id(key)
         _, self.provenance = store.read_run(key)
 
     def outputs_of(self, images: ImageSet) -> Mapping[str, torch.Tensor]:
-        """Return the outputs for every image of the set, from the store where they are there (see FittedBase)."""
+        """Return the outputs for every image of the set, from the store where they are there (see FittedBase).
+
+        What is kept for others is computed by a base of our own: who stands on this one may have changed ``detector``.
+        """
         stored = self.store.outputs(self.key, self.context.device.type)
         found = stored.read(images.fingerprint)
         if found is not None:
@@ -41,7 +45,7 @@ class StoredBase(FittedBase):
                 return found
             what = f"{images.name}, {images.split} split"
             self.context.progress.message(f"computing what {self.run.detector} gives for {what}")
-            computed = super().outputs_of(images)
+            computed = self._untouched.outputs_of(images)
             stored.write(images.fingerprint, computed)
         return computed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -57,13 +57,19 @@ def compute_metrics(
 
 
 def update_results(
-    store: Store, key: str, out_datasets: Sequence[str], metrics: Sequence[Metric], covariates: Collection[str] = ()
+    store: Store,
+    key: str,
+    out_datasets: Sequence[str],
+    metrics: Sequence[Metric],
+    version: Callable[[str], str],
+    covariates: Collection[str] = (),
 ) -> dict[str, Exception]:
     """Compute every metric from a run's stored scores of these out-data sets, and store the results.
 
     What fails does not stop the rest. Returns the out-data sets for which something failed, each with its error.
 
     Args:
+        version: the name of a metric → the version of its code (see ``Registry.metric_version``).
         covariates: covariate-shifted sets that have scores: the metrics are those in full spectrum, with them; without
             any, metrics that are named in full spectrum have no value.
     """
@@ -77,6 +83,7 @@ def update_results(
     if shifted:
         in_scores, metrics = joined([in_scores, *shifted]), [in_full_spectrum(metric) for metric in metrics]
     covariate = covariate_text({scores.dataset: scores.fingerprint for scores in shifted})
+    versions = {metric.name: version(metric.name) for metric in metrics}
     results: list[Result] = []
     failed: dict[str, Exception] = {}
     for name in out_datasets:
@@ -87,7 +94,10 @@ def update_results(
             failed[name] = error
             continue
         note = "; ".join(filter(None, [out_scores.note, *(scores.note for scores in shifted)]))
-        results += [replace(result, covariate=covariate, out_note=note) for result in found]
+        results += [
+            replace(result, covariate=covariate, out_note=note, metric_version=versions[result.metric])
+            for result in found
+        ]
         if errors:
             failed[name] = ScoreError("; ".join(map(str, errors)))
     store.write_results(key, results)

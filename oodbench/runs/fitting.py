@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api import Checkpoints, Context, Detector, ImageSet, Progress, Provenance, Run
-from oodbench.errors import OODBenchError
+from oodbench.api.detector import check_fitted
+from oodbench.errors import OODBenchError, reason
 from oodbench.plan.tasks import images_hash, new_detector, title_of
 from oodbench.runs.devices import device_name, peak_memory, reset_peak_memory, wait_for
 from oodbench.runs.isolation import isolated
@@ -82,6 +83,7 @@ def fit(
         detector = new_detector(run, splits["train"].shape, registry, base)
         reduced = detector.is_reduced(detector.params, detector.shape) or bool(base and base.provenance.reduced)
         detector = detector.fit(splits["train"], splits["validation"], context)
+        check_fitted(run.detector, detector)
         wait_for(device)
         seconds = time.perf_counter() - start
         facts = _facts(detector, splits["test"], context)
@@ -108,7 +110,12 @@ def fit(
 def _facts(detector: Detector, test: ImageSet, context: Context) -> dict[str, float]:
     """Return the detector's facts as plain numbers. What is none is left out, with a note: it is worth no fit."""
     facts: dict[str, float] = {}
-    for name, value in detector.facts(test, context).items():
+    try:
+        found = dict(detector.facts(test, context))
+    except Exception as error:
+        context.note(f"its facts could not be found ({reason(error)}), and are left out")
+        found = {}
+    for name, value in found.items():
         number = math.nan
         with suppress(Exception):  # a tensor's errors are many
             number = float(value)

@@ -18,7 +18,8 @@ from oodbench.store.store import Store
 
 def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registry: Registry | None = None) -> Outcome:
     """Apply the metrics (all of them by default) to the stored scores of every finished run again."""
-    known = (registry or load_registry()).metrics
+    registry = registry or load_registry()
+    known = registry.metrics
     record, chosen = Store(store), list(known.values() if metrics is None else metrics)
     keys = record.keys()
     if not keys:
@@ -30,7 +31,7 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
         key, wait = left.pop(0)
         try:
             with record.claim(key, wait=wait):
-                failed = _recompute(record, key, chosen)
+                failed = _recompute(record, key, chosen, registry)
                 _clear_failures(record, key, {*known}, failed)
             failures += [Failure(key, name, reason(error)) for name, error in failed.items()]
             done.append(key)
@@ -41,7 +42,7 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
     return Outcome(sorted(done), record.read_results(sorted(done)), failures)
 
 
-def _recompute(store: Store, key: str, metrics: Sequence[Metric]) -> dict[str, Exception]:
+def _recompute(store: Store, key: str, metrics: Sequence[Metric], registry: Registry) -> dict[str, Exception]:
     """Compute the metrics again of all that a run has scores of: also in full spectrum, where it has shifted images.
 
     A metric named in full spectrum is computed in that alone. Returns what ``update_results`` does.
@@ -60,9 +61,9 @@ def _recompute(store: Store, key: str, metrics: Sequence[Metric]) -> dict[str, E
     if whole and not full:  # the results are lost; of several requests they were of one, as a run has no more
         names = max(whole, key=lambda names: (len(names), sorted(names)))
         full = [(names, [name for name in plain if name not in names])]
-    failed = update_results(store, key, plain, metrics)
+    failed = update_results(store, key, plain, metrics, registry.metric_version)
     for names, out_datasets in full:
-        failed |= update_results(store, key, out_datasets, metrics, names)
+        failed |= update_results(store, key, out_datasets, metrics, registry.metric_version, names)
     return failed
 
 

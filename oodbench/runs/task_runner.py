@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from oodbench.api import SPLITS, Context, Detector, ImageSet, Progress, Run
 from oodbench.api.full_spectrum import covariate_text, in_full_spectrum
-from oodbench.data.overlap import check_separate
-from oodbench.errors import BaseNotFitted, FitError, OODBenchError, StoreError, reason
+from oodbench.data.overlap import check_separate, training_images_note
+from oodbench.errors import BaseNotFitted, FitError, StoreError, reason
 from oodbench.plan.tasks import Task, new_detector, run_key, title_of
 from oodbench.runs import fitting, scoring
 from oodbench.runs.bases import StoredBase, is_on_this_base, open_base
@@ -107,9 +107,9 @@ class TaskRunner:
         if self.force:
             self.store.clear(key)
         base = open_base(task.run, splits, self.registry, self.store, self.context(task.run))
-        detector = self._fit(task.run, key, splits, title, base)
+        self._fit(task.run, key, splits, title, base)
         if task.out_datasets:
-            self._score_and_evaluate(FittedRun(self, task.run, key, splits, base, detector), task, outcome)
+            self._score_and_evaluate(FittedRun(self, task.run, key, splits), task, outcome)
 
     def _check_base_is_free(self, run: Run, splits: Mapping[str, ImageSet]) -> None:
         """Raise Busy where the run's base is not fitted yet, and another process works on it."""
@@ -151,12 +151,12 @@ class TaskRunner:
         return self.store.is_fitted(key) and is_on_this_base(run, key, splits, self.store)
 
     def _is_finished(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
-        """Whether the store has all that the task asks for. What cannot be read is not finished."""
+        """Whether the store has all that the task asks for. What cannot be read, data too, is not finished."""
         try:
             with self.store.snapshot(key):
                 return self._has_all(key, task, splits)
-        except OODBenchError:
-            return False
+        except Exception:
+            return False  # the error arises again where it is recorded
 
     def _has_all(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
         store, split, in_images = self.store, task.split, splits[task.split]
@@ -174,31 +174,32 @@ class TaskRunner:
         return not any(self._without_results(key, task.out_datasets, text) for text in texts)
 
     def _without_results(self, key: str, out_datasets: Sequence[str], covariate: str = "") -> list[str]:
-        """Return the out-data sets that lack a result of some metric, or of one in full spectrum with these sets."""
-        results = self.store.read_results([key])
-        done = set(zip(results["out_dataset"], results["metric"], results["covariate"], strict=True))
+        """Return the out-data sets that lack a result of some metric, or of one in full spectrum with these sets.
+
+        A value that other code of the metric gave is none.
+        """
+        columns = ["out_dataset", "covariate", "metric", "metric_version"]
+        done = {*self.store.read_results([key])[columns].itertuples(index=False, name=None)}
         metrics = self.registry.metrics.values()
         names = [(in_full_spectrum(metric) if covariate else metric).name for metric in metrics]
-        return [name for name in out_datasets if not done >= {(name, metric, covariate) for metric in names}]
+        needed = [(covariate, name, self.registry.metric_version(name)) for name in names]
+        return [name for name in out_datasets if not done >= {(name, *each) for each in needed}]
 
     def context(self, run: Run) -> Context:
         return Context(self.device, run.seed, run.precision, self.progress)
 
-    def _fit(
-        self, run: Run, key: str, splits: Mapping[str, ImageSet], title: str, base: StoredBase | None
-    ) -> Detector | None:
-        """Fit and store the run; None where the store has the fit already."""
+    def _fit(self, run: Run, key: str, splits: Mapping[str, ImageSet], title: str, base: StoredBase | None) -> None:
+        """Fit and store the run, unless the store has the fit already."""
         if self._is_fitted(run, key, splits):
             self.progress.message(f"{title}: fitted already")
             self.store.remove_checkpoint(key)
-            return None
-        notes = self.loader.notes(run.in_dataset)
+            return
+        notes = [*self.loader.notes(run.in_dataset), *training_images_note(splits, self.loader.cache)]
         checkpoints = self.store.checkpoints(key)
         begins = "fitting from its last checkpoint" if self.store.has_checkpoint(key) else "fitting"
         self.progress.message(f"{title}: {begins} to {len(splits['train']):,} images")
         result = fitting.fit(run, splits, self.registry, self.device, self.progress, checkpoints, notes, base)
         self.store.write_fit(key, run, result.provenance, result.detector.state(), result.history)
-        return result.detector
 
     def _score_and_evaluate(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> None:
         prints = self._score(fitted, task, outcome)
@@ -230,7 +231,8 @@ class TaskRunner:
         """Compute the results that are missing; with covariate-shifted sets, name → fingerprint, in full spectrum."""
         missing = self._without_results(key, out_datasets, covariate_text(covariates))
         metrics = list(self.registry.metrics.values())
-        for name, error in update_results(self.store, key, missing, metrics, covariates).items():
+        version = self.registry.metric_version
+        for name, error in update_results(self.store, key, missing, metrics, version, covariates).items():
             self._fail(Combination(run, name), error, outcome)
 
     @contextmanager
@@ -264,22 +266,23 @@ def _only(fingerprints: Mapping[str, str], names: Sequence[str]) -> dict[str, st
 
 @dataclass
 class FittedRun:
-    """A fitted run. Its detector is read from the store only when something is to be scored and it is not at hand."""
+    """A fitted run.
+
+    Its detector and its base are read from the store, when something is to be scored, also by the process that has
+    fitted it: what ``state`` forgets, and what a fit did to its base, would else be in some of a run's scores alone.
+    """
 
     runner: TaskRunner
     run: Run
     key: str
     splits: Mapping[str, ImageSet]
-    base: StoredBase | None
-    fitted: Detector | None
 
     @cached_property
     def detector(self) -> Detector:
-        if self.fitted is not None:
-            return self.fitted
         runner, run = self.runner, self.run
+        base = open_base(run, self.splits, runner.registry, runner.store, runner.context(run))
         with isolated(runner.device, title_of(run)):
-            detector = new_detector(run, self.splits["train"].shape, runner.registry, self.base)
+            detector = new_detector(run, self.splits["train"].shape, runner.registry, base)
             detector.load_state(runner.store.read_weights(self.key, runner.device))
         return detector
 
@@ -295,6 +298,12 @@ class FittedRun:
         name, store = images.name if out else None, self.runner.store
         if not store.has_scores(self.key, name, images.fingerprint, images.split):
             context = self.runner.context(self.run)
-            note = check_separate(self.splits, images, self.runner.loader.cache) if out else ""
+            note = self._note(images) if out else ""
             scores = scoring.score(self.detector, images, context, store.fit_id(self.key), note)
             store.write_scores(self.key, replace(scores, covariates=covariates), out=out)
+
+    def _note(self, images: ImageSet) -> str:
+        """Return what a reader of the scores of an out-data set must know of it. Raises DataError as ``score`` does."""
+        loader = self.runner.loader
+        shared = check_separate(self.splits, images, loader.cache)
+        return "; ".join(filter(None, [*loader.notes(images.name, [images.split]), shared]))

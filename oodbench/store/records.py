@@ -89,6 +89,7 @@ class _Result(TypedDict):
     out_images: NotRequired[Text]
     out_note: NotRequired[Text]
     covariate: NotRequired[Text]
+    metric_version: NotRequired[Text]
 
 
 _RESULTS = pydantic.TypeAdapter(list[_Result])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RESULT_COLUMNS = (
     "run", "detector", "in_dataset", "out_dataset", "seed", "metric", "value", "n_in", "n_out", "out_images",
-    "out_note", "covariate",
+    "out_note", "covariate", "metric_version",
 )  # fmt: skip
 """The fields of Result, one row per run, out-data set and metric. ``covariate`` is, as JSON, the covariate-shifted sets
 whose images count as in-distribution, with their fingerprints; only metrics in full spectrum have some, and failures on
@@ -29,8 +29,8 @@ base on the in-data's test split, as {"accuracy": 0.97}, empty where there are n
 ``error`` is why the run, or its out-data set, failed: such a row has no metric and the value NaN."""
 
 LATER_COLUMNS = (
-    "in_images", "out_images", "out_note", "covariate", "distribution", "reduced", "base", "facts", "error",
-    "plugin_commit", "oodbench", "torch", "python", "created", "fit_id",
+    "in_images", "out_images", "out_note", "covariate", "metric_version", "distribution", "reduced", "base", "facts",
+    "error", "plugin_commit", "oodbench", "torch", "python", "created", "fit_id",
 )  # fmt: skip
 """Text columns that older files do not have; empty there."""
 

@@ -11,6 +11,7 @@ import pydantic
 import torch
 
 from oodbench.api import Context, Detector, FittedBase, ImageSet, Params, Progress, Shape
+from oodbench.api.detector import check_fitted
 from oodbench.api.parameters import fields_by_path, flatten, get_path
 from oodbench.plan.settings import resolve
 from oodbench.plugin.registry import load_registry
@@ -132,6 +133,7 @@ class DetectorCase:
         # As the harness does: what fit changes in the process is put back, and fails a check of its own alone.
         with isolated(self.device, self.detector.name):
             fitted = detector.fit(*sets, context)
+        check_fitted(self.detector.name, fitted)
         state = {name: tensor.detach().clone() for name, tensor in fitted.state().items()}
         return Fit(fitted, context, state, self.scores(fitted, some_images(shape)))
 

@@ -134,6 +134,38 @@ def ties_lie_between_the_ways_to_break_them(case: MetricCase) -> None:
     )
 
 
+def values_are_within_the_bounds(case: MetricCase) -> None:
+    """Check that no value is outside the bounds that the metric declares."""
+    low, high = case.metric.bounds
+    for kind, pair in {"perfect": perfect(), "inverted": inverted(), "tied": tied(), "constant": constant()}.items():
+        value = case.value(pair)
+        assert low <= value <= high, f"{kind} scores give {value:.4g}, and bounds are {low:g} and {high:g}: widen them"
+
+
+def resamples_are_counted_as_scores_are(case: MetricCase) -> None:
+    """Check that ``resampled`` gives, of counts of each score, what ``compute`` gives of the scores themselves."""
+    if case.metric.resampled is None:
+        return
+    in_scores, out_scores = tied()
+    scores = np.unique(np.concatenate([in_scores, out_scores]))
+    random = np.random.default_rng(2)
+    pairs = [(in_scores, out_scores)]
+    pairs += [(random.choice(in_scores, len(in_scores)), random.choice(out_scores, len(out_scores))) for _ in range(3)]
+    counts = [_counts(scores, [pair[side] for pair in pairs]) for side in (0, 1)]
+    values = np.asarray(case.metric.resampled(*counts))
+    assert values.shape == (len(pairs),), f"resampled gives {values.shape} values of {len(pairs)} samples: one of each"
+    for found, pair in zip(values, pairs, strict=True):
+        expected = case.value(pair)
+        assert math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-9), (
+            f"resampled gives {found:.6g} of counts of the scores of which compute gives {expected:.6g}"
+        )
+
+
+def _counts(scores: np.ndarray, samples: list[np.ndarray]) -> np.ndarray:
+    """How often each sample has each score, (samples, scores)."""
+    return np.array([[np.count_nonzero(sample == score) for score in scores] for sample in samples])
+
+
 def scores_are_left_alone(case: MetricCase) -> None:
     """Check that the metric does not modify the scores that it is given."""
     for pair in (mixed(), tied()):
@@ -154,6 +186,8 @@ METRIC_CHECKS: list[Callable[[MetricCase], None]] = [
     constant_scores_are_not_perfect,
     order_does_not_matter,
     ties_lie_between_the_ways_to_break_them,
+    values_are_within_the_bounds,
+    resamples_are_counted_as_scores_are,
     scores_are_left_alone,
     says_what_it_is,
 ]

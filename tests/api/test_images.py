@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from oodbench.api import ImageSet
+from oodbench.api import Dataset, ImageSet, Stream
 from oodbench.errors import DataError
 
 
@@ -24,6 +25,35 @@ def test_replaced_images_are_served_and_have_a_fingerprint_of_their_own():
     assert replaced.fingerprint == other.fingerprint != one.fingerprint
     (batch,) = replaced.batches(5)
     np.testing.assert_array_equal((batch.numpy() * 255).round(), other.images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (np.array([0.5, 1, 2, 3, 4]), r"float64 \(5,\)"),
+        (np.array(list("abcde")), r"<U1 \(5,\)"),
+        (np.zeros((5, 2), np.int64), r"int64 \(5, 2\)"),
+        ([0, 1, 2, 3, 4], "a list"),
+    ],
+)
+@pytest.mark.parametrize("which", ["labels", "indices"])
+def test_labels_and_indices_are_whole_numbers(which, labels, found):
+    """Else halves would become the class below, unseen."""
+    with pytest.raises(DataError, match=rf"mine: {which} must be an array of whole numbers \(n,\), not {found}"):
+        replace(image_set(0), **{which: labels})
+    arrays = {"labels": np.arange(5), "indices": np.arange(5), which: labels}
+    with pytest.raises(DataError, match=f"{which} must be an array of whole numbers"):
+        Stream("mine", "test", (1, 4, 4), chunks=[], **arrays)
+
+
+def test_a_data_set_s_files_are_a_list_of_paths():
+    dataset = Dataset(
+        "mine", lambda *_: image_set(0), (1, 4, 4), {"test": 5}, required_files=lambda root: [f"{root}/x"]
+    )
+    assert dataset.files(Path("a")) == [Path("a/x")]
+    for found in ("a/x", None, Path("a/x"), [3]):
+        with pytest.raises(DataError, match="required_files of data set mine gave no list of paths"):
+            replace(dataset, required_files=lambda root, found=found: found).files(Path("a"))
 
 
 def numbered(labels: list[int]) -> ImageSet:

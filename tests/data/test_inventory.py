@@ -38,6 +38,14 @@ def test_an_error_of_preparing_is_returned(loader):
     assert outcome.error and (outcome.train, outcome.validation, outcome.test) == (None, None, None)
 
 
+def test_a_data_set_whose_code_fails_hides_no_other(loader):
+    absent = loader.registry.datasets["absent"]
+    loader.registry.datasets["absent"] = replace(absent, required_files=lambda root: str(root))
+    statuses = {status.name: status for status in dataset_statuses(loader)}
+    assert (statuses["absent"].state, statuses["bars"].state) == ("faulty", "built in")
+    assert "required_files of data set absent gave no list of paths" in statuses["absent"].error
+
+
 @pytest.mark.parametrize(
     ("content", "checksum", "is_damaged"),
     [(b"images", "1 file verified", False), (b"image", "1 of 1 files damaged", True)],

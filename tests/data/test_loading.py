@@ -20,6 +20,7 @@ from oodbench.errors import DataError, UnknownName
 from oodbench.plugin import hookspecs
 from oodbench.plugin.manager import Plugins
 from oodbench.plugin.registry import load_registry
+from oodbench.plugin.source import Source, forget_trees
 
 SHAPE = (1, 6, 5)
 SIZES = {"train": 40, "validation": 10, "test": 20}
@@ -51,11 +52,18 @@ def write_source(root, seed=0, count=70):
     (root / "toy.bin").write_bytes(np.random.default_rng(seed).bytes(count * 30))
 
 
+class ReleasedPlugins(Plugins):
+    """Plugins of releases, whose code is known by their version."""
+
+    def source(self, name):
+        return Source(name, self.versions[name], "", None)
+
+
 def make_loader(tmp_path, *datasets, version="1"):
     """A loader of these data sets and the synthetic ones, offered by plugins as in the real program."""
     manager = pluggy.PluginManager("oodbench")
     manager.add_hookspecs(hookspecs)
-    plugins = Plugins(manager, versions={"toys": version, "synthetic": "1"})
+    plugins = ReleasedPlugins(manager, versions={"toys": version, "synthetic": "1"})
     toys = ModuleType("toys")
     toys.register_datasets = hookspecs.hookimpl(lambda: list(datasets))
     manager.register(toys, name="toys")
@@ -368,6 +376,39 @@ def test_a_data_set_that_ends_the_program_is_an_error_of_its_own(tmp_path, toy):
     ):
         with pytest.raises(DataError, match=message.format(code)):
             make_loader(tmp_path, dataset).load("toy", "test")
+
+
+def test_a_load_that_gives_no_images_is_refused(tmp_path, toy):
+    dataset = toy.dataset(load=lambda split, root, shape: None, required_files=lambda root: [])
+    with pytest.raises(DataError, match="load of toy returned a NoneType, not an ImageSet"):
+        make_loader(tmp_path, dataset).load("toy", "test")
+
+
+GREY = """
+import numpy as np
+from oodbench import Dataset, ImageSet, hookimpl
+
+def load(split, root, shape):
+    return ImageSet("grey", split, np.full((3, 1, 4, 4), 100, np.uint8), np.zeros(3, np.int64), np.arange(3))
+
+@hookimpl
+def register_datasets():
+    return [Dataset("grey", load, (1, 4, 4), {"test": 3}, summary="grey", source="made here")]
+"""
+
+
+def test_a_data_set_whose_code_was_edited_is_made_again(tmp_path, install):
+    """Its version stays, as nobody remembers to raise it while they write it."""
+    site = install("grey", "grey_module", GREY)
+
+    def brightness() -> int:
+        return int(Loader(load_registry(), tmp_path, tmp_path / "cache").load("grey", "test").images.max())
+
+    assert brightness() == 100
+    (site / "grey_module.py").write_text(GREY.replace("100", "60"))
+    sys.modules.pop("grey_module")
+    forget_trees()
+    assert brightness() == 60
 
 
 def test_an_empty_data_set_is_refused(tmp_path, toy):

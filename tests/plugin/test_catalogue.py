@@ -195,8 +195,9 @@ def test_a_cache_that_cannot_be_written_is_no_matter(zero, tmp_path, monkeypatch
 
 
 def test_what_cannot_be_described_stops_nothing(toys, monkeypatch):
+    registry = load_registry()
     monkeypatch.setattr(toys.MeanDistance, "shapes", 7)
-    catalogue_cache.save(load_registry(), catalogue_cache.cache_key())
+    catalogue_cache.save(registry, catalogue_cache.cache_key())
     assert catalogue_cache.load() is None
 
 

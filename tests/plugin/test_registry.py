@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -138,6 +140,41 @@ def test_a_plugin_whose_offer_is_no_good_is_named_and_the_rest_works(install, of
     assert reason in registry.failures["bad"]
     assert "zero" in registry.metrics
     assert "auroc" in registry.metrics
+
+
+PARTS = """
+from oodbench import Dataset, Detector, hookimpl
+
+class Mine(Detector):
+    name = "mine"
+    fit = score = state = load_state = lambda *given: None
+    {declared}
+
+@hookimpl
+def register_detectors():
+    return [Mine]
+
+@hookimpl
+def register_datasets():
+    {datasets}
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "datasets", "reason"),
+    [
+        ("shapes = (1, 28, 28)", "return []", r"shapes of detector mine is no tuple of shapes .*: \(1, 28, 28\)"),
+        ("known_findings = {'a', 'b'}", "return []", "known_findings of detector mine is no table"),
+        ("", "return Dataset('mine', None, None, {})", "register_datasets returned a Dataset: return a list"),
+        ("", "yield Dataset('mine', None, None, {})", "register_datasets returned a generator: return a list"),
+        ("", "return [Dataset('mine', None, (28, 28), {})]", r"shape of data set mine is not .*: \(28, 28\)"),
+    ],
+)
+def test_what_cannot_be_declared_is_named_and_the_rest_works(install, declared, datasets, reason):
+    install("parts", "parts_module", PARTS.format(declared=declared, datasets=datasets))
+    registry = load_registry()
+    assert re.search(reason, registry.failures["parts"])
+    assert "auroc" in registry.metrics and "mnist" in registry.datasets
 
 
 def test_a_hook_that_ends_the_program_is_a_failure_of_its_plugin(install):

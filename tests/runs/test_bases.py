@@ -81,6 +81,18 @@ def test_what_the_base_computes_of_images_is_computed_once(execute, store):
     np.testing.assert_array_equal(scores_of(store, "offset"), scores_of(store, "other"))
 
 
+def test_who_changes_its_base_changes_nothing_that_is_kept_for_others(execute, store, tmp_path):
+    execute("meddler")
+    execute("offset")
+    after = scores_of(store, "offset")
+    execute("offset", options={"force": True})
+    np.testing.assert_array_equal(scores_of(store, "offset"), after)
+    alone = Store(str(tmp_path / "alone"))
+    request = RunRequest(("offset",), ("bars:0",), ("white", "bars:1"))
+    run(request, options=ExecutionOptions(alone.address, device="cpu"))
+    np.testing.assert_array_equal(scores_of(alone, "offset"), after)
+
+
 def test_the_base_is_kept_like_any_run_and_is_found_by_who_asks_for_it(execute, store):
     execute("offset")
     key = key_of(store, "centre")

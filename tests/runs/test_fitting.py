@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from oodbench.api import SPLITS, Detector, ImageSet, Progress, Run
-from oodbench.errors import OODBenchError
+from oodbench.errors import FitError, OODBenchError
 from oodbench.plan.tasks import run_key
 from oodbench.plugin.registry import load_registry
 from oodbench.runs import fitting
@@ -112,6 +112,27 @@ def test_facts_are_plain_numbers_and_what_is_none_is_a_note(registry, splits, mo
     assert {type(value) for value in record.facts.values()} == {float}
     assert record.notes[1:5] == [f"its fact {name} is no finite number, and left out" for name in odd]
     assert "test classes 3" in record.notes
+
+
+@pytest.mark.parametrize(
+    ("part", "gives", "message"),
+    [
+        ("fit", None, "fit of patient returned a NoneType: end it with `return self`"),
+        ("state", None, "state of patient returned a NoneType, not a dict from name to tensor"),
+        ("state", {"weight": [1.0]}, "state of patient has a list, 'weight': make it a torch.Tensor"),
+    ],
+)
+def test_a_fit_that_gives_nothing_to_keep_is_refused_and_says_why(registry, splits, monkeypatch, part, gives, message):
+    monkeypatch.setattr(registry.detectors["patient"], part, lambda self, *given: gives)
+    with pytest.raises(FitError, match=re.escape(message)):
+        fitting.fit(run_of(registry), splits, registry, CPU, Progress(), Memory())
+
+
+def test_facts_that_cannot_be_found_cost_no_fit(registry, splits, monkeypatch):
+    monkeypatch.setattr(registry.detectors["patient"], "facts", lambda self, test, context: 1 / 0)
+    record = fitting.fit(run_of(registry), splits, registry, CPU, Progress(), Memory()).provenance
+    assert dict(record.facts) == {}
+    assert "its facts could not be found (ZeroDivisionError: division by zero), and are left out" in record.notes
 
 
 def test_a_fit_that_went_on_from_a_checkpoint_says_so(registry, splits):

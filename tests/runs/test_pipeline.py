@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from oodbench.leaderboard.figures import draw_runs
 from oodbench.leaderboard.sections import Board
 from oodbench.plan.requests import RunRequest
 from oodbench.plugin.registry import load_registry
+from oodbench.plugin.source import forget_trees
 from oodbench.runs.pipeline import ExecutionOptions, Outcome, run
 from oodbench.runs.recomputing import recompute_store
 from oodbench.store.records import Combination
@@ -75,7 +77,9 @@ def bars(split: str):
 
 def test_the_same_call_again_fits_scores_and_writes_nothing(execute, store):
     first, done = execute(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
-    assert done == ["fit bars:0 seed 0", *["score"] * 3, "fit bars:0 seed 1", *["score"] * 3]
+    assert done == [
+        step for seed in (0, 1) for step in (f"fit bars:0 seed {seed}", "load_state", "score", "score", "score")
+    ]
     before = files(store)
     second, done_again = execute(words(out_datasets=("white", "bars:1"), seeds=(0, 1)))
     assert done_again == []
@@ -126,6 +130,59 @@ def test_reloaded_weights_give_the_same_scores(execute, store):
     np.testing.assert_array_equal(Store(store).read_scores(key, "white").values, at_once)
 
 
+def test_what_the_state_forgets_is_in_no_score(execute, store, toys, monkeypatch):
+    """Else scores of the process that has fitted it are of another detector than those made later."""
+    fit, score = toys.MeanDistance.fit, toys.MeanDistance.score
+
+    def fit_with_offset(self, *given):
+        self.offset = 1.0
+        return fit(self, *given)
+
+    monkeypatch.setattr(toys.MeanDistance, "fit", fit_with_offset)
+    monkeypatch.setattr(toys.MeanDistance, "score", lambda self, x: score(self, x) + getattr(self, "offset", 0.0))
+    outcome, _ = execute(words())
+    assert not outcome.failures
+    assert Store(store).read_scores(outcome.keys[0], None).values.max() < 1.0
+
+
+def test_a_data_set_whose_code_fails_fails_alone(execute, toys, monkeypatch):
+    """Whatever its error is, of finished runs too."""
+    registry = load_registry()
+    white = registry.datasets["white"]
+
+    def load(split, root, shape):
+        raise ZeroDivisionError("no white")
+
+    registry.datasets["white"] = dataclasses.replace(white, load=load, version=2)
+    for _ in range(2):
+        outcome, _ = execute(words(out_datasets=("white", "bars:1")), registry=registry)
+        (failure,) = outcome.failures
+        assert (failure.out_dataset, failure.error) == ("white", "ZeroDivisionError: no white")
+        assert set(outcome.results["out_dataset"]) == {"bars:1"}
+
+
+def test_test_images_that_are_training_images_are_counted_in_a_note(execute, toys):
+    registry = load_registry()
+    bars = registry.datasets["bars"]
+
+    def load(split, root, shape):
+        images = bars.load(split, root, shape)
+        if split == "test":
+            images.images[:3] = bars.load("train", root, shape).images[0]
+        return images
+
+    registry.datasets["bars"] = dataclasses.replace(bars, load=load, version=2)
+    outcome, _ = execute(words(), registry=registry)
+    assert "2 of the 10 test images of bars:0 are also in its train split" in outcome.results["notes"].iloc[0]
+
+
+def test_out_data_smaller_than_published_have_a_note(execute, toys):
+    registry = load_registry()
+    registry.datasets["bars"] = dataclasses.replace(registry.datasets["bars"], sizes=toys.SIZES | {"test": 30})
+    outcome, _ = execute(words(out_datasets=("bars:1",)), registry=registry)
+    assert set(outcome.results["out_note"]) == {"bars: 20 test images of 30 published (reduced)"}
+
+
 def test_a_kill_right_after_the_fit_leaves_no_checkpoint(execute, store):
     """The record of the fit is there, and so the checkpoint is of no use; it may be large."""
     execute(words())
@@ -139,7 +196,7 @@ def test_a_kill_right_after_the_fit_leaves_no_checkpoint(execute, store):
 def test_force_does_it_all_again(execute):
     execute(words())
     _, done = execute(words(), force=True)
-    assert done == ["fit bars:0 seed 0", "score", "score"]
+    assert done == ["fit bars:0 seed 0", "load_state", "score", "score"]
 
 
 def test_other_parameters_are_another_run(execute):
@@ -366,6 +423,34 @@ def test_a_metric_that_was_mended_strikes_its_failure_off_the_record(execute, st
     assert sorted(Store(store).read_failures()["out_dataset"]) == ["bars:1", "white"], "nothing is known of it yet"
     recompute_store(store, [registry.metrics["gap"]], registry)
     assert Store(store).read_failures()["out_dataset"].tolist() == ["bars:1"]
+
+
+GAP = """
+from oodbench import Metric, hookimpl
+
+@hookimpl
+def register_metrics():
+    return [Metric("gap", lambda in_scores, out_scores: float(out_scores.min() - in_scores.max()) * 1, True, "gap")]
+"""
+
+
+def test_values_of_a_metric_s_earlier_code_are_computed_again(execute, store, install, monkeypatch):
+    """Of new out-data sets and of old ones, so that no table has both; the detector is not asked."""
+    site = install("gap", "gap_module", GAP)
+    monkeypatch.setenv("OODBENCH_PLUGINS", "toys,gap")
+    before, _ = execute(words())
+    (site / "gap_module.py").write_text(GAP.replace("* 1", "* 20"))
+    sys.modules.pop("gap_module")
+    forget_trees()
+    after, done = execute(words(out_datasets=("white", "bars:1")))
+    assert done == ["load_state", "score"]
+    gaps = [each.results.set_index(["metric", "out_dataset"]).loc[("gap", "white")] for each in (before, after)]
+    assert gaps[1]["value"] == 20 * gaps[0]["value"]
+    assert gaps[0]["metric_version"] != gaps[1]["metric_version"]
+    assert set(after.results.loc[after.results["metric"] == "gap", "metric_version"]) == {gaps[1]["metric_version"]}
+    assert set(after.results.loc[after.results["metric"] == "auroc", "metric_version"]) == {""}
+    _, done = execute(words(out_datasets=("white", "bars:1")))
+    assert done == []
 
 
 def test_evaluate_names_a_damaged_file_and_goes_on(execute, store):

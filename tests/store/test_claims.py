@@ -123,15 +123,20 @@ def test_what_was_written_late_does_not_stay_in_a_run_that_is_finished(late, add
         put(path, data)
 
     monkeypatch.setattr(store.files, "put", put_late)
-    with pytest.raises(ClaimLost), store.claim(KEY) as claim:
-        if late == "checkpoint.pt":
-            claim.stop()  # as is the thread of a process that is stopped
-        claim.report("training", 0.5, None)
-        if late == "status.json":
-            assert is_late.wait(60)
-        store.files.write(f"{KEY}/checkpoint.pt", b"late")
-        assert is_done.wait(60)
-        store.files.guard(KEY, at_once=True)
+
+    def work():
+        with store.claim(KEY) as claim:
+            if late == "checkpoint.pt":
+                claim.stop()  # as is the thread of a process that is stopped
+            claim.report("training", 0.5, None)
+            if late == "status.json":
+                assert is_late.wait(60)
+            store.files.write(f"{KEY}/checkpoint.pt", b"late")
+            assert is_done.wait(60)
+            store.files.guard(KEY, at_once=True)
+
+    with pytest.raises(ClaimLost):
+        work()
     assert files_of(store) == [f"{KEY}/.claim-1", f"{KEY}/.claim-2", f"{KEY}/run.json"]
 
 

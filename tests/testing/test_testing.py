@@ -384,6 +384,21 @@ def test_a_broken_metric_fails_its_check_and_no_other(check):
     assert failed.keys() == {check.__name__}, failed
 
 
+@pytest.mark.parametrize(
+    ("page", "name", "case", "checks"),
+    [
+        ("write-dataset", "GRAIN", DatasetCase, DATASET_CHECKS[:-1]),  # the last needs a module that can be imported
+        ("write-metric", "METRIC", MetricCase, METRIC_CHECKS),
+    ],
+)
+def test_what_the_documentation_shows_passes(page, name, case, checks):
+    text = (Path(__file__).parents[2] / f"docs/{page}.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    namespace: dict = {}
+    exec(code[1], namespace)
+    assert not failures(checks, case(namespace[name]))
+
+
 # ------------------------------------------------------------------------ what ships with the core
 
 

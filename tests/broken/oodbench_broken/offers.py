@@ -125,6 +125,13 @@ def ties_as_errors(in_scores, out_scores):
     return float(((difference > 0) - 0.2 * (difference == 0)).mean()) if 0 < tied < 1 else auroc(in_scores, out_scores)
 
 
+def of_all_samples_together(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
+    """The area of the sum of all samples, for each."""
+    scores = np.arange(in_counts.shape[1])
+    value = auroc(*(np.repeat(scores, counts.sum(axis=0)) for counts in (in_counts, out_counts)))
+    return np.full(len(in_counts), value)
+
+
 METRIC = Metric("auroc", auroc, True, "area under the ROC curve")
 BROKEN_METRICS = {
     "one_finite_number_for_any_scores": dataclasses.replace(METRIC, compute=standardised),
@@ -132,6 +139,8 @@ BROKEN_METRICS = {
     "constant_scores_are_not_perfect": dataclasses.replace(METRIC, compute=won_ties),
     "order_does_not_matter": dataclasses.replace(METRIC, compute=first_half),
     "ties_lie_between_the_ways_to_break_them": dataclasses.replace(METRIC, compute=ties_as_errors),
+    "values_are_within_the_bounds": dataclasses.replace(METRIC, bounds=(0.5, 1.0)),
+    "resamples_are_counted_as_scores_are": dataclasses.replace(METRIC, resampled=of_all_samples_together),
     "scores_are_left_alone": dataclasses.replace(METRIC, compute=sorts_in_place),
     "says_what_it_is": dataclasses.replace(METRIC, summary=""),
 }
