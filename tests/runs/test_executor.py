@@ -57,6 +57,15 @@ def through(store: Path, request: RunRequest, **settings):
 REQUEST = RunRequest(("mean-distance", "offset"), ("bars:0",), ("white",), preset="quick")
 
 
+GAP = """
+from oodbench import Metric, hookimpl
+
+@hookimpl
+def register_metrics():
+    return [Metric("gap", lambda in_scores, out_scores: float(out_scores.min() - in_scores.max()), True, "gap")]
+"""
+
+
 def test_what_is_finished_is_not_handed_out(heard, tmp_path):
     store = tmp_path / "store"
     first = through(store, RunRequest(("mean-distance",), ("bars:0",), ("white",), preset="quick"))
@@ -104,6 +113,16 @@ def test_code_is_that_of_detectors_with_what_they_stand_on_and_of_metrics(heard)
     check_code(code, registry)
     with pytest.raises(OODBenchError, match="detector gone is missing there, and 1.0 where"):
         check_code(code | {"detector gone": "1.0"}, registry)
+
+
+def test_code_of_a_metric_is_more_than_its_version(install):
+    """An editable installation keeps its version whatever it computes."""
+    install("gap", "gap_module", GAP)
+    registry = pipeline.load_registry()
+    code = code_of([], registry)
+    assert code["metric gap"].startswith("1.0+")
+    with pytest.raises(OODBenchError, match="metric gap is .* there, and 1.0 where the runs were planned"):
+        check_code(code | {"metric gap": "1.0"}, registry)
 
 
 def test_a_folder_that_workers_do_not_see_is_refused_before_anything_runs(heard, tmp_path):
