@@ -18,7 +18,6 @@ from oodbench.data.names import canonical, parse, ranges
 from oodbench.data.stamps import stamp
 from oodbench.errors import DataError, UnknownName, no_exit
 from oodbench.folders import cache_folder, data_folder
-from oodbench.plugin.manager import BUILTIN_PREFIX
 from oodbench.plugin.registry import Registry
 
 ANY_SHAPE: Shape = (1, 1, 1)
@@ -263,17 +262,10 @@ class Loader:
             raise DataError(f"{dataset.name} gave images of {shape_text(made.shape)}, not of {shape_text(promised)}")
         return made
 
-    def _code_version(self, name: str) -> str:
-        """Of code that may change, as its author edits it, a fingerprint too; of ours the data sets have a version."""
-        registry = self.registry
-        plugin = registry.plugin_of["data set", name]
-        built_in = plugin.startswith(BUILTIN_PREFIX)
-        return registry.version("data set", name) if built_in else registry.source("data set", name).code_version
-
     def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
         """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
         files = stamp(dataset.files(self.root), self.cache)
-        version = self._code_version(dataset.name.partition(":")[0])
+        version = self.registry.code_version("data set", dataset.name.partition(":")[0])
         made_in = shape if dataset.shape is None else None
         identity = json.dumps([dataset.name, dataset.version, version, made_in, files])
         digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]

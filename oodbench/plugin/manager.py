@@ -20,14 +20,13 @@ from oodbench.plugin.local_files import LocalFile
 from oodbench.plugin.source import Source, source_of
 
 GROUP = "oodbench"
-BUILTIN_PREFIX = "builtin-"
 BUILTIN = {
-    name: f"oodbench.builtin.{name}"
+    f"builtin-{name}": f"oodbench.builtin.{name}"
     for name in (
         "metrics", "synthetic", "samples", "vision", "characters", "derived", "celeba", "imagenet32", "own",
         "image_lists", "openood", "tiny_imagenet", "textures", "places365", "cifar10_c",
     )
-} | {"local": "oodbench.runs.executors.local"}  # fmt: skip
+} | {"builtin-local": "oodbench.runs.executors.local"}  # fmt: skip
 """Name → module."""
 FIRST_PARTY = tuple(
     f"oodbench-{name}"
@@ -92,6 +91,11 @@ def _check_marked(module: Any) -> None:
             raise TypeError(f"{hook} is not marked with @hookimpl, so that nobody calls it")
 
 
+def is_builtin(plugin: str) -> bool:
+    """Whether a plugin of this name ships with oodbench."""
+    return plugin in BUILTIN
+
+
 @cache
 def _source_of(module: str, distribution: metadata.Distribution | None, loaded: float) -> Source:
     """Remember the source of a module as it was loaded at that time."""
@@ -104,8 +108,7 @@ def load_plugins() -> Plugins:
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(manager)
     core = metadata.distribution("oodbench")
-    for builtin, module in BUILTIN.items():
-        name = f"{BUILTIN_PREFIX}{builtin}"
+    for name, module in BUILTIN.items():
         loaded = importlib.import_module(module)
         manager.register(loaded, name=name)
         plugins.add(name, loaded, core, core.version)

@@ -15,7 +15,7 @@ from oodbench.api.images import is_shape
 from oodbench.errors import OODBenchError, UnknownName, reason
 from oodbench.plugin import catalogue_cache
 from oodbench.plugin.local_files import is_file_word, load_detector
-from oodbench.plugin.manager import BUILTIN_PREFIX, Plugins, load_plugins
+from oodbench.plugin.manager import Plugins, is_builtin, load_plugins
 from oodbench.plugin.source import Source
 
 HOOKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -114,14 +114,19 @@ class Registry:
         """
         return self.plugins.source(self.plugin_of[kind, name])
 
-    def metric_version(self, name: str) -> str:
-        """Return the version of the code of another package's metric; empty for a metric of oodbench.
+    def code_version(self, kind: str, name: str) -> str:
+        """Return the version of the code that offers this, with a fingerprint where it may change; of oodbench without.
 
-        The same in full spectrum is of the same code.
         Raises OODBenchError where the code has changed since it was loaded.
         """
-        plugin = self.plugin_of.get(("metric", name.removeprefix(PREFIX)), BUILTIN_PREFIX)
-        return "" if plugin.startswith(BUILTIN_PREFIX) else self.plugins.source(plugin).code_version
+        plugin = self.plugin_of[kind, name]
+        return self.version(kind, name) if is_builtin(plugin) else self.plugins.source(plugin).code_version
+
+    def metric_version(self, name: str) -> str:
+        """Return the version of another package's metric, also in full spectrum; empty for a metric of oodbench."""
+        plain = name.removeprefix(PREFIX)
+        plugin = self.plugin_of.get(("metric", plain))
+        return "" if plugin is None or is_builtin(plugin) else self.code_version("metric", plain)
 
     @property
     def idle_plugins(self) -> list[str]:

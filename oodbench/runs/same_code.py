@@ -47,9 +47,7 @@ def _of(detectors: Iterable[str], registry: Registry) -> dict[str, str]:
         for name in detectors
         if name in registry.detector_names
     }
-    for name in registry.metrics:  # one of the core is known by the core's version
-        code[f"metric {name}"] = registry.metric_version(name) or registry.version("metric", name)
-    return code
+    return code | {f"metric {name}": registry.code_version("metric", name) for name in registry.metrics}
 
 
 def _with_bases(run: Run) -> list[Run]:

@@ -31,7 +31,7 @@ def test_an_installed_plugin_is_loaded_with_its_version(install):
 
 def test_built_in_plugins_come_first_and_always(install):
     install("a-first", "a_first", good("zero"))
-    assert [*load_plugins().versions] == [*(f"builtin-{name}" for name in BUILTIN), "a-first"]
+    assert [*load_plugins().versions] == [*BUILTIN, "a-first"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_only_the_plugins_named_in_the_environment_are_loaded(install, monkeypat
 def test_an_empty_choice_leaves_the_built_in_plugins(install, monkeypatch):
     install("one", "one_module", good("one"))
     monkeypatch.setenv("OODBENCH_PLUGINS", "")
-    assert [*load_plugins().versions] == [f"builtin-{name}" for name in BUILTIN]
+    assert [*load_plugins().versions] == [*BUILTIN]
 
 
 def test_a_plugin_named_in_the_environment_must_be_installed(no_traces, monkeypatch):
