@@ -115,10 +115,9 @@ def test_a_long_fit_is_told_how_to_be_shorter(oodbench, install, monkeypatch):
         "slow",
         """
 from oodbench_toys import MeanDistance
-from oodbench import Params, hookimpl, param
-from oodbench import progress
+from oodbench import hookimpl, param, progress
 
-class SlowParams(Params):
+class SlowParams(MeanDistance.Params):
     epochs: int = param(100, "epochs")
 
 class Slow(MeanDistance):
@@ -130,7 +129,6 @@ class Slow(MeanDistance):
         for share in (0.0, 0.01, 0.02):
             progress.time.sleep(60)
             context.progress.advance("training", share, "1/100", {})
-        self.params = MeanDistance.Params()
         return super().fit(train, validation, context)
 
 @hookimpl
