@@ -61,17 +61,28 @@ def data(toys, install, tmp_path) -> Path:
     return folder
 
 
-def start(store: str, host: str, *words: str, steps: int = 5, seeds: int = RUNS) -> subprocess.Popen[str]:
-    """A process on a machine of this name."""
-    command = [sys.executable, "-m", "oodbench", "run", "--detector", "slow", "--in", "bars:0", "--out", "white"]
-    command += ["--out", "bars:1", "--seeds", str(seeds), "--store", store, "--device", "cpu", *words]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "OODBENCH_HOST": host,
-        "OODBENCH_LEASE_SECONDS": str(LEASE),
-        "SLOW_STEPS": str(steps),
-    }
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start():
+    """``start(store, host)``: a process on a machine of this name, which ends with the test at the latest."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(store: str, host: str, steps: int, seeds: int = RUNS) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "oodbench", "run", "--detector", "slow", "--in", "bars:0", "--out", "white"]
+        command += ["--out", "bars:1", "--seeds", str(seeds), "--store", store, "--device", "cpu"]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "OODBENCH_HOST": host,
+            "OODBENCH_LEASE_SECONDS": str(LEASE),
+            "SLOW_STEPS": str(steps),
+        }
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen(command, env=environment, **pipes))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def begun(data: Path, host: str) -> set[int]:
@@ -96,10 +107,15 @@ def history(store: Store, key: str) -> list[Work]:
 def stop_in_a_fit(process: subprocess.Popen[str], store: Store, host: str) -> None:
     """Stop a process while it has a run whose fit is not stored yet; between two runs it would leave nothing behind."""
 
-    def is_stopped() -> bool:
-        process.send_signal(signal.SIGSTOP)
+    def has_a_fit() -> bool:
         unfitted = [key for key in store.files.names() if not store.files.exists(f"{key}/run.json")]
-        if any(work.host == host and not work.ended for key in unfitted for work in history(store, key)[-1:]):
+        return any(work.host == host and not work.ended for key in unfitted for work in history(store, key)[-1:])
+
+    def is_stopped() -> bool:
+        if not has_a_fit():  # it is left to work until then, or the others would have done all of it
+            return False
+        process.send_signal(signal.SIGSTOP)
+        if has_a_fit():
             return True
         process.send_signal(signal.SIGCONT)
         return False
@@ -133,8 +149,8 @@ def on_one_machine(data: Path, tmp_path: Path, seeds: int = RUNS) -> Store:
     return store
 
 
-def test_three_machines_share_24_runs_though_one_is_killed_and_one_stopped(s3, data, tmp_path):
-    killed, stopped, survivor = (start(s3, host) for host in ("killed", "stopped", "survivor"))
+def test_three_machines_share_24_runs_though_one_is_killed_and_one_stopped(start, s3, data, tmp_path):
+    killed, stopped, survivor = (start(s3, host, steps=12) for host in ("killed", "stopped", "survivor"))
     wait_for(lambda: len(begun(data, "killed")) >= 2)
     stop_in_a_fit(killed, Store(s3), "killed")
     killed.send_signal(signal.SIGKILL)
@@ -158,7 +174,7 @@ def test_three_machines_share_24_runs_though_one_is_killed_and_one_stopped(s3, d
 
 
 @pytest.mark.slow
-def test_the_same_command_twice_on_one_machine_shares_the_runs_and_waits_for_the_last(s3, data, tmp_path):
+def test_the_same_command_twice_on_one_machine_shares_the_runs_and_waits_for_the_last(start, s3, data, tmp_path):
     """A process that ends leaves no claim behind: nobody waits for a lease."""
     first, second = (start(s3, host, steps=3, seeds=6) for host in ("one", "two"))
     ends = [process.communicate(timeout=240) for process in (first, second)]
