@@ -40,6 +40,7 @@ def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | No
             registry,
             open_loader(registry, data_dir, progress),
             drop,
+            lambda text: echo(text, err=True),
             counted(progress, "intervals and tests"),
         )
     print_merge(merged, suite, as_json)

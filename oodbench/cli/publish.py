@@ -13,6 +13,8 @@ from oodbench.cli.options import counted, json_option, print_json, progress_disp
 if TYPE_CHECKING:
     from oodbench.leaderboard.publication import Merge
 
+SHOWN = 5  # runs that a message names
+
 
 @click.command()
 @click.argument("store")
@@ -68,7 +70,7 @@ def command(
 def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
     """Print what became of the runs of a suite."""
     if as_json:
-        names = ("added", "replaced", "kept", "dropped", "older", "uncomputed")
+        names = ("added", "replaced", "kept", "dropped", "older", "lost", "uncomputed")
         print_json({name: list(getattr(merged, name)) for name in names})
         return
     counts = [f"{len(getattr(merged, what))} runs {what}" for what in ("added", "replaced", "kept", "dropped")]
@@ -81,6 +83,13 @@ def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
             "has no intervals of them, and no test of theirs is of the new table; publish again where it is installed",
             err=True,
         )
+    if merged.lost:
+        places = ", ".join(f"{run} on {out_dataset}" for run, out_dataset in merged.lost[:SHOWN])
+        more = f" and {len(merged.lost) - SHOWN} more" if len(merged.lost) > SHOWN else ""
+        echo(f"The results of an earlier fit are left out, which the new ones have not: {places}{more}", err=True)
+    if merged.dropped:
+        more = f" and {len(merged.dropped) - SHOWN} more" if len(merged.dropped) > SHOWN else ""
+        echo(f"Dropped: {', '.join(merged.dropped[:SHOWN])}{more}", err=True)
     if merged.older:
         echo(
             f"{len(merged.older)} of those kept are of other code or parameters than a run that came in with the same "

@@ -10,6 +10,7 @@ import click
 
 from oodbench.cli import echo, find_plugins
 from oodbench.cli.options import counted, data_option, json_option, print_json, progress_display
+from oodbench.errors import OODBenchError
 
 if TYPE_CHECKING:
     from oodbench.api import Progress
@@ -63,7 +64,10 @@ def _verify(published: Path, registry: Registry, data_dir: Path | None, count: i
     if count:
         from oodbench.leaderboard.rerun import rerun
 
-        checked.differences += rerun(found, count, registry, loader, progress)
+        try:
+            checked.differences += rerun(found, count, registry, loader, progress)
+        except OODBenchError as error:  # what was found before is not lost
+            checked.differences.append(f"nothing was fitted again: {error}")
     return checked
 
 

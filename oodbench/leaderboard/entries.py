@@ -20,6 +20,7 @@ import pydantic
 
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import publication
+from oodbench.leaderboard.failures import related_failures
 from oodbench.leaderboard.latest import latest_versions
 from oodbench.leaderboard.publication import RESULTS, SCORES, Publication
 from oodbench.leaderboard.published import parse_results
@@ -73,18 +74,26 @@ class Bundle:
 def bundle(store: str, runs: Sequence[str], registry: Registry, latest: bool = False) -> Bundle:
     """Return an entry with all results and scores of these runs of a store: keys, labels or detectors.
 
+    What failed of their rows, as another seed, is in it too: a row must show that beside its numbers.
+
     Args:
         latest: take only the runs of the newest version of each detector.
 
     Raises OODBenchError where a name is unknown.
     """
+    import pandas
+
     record = Store(store)
+    if record.is_missing():
+        raise OODBenchError(f"there is no store {store}; `oodbench run` makes one, --store says where")
     found = Publication(record.read_results())
     chosen = found.keep({run for name in runs for run in publication.named_runs(name, found)}).results
     if latest:
         chosen = latest_versions(chosen)
+    failures = related_failures(record.read_failures(), chosen)
     taken = chosen.drop_duplicates("run").sort_values(["detector", "created", "run"], ignore_index=True)
-    return Bundle(_entry(chosen, record, registry), taken, _without_results(record, runs, set(found.results["run"])))
+    entry = _entry(pandas.concat([chosen, failures], ignore_index=True) if len(failures) else chosen, record, registry)
+    return Bundle(entry, taken, _without_results(record, runs, set(found.results["run"])))
 
 
 def _without_results(record: Store, names: Iterable[str], done: set[str]) -> dict[str, str]:

@@ -24,25 +24,27 @@ def group_records(records: Iterable[Record], groups: Groups) -> list[Record]:
         records: of single out-data sets, as ``tables.records`` gives them.
 
     The record is that of a cell, with the group's name as ``out_dataset`` and its members as ``mean_of``. A row that
-    lacks one of the members has none; a seed that lacks one of them is a failed one.
+    lacks one of the members has none; a seed that one of them lacks is left out, and a
+    failed one where it failed there.
     """
     rows: dict[tuple[str, str, str], dict[str, Record]] = {}
     for record in records if groups else ():
         place = record["in_dataset"], record["metric"], record["label"]
         rows.setdefault(place, {})[record["out_dataset"]] = record
-    return [
+    means = [
         _mean(name, [by_out[member] for member in members])
         for name, members in groups.items()
         for by_out in rows.values()
         if all(member in by_out and not by_out[member]["problem"] for member in members)
     ]
+    return [mean for mean in means if mean["values"] or mean["failed_seeds"]]
 
 
 def _mean(name: str, members: Sequence[Record]) -> Record:
     first = members[0]
     by_seed = [dict(zip(member["seeds"], member["values"], strict=True)) for member in members]
-    run = sorted({seed for member in members for seed in (*member["seeds"], *member["failed_seeds"])})
-    there = [seed for seed in run if all(seed in values for values in by_seed)]
+    there = [seed for seed in sorted(by_seed[0]) if all(seed in values for values in by_seed)]
+    failed = {seed for member in members for seed in member["failed_seeds"]}
     values = [float(np.mean([values[seed] for values in by_seed])) for seed in there]
     return first | {
         "out_dataset": name,
@@ -53,7 +55,7 @@ def _mean(name: str, members: Sequence[Record]) -> Record:
         "intervals": [None] * len(values),
         "p_best": None,
         "seeds": there,
-        "failed_seeds": [seed for seed in run if seed not in there],
+        "failed_seeds": sorted(failed),
         "runs": [key for seed, key in zip(first["seeds"], first["runs"], strict=True) if seed in there],
         "n_out": sum(member["n_out"] for member in members),
     }

@@ -24,7 +24,7 @@ from oodbench.leaderboard.row_labels import CONFIGURATION, add_row_labels, confi
 from oodbench.leaderboard.score_file import ImageScores, ScoreTable, in_scores, load_scores, scores_file
 from oodbench.leaderboard.uncertainty import Advance, Uncertainty
 from oodbench.runs.evaluation import metric_value
-from oodbench.store.schema import PUBLISHED_COLUMNS
+from oodbench.store.schema import PUBLISHED_COLUMNS, RUN_COLUMNS
 from oodbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def differing_values(publication: Publication, metrics: Mapping[str, Metric]) ->
 class Merge:
     """What a merge did: runs by what became of them. ``older`` are kept ones that a newer run stands in for.
 
+    ``lost`` are results, as (run, out-data set), of earlier fits of replaced runs, which the new ones do not have.
     ``uncomputed`` are metrics whose code is not installed: what came in has no interval of them, and nothing a test.
     """
 
@@ -160,11 +161,14 @@ class Merge:
     kept: Sequence[str]
     dropped: Sequence[str]
     older: Sequence[str]
+    lost: Sequence[tuple[str, str]] = ()
     uncomputed: Sequence[str] = ()
 
 
 def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge:
     """Return the old publication with every run of the new one added, or put in the place of its older self.
+
+    What only the older self has, as results on other out-data sets, stays where both are one fit.
 
     Args:
         drop: runs of the old one to leave out: labels, detectors, keys or their beginnings; ``older`` for those of
@@ -174,20 +178,21 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     """
     import pandas as pd
 
-    failed = (old.results["metric"] == "") & _is_in(old.results, new.results, [*CONFIGURATION, "seed"])
-    old = Publication(old.results[~failed], old.scores, old.metrics)  # what failed then, and is there now
-    there, coming = list(dict.fromkeys(old.results["run"])), list(dict.fromkeys(new.results["run"]))
+    old = Publication(old.results[~_is_resolved(old.results, new.results)], old.scores, old.metrics)
+    there, coming = _runs(old.results), _runs(new.results)
     others = old.results[~old.results["run"].isin(coming)]
     older = _older(others, new.results)
     named = {run for name in drop for run in (older if name == OLDER else named_runs(name, old))}
     kept = [run for run in there if run not in named and run not in set(coming)]
-    before = old.keep(kept)
+    before = old.keep({*old.results["run"]} - named - {*new.results["run"]})
+    more, lost = _more_of_the_same(old.keep({*there} & {*coming} - named), new)
     added = new.results.drop(columns=[*PUBLISHED_COLUMNS], errors="ignore")  # of the table that they come into
-    parts = [part for part in (before.results, added) if len(part)]
+    parts = [part for part in (before.results, more.results, added) if len(part)]
     results = pd.concat(parts, ignore_index=True) if parts else added
     results = results.reindex(columns=[*dict.fromkeys([*results.columns, *PUBLISHED_COLUMNS])])
     results = _without_old_tests(results.sort_values(ROW_ORDER, ignore_index=True), others)
-    merged = Publication(results, {**before.scores, **new.scores}, {**before.metrics, **new.metrics})
+    scores = {**before.scores, **more.scores, **new.scores}
+    merged = Publication(results, scores, {**before.metrics, **new.metrics})
     return Merge(
         merged,
         [run for run in coming if run not in there],
@@ -195,7 +200,49 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
         kept,
         sorted(named - set(coming)),
         [run for run in older if run in kept],
+        lost,
     )
+
+
+def _runs(results: pd.DataFrame) -> list[str]:
+    """Those that have results."""
+    return list(dict.fromkeys(results["run"][results["metric"] != ""]))
+
+
+def _is_resolved(old: pd.DataFrame, new: pd.DataFrame) -> np.ndarray:
+    """Which rows are failures of what is there now: (n,) bool."""
+    seed = [*CONFIGURATION, "seed"]
+    is_whole = (old["out_dataset"] == "").to_numpy()
+    is_there = np.where(is_whole, _is_in(old, new, seed), _is_in(old, new, [*seed, "out_dataset"]))
+    return (old["metric"] == "").to_numpy() & is_there
+
+
+def _more_of_the_same(old: Publication, new: Publication) -> tuple[Publication, list[tuple[str, str]]]:
+    """Return what the old publication has of runs that come in, and these have not; and what of it is lost.
+
+    It stays where both are of one fit, and gave the in-data the same scores.
+    """
+    columns = ["run", "out_dataset", "metric"]
+    coming = {*new.results[columns].itertuples(index=False, name=None)}
+    is_more = [place not in coming for place in old.results[columns].itertuples(index=False, name=None)]
+    rows = old.results[np.array(is_more, dtype=bool)]
+    facts = new.results.drop_duplicates("run").set_index("run")[[*RUN_COLUMNS]]
+    fits = dict(zip(old.results["run"], old.results["fit_id"], strict=True))
+    is_same = {
+        run: fits[run] == facts["fit_id"][run] and _have_same_scores(old, new, run, in_dataset)
+        for run, in_dataset in rows[["run", "in_dataset"]].drop_duplicates().itertuples(index=False, name=None)
+    }
+    stays = np.array([is_same[run] for run in rows["run"]], dtype=bool)
+    stay = rows[stays].assign(**{name: rows["run"][stays].map(facts[name]) for name in RUN_COLUMNS})
+    places = {*stay[["run", "out_dataset"]].itertuples(index=False, name=None), *covariate_places(stay)}
+    gone = rows.loc[~stays, ["run", "out_dataset"]]
+    lost = sorted({*gone.itertuples(index=False, name=None)} - {(run, out) for run, out, _ in coming})
+    return Publication(stay, {place: old.scores[place] for place in places if place in old.scores}), lost
+
+
+def _have_same_scores(old: Publication, new: Publication, run: str, in_dataset: str) -> bool:
+    before, now = old.scores.get((run, in_dataset)), new.scores.get((run, in_dataset))
+    return before is not None and now is not None and np.array_equal(before.values, now.values)
 
 
 def _without_old_tests(results: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

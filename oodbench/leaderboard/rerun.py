@@ -36,9 +36,13 @@ def rerun(found: Publication, count: int, registry: Registry, loader: Loader, pr
         count: number of runs, chosen at random among those of which the detector is installed.
     """
     rows = found.results[(found.results["metric"] != "") & found.results["detector"].isin(registry.detector_names)]
-    runs = sorted(set(rows["run"]) & {run for run, _ in found.scores})
+    runs = [
+        str(run)
+        for run, of_run in rows.groupby("run")
+        if all((run, name) in found.scores for name in (of_run["in_dataset"].iloc[0], *_scored(of_run)))
+    ]
     if not runs:
-        raise OODBenchError("none of the published runs has scores and a detector that is installed here")
+        raise OODBenchError("none of the published runs has all its scores and a detector that is installed here")
     for key in random.sample(runs, min(count, len(runs))):
         of_run = rows[rows["run"] == key]
         with tempfile.TemporaryDirectory() as folder:

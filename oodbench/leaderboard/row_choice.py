@@ -15,11 +15,15 @@ def all_rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return the results, labelled by ``add_row_labels``, that a name stands for, also where that is several rows.
 
     Args:
-        name: the label of a row, else a detector, else the beginning of run keys.
+        name: the label of a row, else a detector, else the beginning of run keys, the whole detector in it: ``vae`` is
+            no beginning of the runs of ``vae-likelihood``.
 
     Raises UnknownName where it is none of these.
     """
-    begins = [bool(name) and run.startswith(name) for run in results["run"]]
+    begins = [
+        run.startswith(name) and name.startswith(f"{detector}-")
+        for run, detector in zip(results["run"], results["detector"], strict=True)
+    ]
     for is_named in (results["label"] == name, results["detector"] == name, begins):
         found = results[is_named]
         if len(found):

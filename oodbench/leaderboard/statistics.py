@@ -158,14 +158,18 @@ def combine_seeds(comparisons: Sequence[Comparison]) -> Comparison:
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], chosen_from: int = 0) -> list[float]:
     """Return adjusted p-values, in the order given: below α, at most a share α of such tables has any false finding.
 
     Holm, A Simple Sequentially Rejective Multiple Test Procedure (Scandinavian Journal of Statistics 1979).
+
+    Args:
+        chosen_from: how many tests these were chosen from, where the data chose them, as those against the best of k
+            rows are of the k(k - 1)/2 between all of them. The others count as tests that were made, and not found.
     """
     values = np.asarray(p_values, dtype=float)
     order = np.argsort(values)
-    steps = values[order] * (len(values) - np.arange(len(values)))
+    steps = values[order] * (max(chosen_from, len(values)) - np.arange(len(values)))
     adjusted = np.empty(len(values))
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted.tolist()
@@ -174,16 +178,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 # --------------------------------------------------------------------------------- other metrics
 
 
-def quantile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Return the interval that holds the middle ``level`` of a metric's values over resamples, (r,)."""
-    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
-
-
-def widened(
-    interval: tuple[float, float], bounds: tuple[float, float], few: int, level: float = LEVEL
+def resample_interval(
+    values: np.ndarray, value: float, bounds: tuple[float, float], few: int, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Return an interval of resamples that claims no certainty at a bound of the metric.
+    """Return the interval of a metric from its values over resamples (r,) and its value on the images as they are.
+
+    It is the smallest that holds the middle ``level`` of the values and their reflection at ``value`` (the percentile
+    and the basic bootstrap interval: Davison and Hinkley, Bootstrap Methods and Their Application, 1997, chapter 5). An
+    image that is drawn twice is a tie, and average precision far below chance gains by ties: resamples are then higher
+    than the value, and the percentile interval alone misses it.
 
     Where every image is on the right side, every resample says so too. As for AUROC, the true value may then be
     1 - (1 - level)^(1 / few) of the metric's range away.
@@ -192,22 +195,37 @@ def widened(
         bounds: the least and the greatest value of the metric.
         few: the smaller number of images.
     """
-    low, high = interval
+    ends = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
+    both = np.clip([*ends, *(2 * value - ends)], *bounds)
+    low, high = float(both.min()), float(both.max())
     if low < high or not np.isfinite(bounds).all():
-        return interval
+        return low, high
     margin = (bounds[1] - bounds[0]) * (1 - (1 - level) ** (1 / few))
     return max(bounds[0], low - margin), min(bounds[1], high + margin)
 
 
 def compare_resampled(
-    first: np.ndarray, second: np.ndarray, difference: float, few: int, level: float = LEVEL
+    first: np.ndarray,
+    second: np.ndarray,
+    difference: float,
+    bounds: tuple[float, float],
+    few: int,
+    level: float = LEVEL,
 ) -> Comparison:
     """Compare two detectors by paired resamples of a metric, (r,) each: the difference over its standard error.
 
+    Where all resamples give the same difference, p is the level at which their intervals, widened as in
+    ``resample_interval``, would just touch; without bounds it is 1/r, as so few resamples say no more.
+
     Args:
         difference: of the metric on the images as they are.
+        bounds: the least and the greatest value of the metric.
         few: the smaller number of images.
     """
     sd = float(np.std(first - second, ddof=1))
     found = _compared(difference, sd, few, level)
-    return found if sd > SAME else replace(found, p=max(found.p, 1 / len(first)))  # no resample is another: so few say
+    if sd > SAME:
+        return found
+    is_bounded = bool(np.isfinite(bounds).all())
+    p = (1 - abs(difference) / (bounds[1] - bounds[0]) / 2) ** few if is_bounded else 1 / len(first)
+    return replace(found, p=max(found.p, p))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oodbench.api.full_spectrum import covariate_sets, with_full_spectrum
+from oodbench.api.full_spectrum import with_full_spectrum
 from oodbench.errors import OODBenchError
 from oodbench.leaderboard import formats, publication, suites
 from oodbench.leaderboard.entries import read_entry
-from oodbench.leaderboard.failures import is_failure
+from oodbench.leaderboard.entry_checks import faults
 from oodbench.leaderboard.publication import PAGE, RESULTS, Merge, Publication, merge
 from oodbench.leaderboard.uncertainty import Advance
 from oodbench.leaderboard.verification import check_publication
@@ -28,6 +28,29 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
 SHOWN = 5  # detectors that a message names
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process of this machine publishes in the folder, or accepts into it.
+
+    Raises OODBenchError where one does: of two that read, merge and write at once, one would be lost.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no locks on folders
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise OODBenchError(
+            f"another `oodbench publish` or `accept` works on {folder}; try again when it is done"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def publish(
@@ -51,6 +74,19 @@ def publish(
     Raises OODBenchError where the store has nothing of the suite, a value is not what its scores give, or a file cannot
     be written. Nothing is written before all of it is known to be right.
     """
+    with _alone(folder):
+        return _publish(folder, store, registry, drop, on_message, advance, detectors)
+
+
+def _publish(
+    folder: Path,
+    store: str,
+    registry: Registry,
+    drop: Iterable[str],
+    on_message: Callable[[str], None],
+    advance: Advance,
+    detectors: Sequence[str],
+) -> Merge:
     suite = suites.open_suite(folder)
     old = existing(folder)
     if detectors:
@@ -95,68 +131,29 @@ def accept(
     registry: Registry,
     loader: Loader,
     drop: Iterable[str] = (),
+    on_message: Callable[[str], None] = lambda text: None,
     advance: Advance = lambda done, total: None,
 ) -> Merge:
     """Take an entry into a suite's folder, after all of it is checked (see ``verification``), and make the page again.
 
     Args:
         drop: published runs to leave out, or to put the entry's in the place of (see ``publication.merge``).
+        on_message: called with what a user should know.
 
     Raises OODBenchError with the first reason not to: something in it is wrong, is not of the suite, is published
     already, or is of other images than the runs that are published and the data that are here.
     """
-    suite, old, new, drop = suites.open_suite(folder), existing(folder), read_entry(entry), set(drop)
-    leaving = {run for name in drop - {publication.OLDER} for run in publication.named_runs(name, old)}
-    for fault in _faults(suite, old.keep(set(old.results["run"]) - leaving), new, registry, loader):
-        raise OODBenchError(f"{entry.name} is refused: {fault}")
-    return _take_in(folder, suite, old, new, registry, drop, advance)
-
-
-def _faults(suite: Suite, old: Publication, new: Publication, registry: Registry, loader: Loader) -> Iterable[str]:
-    """Yield reasons not to take an entry in."""
-    rows = new.results
-    if rows.empty or (rows["metric"] == "").any():
-        yield "it has failed runs, or no results at all"
-    foreign = rows[~rows["in_dataset"].isin(suite.named("in_datasets"))]
-    foreign_out = rows[~rows["out_dataset"].isin(suite.named("out_datasets"))]
-    for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
-        yield f"the suite has no data set {name}"
-    pairs = {pair for each in suite.requests for pair in product(each.in_datasets, each.out_datasets)}
-    for in_dataset, out_dataset in rows[["in_dataset", "out_dataset"]].drop_duplicates().itertuples(index=False):
-        if in_dataset == out_dataset or (in_dataset, out_dataset) not in pairs:
-            yield f"{out_dataset} is no out-data of {in_dataset} in the suite"
-    for run in rows["run"][(rows["in_images"] == "") | (rows["out_images"] == "")]:
-        yield f"{run} does not say which images it is of; `oodbench run` with this version makes one that does"
-    for in_dataset, covariate in rows[["in_dataset", "covariate"]].drop_duplicates().itertuples(index=False, name=None):
-        names = {*covariate_sets(covariate)}
-        if names and names not in [{*each.covariates} for each in suite.requests if in_dataset in each.in_datasets]:
-            yield f"the suite has no full spectrum of {in_dataset} with {', '.join(sorted(names))}"
-    for run in sorted(set(rows["run"]) & set(old.results["run"])):
-        yield f"{run} is published already; --drop {run} puts the entry's in its place"
-    checked = check_publication(new, registry, loader)
-    for run in checked.unverified:
-        yield f"{run} has results without scores"
-    yield from checked.differences
-    yield from _other_images(old, new)
-
-
-def _other_images(old: Publication, new: Publication) -> Iterable[str]:
-    """Yield where the entry's images of a data set are not those of the runs that are published."""
-    for column, kind in (("in_dataset", "in_images"), ("out_dataset", "out_images")):
-        known = {str(name): set(rows[kind]) - {""} for name, rows in old.results.groupby(column)}
-        for name, images in new.results[[column, kind]].drop_duplicates().itertuples(index=False, name=None):
-            if known.get(name) and images not in known[name]:
-                yield f"its images of {name} ({images or 'unknown'}) are not those of the runs that are published"
-    shifted = _shifted_images(old)
-    for name, images in sorted(_shifted_images(new) - shifted):
-        if name in dict(shifted):
-            yield f"its images of {name} ({images}) are not those of the runs that are published"
-
-
-def _shifted_images(found: Publication) -> set[tuple[str, str]]:
-    """Return name and fingerprint of each covariate-shifted set."""
-    texts = set(found.results["covariate"][~is_failure(found.results)])
-    return {pair for text in texts for pair in covariate_sets(text).items()}
+    with _alone(folder):
+        suite, old, new, drop = suites.open_suite(folder), existing(folder), read_entry(entry), set(drop)
+        leaving = {run for name in drop - {publication.OLDER} for run in publication.named_runs(name, old)}
+        checked = check_publication(new, registry, loader)
+        for fault in faults(suite, old.keep(set(old.results["run"]) - leaving), new, registry, checked):
+            raise OODBenchError(f"{entry.name} is refused: {fault}")
+        for what, why in checked.not_compared.items():
+            on_message(f"Not compared: {what}, {why}")
+        metrics = with_full_spectrum(registry.metrics, set(new.results["metric"]))
+        facts = {name: publication.facts_of(metrics[name], registry) for name in new.metrics if name in metrics}
+        return _take_in(folder, suite, old, replace(new, metrics=facts), registry, drop, advance)
 
 
 def existing(folder: Path) -> Publication:
@@ -183,7 +180,9 @@ def _take_in(
     metrics = publication.shown_metrics(merged.publication, registry.metrics)
     sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
     page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
-    for name, data in {**sure.files(), PAGE: page.encode()}.items():
-        write_file(folder / name, data)
+    files = sure.files()
+    for name in (publication.SCORES, RESULTS):  # results last: without them, the scores of a killed process are none
+        write_file(folder / name, files[name])
+    write_file(folder / PAGE, page.encode())
     known = with_full_spectrum(registry.metrics, set(sure.results["metric"]))
     return replace(merged, uncomputed=sorted(set(sure.results["metric"]) - {"", *known}))

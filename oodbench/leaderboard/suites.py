@@ -82,12 +82,14 @@ class StoredResults:
     Args:
         results: of the suite's runs, failures included.
         missing: number of the suite's runs that have none.
-        running: number of runs that a process works on now, counted where some are missing.
+        partial: number of those that have some, and lack an out-data set that has not failed.
+        running: number of runs that a process works on now, counted where some are missing or partial.
         others: results of all other runs.
     """
 
     results: pd.DataFrame
     missing: int
+    partial: int
     running: int
     others: pd.DataFrame
 
@@ -98,14 +100,14 @@ class StoredResults:
             path: the suite's file or folder.
             words: options of ``oodbench run`` that the results are of.
         """
-        if not self.missing:
+        if not self.missing and not self.partial:
             return ""
         how_far = f"`oodbench status {path} --store {store}`"
         runs = "1 run is" if self.running == 1 else f"{self.running} runs are"
         running = f" ({runs} being worked on: {how_far})" if self.running else ""
-        return (
-            f"{self.missing} of the suite's runs are not in {store}{running}; `oodbench run {path}{words}` makes them"
-        )
+        lack = [f"{self.missing} of the suite's runs are not in {store}"] if self.missing else []
+        lack += [f"{self.partial} of the suite's runs lack some of their out-data there"] if self.partial else []
+        return f"{', and '.join(lack)}{running}; `oodbench run {path}{words}` makes them"
 
 
 def open_suite(path: Path) -> Suite:
@@ -144,7 +146,7 @@ def stored_results(
     if len(failures):
         results = pd.concat([results, failures], ignore_index=True) if len(results) else failures
     if not suite.requests:
-        return StoredResults(results, 0, 0, results.iloc[:0])
+        return StoredResults(results, 0, 0, 0, results.iloc[:0])
     tasks = plan(suite.requests, registry, Loader(registry, data_folder(), cache_folder()))
     tasks_by_run = {_identity(task.run): task for task in tasks}
     identities = map(tasks_by_run.get, configurations(results, IDENTITY))
@@ -152,9 +154,14 @@ def stored_results(
     is_of_suite = np.array([task is not None and _is_wanted(task, *place) for task, *place in places], dtype=bool)
     found = _in_order(results[is_of_suite])
     done = found[found["metric"] != ""]
-    missing = len(tasks_by_run) - len({*configurations(done, IDENTITY)})
-    running = sum(each.state == "running" for each in suite_states(record, tasks)) if missing else 0
-    return StoredResults(found, missing, running, _in_order(results[~is_of_suite]))
+    there = {*configurations(done, IDENTITY)}
+    known = {*configurations(found, [*IDENTITY, "out_dataset"])}  # failures, too
+    partial = sum(
+        any((*identity, name) not in known for name in tasks_by_run[identity].out_datasets) for identity in there
+    )
+    missing = len(tasks_by_run) - len(there)
+    running = sum(each.state == "running" for each in suite_states(record, tasks)) if missing or partial else 0
+    return StoredResults(found, missing, partial, running, _in_order(results[~is_of_suite]))
 
 
 def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> bool:

@@ -27,9 +27,8 @@ from oodbench.leaderboard.statistics import (
     compare_auroc,
     compare_resampled,
     holm,
-    quantile_interval,
+    resample_interval,
     seed_pairs,
-    widened,
 )
 from oodbench.runs.evaluation import metric_value
 from oodbench.store.schema import PUBLISHED_COLUMNS
@@ -122,14 +121,18 @@ class Uncertainty:
         return found
 
     def _metrics_at(self, place: Place) -> dict[str, Metric]:
-        """Those in full spectrum, or the plain ones."""
-        return {name: metric for name, metric in self.metrics.items() if is_full_spectrum(name) == place[2]}
+        """Those that it has a value of: in full spectrum, or the plain ones."""
+        return {
+            name: metric
+            for name, metric in self.metrics.items()
+            if is_full_spectrum(name) == place[2] and (*place[:2], name) in self._values
+        }
 
     def _quantiles(self, place: Place, name: str, values: np.ndarray) -> tuple[float, float]:
         if np.isnan(values).any():
             return UNKNOWN
         few = min(len(part.values) for part in self._pairs[place])
-        return widened(quantile_interval(values), self.metrics[name].bounds, few)
+        return resample_interval(values, self._values[*place[:2], name], self.metrics[name].bounds, few)
 
     @cached_property
     def _pairs(self) -> dict[Place, tuple[ImageScores, ImageScores]]:
@@ -146,7 +149,8 @@ class Uncertainty:
     def _p_values(self, results: pd.DataFrame) -> dict[tuple[str, str, str, str], float]:
         """(label, in-data set, out-data set, metric) → p of the test against the best row there, 1 for the best itself.
 
-        All tests of one metric on one in-data set are one table, and adjusted together.
+        All tests of one metric on one in-data set are one table, and adjusted together. Which row is the best is known
+        from the data alone, so that all pairs of rows count as tests.
         """
         failed = failed_seeds(results)
         found: dict[tuple[str, str, str, str], float] = {}
@@ -154,26 +158,32 @@ class Uncertainty:
             ["in_dataset", "metric"]
         ):
             tests: dict[tuple[str, str, str, str], float] = {}
+            pairs = 0
             for out_dataset, column in table.groupby("out_dataset"):
                 place = (str(in_dataset), str(out_dataset), str(metric))
-                rows = {
-                    str(label): _Row(dict(zip(row["seed"], row["run"], strict=True)), float(row["value"].mean()))
-                    for label, row in column.groupby("label")
-                    if (*place[:2], label) not in failed and self._is_comparable(row)
-                }
+                rows = self._comparable(
+                    {str(label): row for label, row in column.groupby("label") if (*place[:2], label) not in failed}
+                )
                 if rows:
+                    pairs += len(rows) * (len(rows) - 1) // 2
                     best = self._best(rows, self.metrics[place[2]])
                     found[best, *place] = 1.0
                     against = self._against(best, rows, self.metrics[place[2]], place[1])
                     tests |= {(label, *place): p for label, p in against}
-            found |= zip(tests, holm([*tests.values()]), strict=True)
+            found |= zip(tests, holm([*tests.values()], pairs), strict=True)
         return found
 
-    def _is_comparable(self, row: pd.DataFrame) -> bool:
-        """Whether each seed of a row has scores, and all are of the same images."""
-        places = zip(row["run"], row["out_dataset"], strict=True)
-        is_same = row["out_images"].nunique() == 1 and row["covariate"].nunique() == 1
-        return is_same and all((*place, is_full_spectrum(row["metric"].iloc[0])) in self._pairs for place in places)
+    def _comparable(self, rows: Mapping[str, pd.DataFrame]) -> dict[str, _Row]:
+        """Those rows of a column of which each seed has scores, all of the images that most rows were scored on."""
+        by_images: dict[tuple[str, ...], dict[str, _Row]] = {}
+        for label, row in rows.items():
+            is_full = is_full_spectrum(row["metric"].iloc[0])
+            places = [(run, out, is_full) for run, out in zip(row["run"], row["out_dataset"], strict=True)]
+            images = {self._images[place] for place in places if place in self._pairs}
+            if len(images) == 1 and all(place in self._pairs for place in places):
+                found = _Row(dict(zip(row["seed"], row["run"], strict=True)), float(row["value"].mean()))
+                by_images.setdefault(images.pop(), {})[label] = found
+        return max(by_images.values(), key=len, default={})
 
     def _best(self, rows: Mapping[str, _Row], metric: Metric) -> str:
         sign = -1 if metric.higher_is_better else 1
@@ -182,7 +192,11 @@ class Uncertainty:
     def _against(
         self, best: str, rows: Mapping[str, _Row], metric: Metric, out_dataset: str
     ) -> Iterator[tuple[str, float]]:
-        """The p of each other row against the best; none of a row that was scored on other images."""
+        """The p of each other row against the best, 1 where it is ahead on the seeds that both have.
+
+        None of a row that was scored on other images.
+        """
+        sign = 1 if metric.higher_is_better else -1
         for label, row in rows.items():
             if label != best:
                 pairs = seed_pairs(rows[best].runs, row.runs)
@@ -192,7 +206,8 @@ class Uncertainty:
                     for one, other in pairs
                 ]
                 if None not in comparisons:
-                    yield label, combine_seeds([each for each in comparisons if each]).p
+                    combined = combine_seeds([each for each in comparisons if each])
+                    yield label, combined.p if sign * combined.difference > 0 else 1.0
 
     def _compare(self, one: Place, other: Place, metric: Metric) -> Comparison | None:
         """None where the two were scored on different images, or a resample has no value."""
@@ -207,7 +222,8 @@ class Uncertainty:
         values, others = (self.resampled[place][metric.name] for place in (one, other))
         if np.isnan(values + others).any():
             return None
-        return compare_resampled(values, others, difference, min(len(in_one.values), len(out_one.values)))
+        few = min(len(in_one.values), len(out_one.values))
+        return compare_resampled(values, others, difference, metric.bounds, few)
 
     @cached_property
     def _values(self) -> dict[tuple[str, str, str], float]:

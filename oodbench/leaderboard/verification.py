@@ -84,9 +84,9 @@ def check_publication(found: Publication, registry: Registry, loader: Loader) ->
     scored = {run for run, _ in found.scores}
     checked = Verification(unverified=sorted(set(rows["run"]) - scored))
     known = rows[rows["run"].isin(scored)]
-    checked.values = len(known)
     checked.scores = sum(len(part.values) for part in found.scores.values())
     metrics = with_full_spectrum(registry.metrics, set(rows["metric"]))
+    checked.values = int(known["metric"].isin([*metrics]).sum())
     for name in sorted(set(rows["metric"]) - metrics.keys()):
         source = found.metrics[name].source if name in found.metrics else "a package"
         checked.not_compared[name] = f"the metric is of {source}, which is not installed"
@@ -149,6 +149,9 @@ def _other_images(
             continue
         for run in sorted(set(of_in["run"][~of_in["in_images"].isin(["", images_hash(splits)])])):
             yield f"{run}: its images of {in_dataset} are not those that are here"
+        count = len(splits["train"])
+        for run in sorted(set(of_in["run"][~of_in["n_train"].isin([0, count])])):
+            yield f"{run}: it says of how many training images it is, and {in_dataset} has {count:,}"
         yield from _other_labels(found, of_in["run"], splits["test"])
         for name, prints in _prints(of_in).items():
             try:

@@ -15,7 +15,8 @@ HOW_TO_READ = (
 BEST = "The best of each column is bold; nothing is said here of how sure that is."
 TOLD_APART = (
     "Bold: the best of each column, and every row that cannot be told from it on the same images (paired tests of each "
-    "seed, p ≥ .05, adjusted for the table: {how}). In brackets: the 95 % interval over images."
+    "seed, p ≥ .05, adjusted over the columns of one in-data set and metric: {how}). In brackets: the 95 % interval "
+    "over images."
 )
 FAILED = (
     "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "

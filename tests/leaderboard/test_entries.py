@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -160,7 +162,9 @@ def test_what_is_published_is_dropped_though_the_store_has_nothing_of_the_suite(
     Path("empty").mkdir()
     done = oodbench("publish", "empty", "suite", "-q", "--drop", "nearest")
     assert done.stdout == "suite: 0 runs added, 0 runs replaced, 2 runs kept, 2 runs dropped\n"
-    assert done.stderr == "4 of the suite's runs are not in empty; `oodbench run suite` makes them\n"
+    lack, dropped = done.stderr.splitlines()
+    assert lack == "4 of the suite's runs are not in empty; `oodbench run suite` makes them"
+    assert re.fullmatch(r"Dropped: nearest-bars_0-s0-\w+, nearest-bars_0-s1-\w+", dropped)
     assert set(pd.read_parquet(RESULTS)["detector"]) == {"mean-distance"}
     oodbench("verify", "suite", "-q")
     assert "unknown row or run 'nearest'" in refusal("publish", "empty", "suite", "-q", "--drop", "nearest")
@@ -284,7 +288,7 @@ def entry(here) -> Path:
     """An entry of another detector than the suite has published, made in another store."""
     oodbench("publish", "results", "suite", "-q")
     oodbench("run", "-q", "--store", "elsewhere", "--detector", "nearest", "--in", "bars:0", "--out", "bars:1",
-             "--out", "white")  # fmt: skip
+             "--out", "white", "--seeds", 2)  # fmt: skip
     oodbench("bundle", "nearest", "-o", "entry.oodbench", "--store", "elsewhere")
     return Path("entry.oodbench")
 
@@ -324,7 +328,7 @@ def test_an_entry_verifies_and_its_row_is_the_same_to_the_last_digit(entry):
     assert "results are what their" in oodbench("verify", entry, "-q").stdout
     Path("suite/notes.md").write_text("Bars are found.")
     accepted = oodbench("accept", entry, "suite", "-q")
-    assert "1 runs added, 0 runs replaced, 2 runs kept" in accepted.stdout
+    assert "2 runs added, 0 runs replaced, 2 runs kept" in accepted.stdout
     assert accepted.stderr.splitlines() == [
         "suite/notes.md was written without these runs: it may need a word",
         "All of entry.oodbench is in suite now, and suite/README.md shows it: the file can be deleted",
@@ -524,7 +528,7 @@ def test_an_entry_is_taken_in_once(entry):
     oodbench("accept", entry, "suite", "-q")
     assert "is published already" in refusal("accept", entry, "suite", "-q")
     again = oodbench("accept", entry, "suite", "-q", "--drop", "nearest")
-    assert again.stdout == "suite: 0 runs added, 1 runs replaced, 2 runs kept, 0 runs dropped\n"
+    assert again.stdout == "suite: 0 runs added, 2 runs replaced, 2 runs kept, 0 runs dropped\n"
 
 
 def test_an_entry_of_data_that_the_suite_does_not_have_is_refused(entry):
@@ -592,3 +596,159 @@ def test_what_is_no_entry_is_one_line(here):
     assert "unknown row or run 'x'" in refusal("bundle", "x", "-o", "entry.oodbench")
     shutil.rmtree("suite")
     assert oodbench("accept", "entry.oodbench", "suite", code=2)
+
+
+# ------------------------------------------------------------------------------- what must not be lost
+
+
+def on(out: str) -> pd.DataFrame:
+    rows = pd.read_parquet(RESULTS)
+    return rows[rows["out_dataset"] == out].reset_index(drop=True)
+
+
+def run_elsewhere(*words: object) -> None:
+    """The suite's runs, as another machine has them, with fewer out-data sets."""
+    words = ("--detector", "mean-distance", "--in", "bars:0", "--seeds", 2, *words)
+    oodbench("run", "-q", "--store", "elsewhere", *words)
+
+
+def test_results_on_other_out_data_stay_where_the_fit_is_the_same(published):
+    before, scores = on("white"), SCORES.read_bytes()
+    run_elsewhere("--out", "bars:1")
+    done = oodbench("publish", "elsewhere", "suite", "-q")
+    assert "0 runs added, 2 runs replaced" in done.stdout
+    assert "2 of the suite's runs lack some of their out-data there; `oodbench run suite`" in done.stderr
+    of_the_fit = ["fit_seconds", "created"]  # now those that came in
+    pd.testing.assert_frame_equal(on("white").drop(columns=of_the_fit), before.drop(columns=of_the_fit))
+    assert SCORES.read_bytes() == scores
+    oodbench("verify", "suite", "-q")
+
+
+def test_results_of_another_fit_do_not_stay_and_are_named(published, toys, monkeypatch):
+    fit = toys.MeanDistance.fit
+
+    def other(self, *given):
+        fit(self, *given)
+        self.mean = self.mean * 0.5  # as on another machine, whose rounding is another
+        return self
+
+    monkeypatch.setattr(toys.MeanDistance, "fit", other)
+    run_elsewhere("--out", "bars:1")
+    done = oodbench("publish", "elsewhere", "suite", "-q")
+    assert re.search("results of an earlier fit are left out, .*: mean-distance-bars_0-s0-.* on white, ", done.stderr)
+    assert on("white").empty
+    oodbench("verify", "suite", "-q")
+
+
+def test_a_failure_stays_until_there_is_a_result_of_that_out_data_set(here):
+    Path("suite/suite.toml").write_text(SUITE.replace('"mean-distance"', '"broken"') + "set = { only = 1.0 }\n")
+    oodbench("run", "suite", "-q", code=1)  # it gives NaN for white images
+    oodbench("publish", "results", "suite", "-q")
+    assert on("white")["error"].str.contains("NaN").all() and len(on("white")) == 2
+    words = ("--detector", "broken", "--set", "only=1.0", "--in", "bars:0", "--seeds", 2, "--out", "bars:1")
+    oodbench("run", "-q", "--store", "elsewhere", *words)
+    oodbench("publish", "elsewhere", "suite", "-q")
+    assert len(on("white")) == 2
+
+
+def test_a_detector_is_no_beginning_of_another(published):
+    """Else `--drop vae` would withdraw `vae-likelihood` where there is no `vae`."""
+    assert "unknown row or run 'mean'" in refusal("publish", "results", "suite", "-q", "--drop", "mean")
+    (first, *_) = sorted(set(pd.read_parquet(RESULTS)["run"]))
+    done = oodbench("publish", "empty", "suite", "-q", "--drop", first[:-3])
+    assert f"Dropped: {first}" in done.stderr
+
+
+def test_only_one_process_publishes_in_a_folder(published):
+    """Of two that read and write at once, one would be lost."""
+    holding = "import fcntl, os; fcntl.flock(os.open('suite', os.O_RDONLY), fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", holding]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        line = refusal("publish", "results", "suite", "-q")
+        other.communicate(b"\n")
+    assert line == "Error: another `oodbench publish` or `accept` works on suite; try again when it is done"
+    oodbench("publish", "results", "suite", "-q")
+
+
+def test_who_was_killed_between_scores_and_results_accepts_again(entry, monkeypatch):
+    before = RESULTS.read_bytes()
+    oodbench("accept", entry, "suite", "-q")
+    RESULTS.write_bytes(before)  # which is written after the scores
+    assert "it has scores without results" in oodbench("verify", "suite", "-q", code=1).output
+    oodbench("accept", entry, "suite", "-q")
+    oodbench("verify", "suite", "-q")
+
+
+# -------------------------------------------------------------------------------- what must not be believed
+
+
+def test_values_of_a_metric_that_is_not_installed_are_not_accepted(here, install, monkeypatch):
+    plugins = os.environ["OODBENCH_PLUGINS"]
+    install("gap", "toy_gap", METRIC)
+    oodbench("bundle", "mean-distance", "-o", "entry.oodbench")
+    oodbench("evaluate", "--store", "results")
+    oodbench("bundle", "mean-distance", "-o", "more.oodbench")
+    monkeypatch.setenv("OODBENCH_PLUGINS", plugins)
+    line = refusal("accept", "more.oodbench", "suite", "-q")
+    assert "its metric gap is of oodbench-gap 1.0" in line and "nobody has checked its values" in line
+    said = oodbench("verify", "more.oodbench", "-q").output
+    assert "20 results are what their" in said and "gap, the metric is of oodbench-gap" in said.replace(":", ",")
+    oodbench("accept", "entry.oodbench", "suite", "-q")
+
+
+def test_a_row_shows_the_seed_that_failed_also_where_it_was_handed_in(here, install):
+    install("frail", "toy_frail", NEAREST.replace("Nearest", "Frail").replace("nearest", "frail").replace(
+        "super().fit", "assert context.seed != 1, 'it broke'\n            super().fit"))  # fmt: skip
+    oodbench("publish", "results", "suite", "-q")
+    words = ("--detector", "frail", "--in", "bars:0", "--out", "bars:1", "--out", "white")
+    oodbench("run", "-q", "--store", "elsewhere", *words)
+    oodbench("bundle", "frail", "-o", "entry.oodbench", "--store", "elsewhere")
+    line = refusal("accept", "entry.oodbench", "suite", "-q")
+    assert "frail on bars:0 lacks seed 1 on bars:1, which the suite names: bundle it, too" in line
+    oodbench("run", "-q", "--store", "elsewhere", *words, "--seeds", 2, code=1)
+    oodbench("bundle", "frail", "-o", "entry.oodbench", "--store", "elsewhere")
+    oodbench("accept", "entry.oodbench", "suite", "-q")
+    assert "(1 of 2)" in PAGE.read_text() and "it broke" in PAGE.read_text()
+    oodbench("verify", "suite", "-q")
+
+
+def test_a_part_of_the_images_is_not_the_images(entry, monkeypatch):
+    """Also where the data are not here to compare with."""
+
+    def drop_half(frame):
+        return frame.drop(frame.index[frame["dataset"] == "white"][::2])
+
+    def count(frame):
+        frame.loc[frame["out_dataset"] == "white", "n_out"] //= 2
+        return frame
+
+    parts = members(entry)
+    parts["scores.parquet"] = changed_part(parts["scores.parquet"], drop_half)
+    parts["results.parquet"] = changed_part(parts["results.parquet"], count)
+    write(entry, sealed(parts))
+    monkeypatch.setattr(Loader, "has_files", lambda self, name: False)
+    line = refusal("accept", entry, "suite", "-q")
+    assert "its scores of white are not of the images that the published runs scored" in line
+
+
+def test_metrics_left_out_everywhere_and_other_numbers_of_training_images_are_named(entry):
+    parts = members(entry)
+    fewer = changed_part(parts["results.parquet"], lambda frame: frame[frame["metric"] != "fpr95_in"])
+    write(entry, sealed(parts | {"results.parquet": fewer}))
+    assert "it has scores and no fpr95_in" in refusal("accept", entry, "suite", "-q")
+    more = changed_part(parts["results.parquet"], lambda frame: frame.assign(n_train=60_000))
+    write(entry, sealed(parts | {"results.parquet": more}))
+    assert "of how many training images it is, and bars:0 has 20" in refusal("accept", entry, "suite", "-q")
+
+
+def test_what_lacks_scores_is_not_fitted_again(published):
+    table = pq.read_table(SCORES)
+    frame = table.to_pandas()
+    part = table.from_pandas(frame[frame["dataset"] != "white"], preserve_index=False).cast(
+        table.schema.remove_metadata()
+    )
+    pq.write_table(part.replace_schema_metadata(table.schema.metadata), SCORES)
+    said = oodbench("verify", "suite", "-q", "--rerun", 1, code=1).output
+    assert "on white: it has results without scores" in said
+    assert "nothing was fitted again: none of the published runs has all its scores" in said

@@ -82,6 +82,17 @@ def test_a_seed_that_lacks_a_member_is_missing_in_the_mean():
     assert not cell.is_best
 
 
+def test_a_seed_that_one_set_was_never_scored_with_is_no_failed_one():
+    results = two_detectors()
+    is_msp = results["detector"] == "msp"
+    fewer = results[~(is_msp & (results["out_dataset"] == "tin") & (results["seed"] == 1))]
+    means = group_records(records(fewer, [AUROC]), GROUPS)
+    (mean,) = [each for each in means if (each["detector"], each["out_dataset"]) == ("msp", "near")]
+    assert (mean["mean"], mean["seeds"], mean["failed_seeds"]) == (pytest.approx(0.75), [0], [])
+    none_shared = results[~(is_msp & ((results["out_dataset"] == "tin") == (results["seed"] == 1)))]
+    assert ("msp", ("cifar10", "near")) not in table(none_shared).cells
+
+
 def test_means_of_published_results_are_never_bold_as_they_are_not_tested():
     results = two_detectors().assign(low=0.1, high=0.9, p_best=1.0)
     made = table(results)

@@ -19,7 +19,7 @@ from oodbench.leaderboard.statistics import (
     compare_auroc,
     compare_resampled,
     holm,
-    quantile_interval,
+    resample_interval,
 )
 
 METRICS = {metric.name: metric for metric in register_metrics()}
@@ -147,13 +147,19 @@ def test_few_images_are_no_certainty(few):
     ins, outs = np.arange(few), np.arange(100, 100 + few)
     assert compare_auroc((ins, outs), (-ins, -outs)).p >= 2.0 ** (1 - few)
     values, noise = np.random.default_rng(0).normal(1.0, 1e-6, size=(2, 200))
-    assert compare_resampled(values, noise - 1.0, 1.0, few).p == 2.0 ** (1 - few)
-    constant = compare_resampled(values, values - values.mean(), 1.0, few)  # 200 resamples that are all alike
-    assert constant.p == max(2.0 ** (1 - few), 1 / 200)
+    bounds, unbounded = (0.0, 1.0), (-np.inf, np.inf)
+    assert compare_resampled(values, noise - 1.0, 1.0, bounds, few).p == 2.0 ** (1 - few)
+    alike = values, values - values.mean()  # 200 resamples of one difference
+    assert compare_resampled(*alike, 1.0, unbounded, few).p == max(2.0 ** (1 - few), 1 / 200)
+    assert compare_resampled(*alike, 1.0, bounds, few).p == 2.0 ** (1 - few), "from one end to the other"
+    for difference in (0.5, 0.02):
+        p = compare_resampled(*alike, difference, bounds, few).p
+        margin = resample_interval(np.ones(9), 1.0, bounds, few, level=1 - p)[0]
+        assert p == pytest.approx(2.0 ** (1 - few)) or margin == pytest.approx(1 - difference / 2)
 
 
 def test_values_that_differ_in_their_last_bit_are_the_same():
-    assert compare_resampled(np.full(200, 0.7), np.full(200, 0.7), 1.1e-16, 1000).p == 1.0
+    assert compare_resampled(np.full(200, 0.7), np.full(200, 0.7), 1.1e-16, (0.0, 1.0), 1000).p == 1.0
 
 
 def test_seeds_must_agree():
@@ -169,6 +175,38 @@ def test_holm_is_the_step_down_procedure():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+    assert holm([0.01, 0.02], chosen_from=3) == pytest.approx([0.03, 0.04])
+
+
+def test_an_interval_of_resamples_holds_the_value_and_what_resamples_are_reflected_at_it():
+    values = np.linspace(0.2, 0.3, 1001)  # quantiles .2025 and .2975
+    within = resample_interval(values, 0.25, (0.0, 1.0), 100)
+    assert within == pytest.approx((0.2025, 0.2975))
+    below = resample_interval(values, 0.19, (0.0, 1.0), 100)
+    assert below == pytest.approx((2 * 0.19 - 0.2975, 0.2975))
+    assert resample_interval(values, 0.05, (0.0, 1.0), 100)[0] == 0.0, "the least that it can be"
+    everywhere = resample_interval(np.ones(1000), 1.0, (0.0, 1.0), 100)
+    assert everywhere == pytest.approx((0.05 ** (1 / 100), 1.0)), "no certainty"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("auroc", [0.02, 0.1, 0.5, 0.9])
+def test_average_precision_has_an_interval_that_holds_the_true_value(auroc):
+    """Far below chance too, where an image that is drawn twice is a tie that average precision gains by."""
+    generator, metrics = np.random.default_rng(9), [METRICS["aupr_out"], METRICS["aupr_in"]]
+
+    def scores(n):
+        return generator.normal(size=n), generator.normal(size=n) + np.sqrt(2) * norm.ppf(auroc)
+
+    true = [metric.compute(*scores(500_000)) for metric in metrics]
+    hits = []
+    for _ in range(200):
+        pair = scores(200)
+        (resampled,) = resampled_values([pair], [[metric.resampled for metric in metrics]], 500)
+        for metric, values, value in zip(metrics, resampled, true, strict=True):
+            low, high = resample_interval(values, metric.compute(*pair), metric.bounds, 200)
+            hits.append(low <= value <= high)
+    assert np.mean(hits) > 0.9
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -190,7 +228,7 @@ def test_the_bootstrap_is_seeded_stratified_and_near_the_exact_interval():
 
     def bootstrap(functions, resamples, seed=0):
         (values,) = resampled_values([(ins, outs)], [functions], resamples, seed)
-        return [quantile_interval(each) for each in values]
+        return [tuple(np.quantile(each, (0.025, 0.975))) for each in values]
 
     resampled = [metric.resampled for metric in METRICS.values()]
     first, again = (bootstrap(resampled, 400) for _ in range(2))
