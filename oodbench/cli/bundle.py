@@ -29,8 +29,8 @@ def command(runs: tuple[str, ...], output: Path, latest: bool, store: str) -> No
 
     It has their scores, results, parameters, versions and hashes. RUNS are keys of runs or their beginnings,
     labels of a leaderboard, or detectors. `oodbench verify` checks the file, and who publishes the leaderboard
-    takes it in with `oodbench accept`. What was taken is printed by version of the code, and what was left out, as it
-    is not finished.
+    takes it in with `oodbench accept`. What was taken is printed by version of the code, with what failed of the
+    same rows, which an entry must show, and what was left out, as it is not finished.
 
     \b
     oodbench bundle ebae -o entry.oodbench
@@ -52,6 +52,8 @@ def _print(made: Bundle) -> None:
     several = [str(name) for name, runs in made.runs.groupby("detector") if runs["plugin_version"].nunique() > 1]
     if several:
         echo(f"{', '.join(several)}: of several versions of the code; --latest takes the newest alone", err=True)
+    for title in made.failed:
+        echo(f"Failed, as the entry says: {title}", err=True)
     for run, state in [*made.left_out.items()][:SHOWN]:
         echo(f"Left out, as it has no results: {run} ({state})", err=True)
     if len(made.left_out) > SHOWN:

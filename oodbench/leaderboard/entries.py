@@ -63,11 +63,13 @@ class Bundle:
     Args:
         data: the file.
         runs: one row per run that is in it, as ``Store.read_results`` gives them.
+        failed: what failed of their rows, which is in it, too.
         left_out: run → its state, of those that were named too and have no results.
     """
 
     data: bytes
     runs: pd.DataFrame
+    failed: Sequence[str]
     left_out: Mapping[str, str]
 
 
@@ -93,7 +95,12 @@ def bundle(store: str, runs: Sequence[str], registry: Registry, latest: bool = F
     failures = related_failures(record.read_failures(), chosen)
     taken = chosen.drop_duplicates("run").sort_values(["detector", "created", "run"], ignore_index=True)
     entry = _entry(pandas.concat([chosen, failures], ignore_index=True) if len(failures) else chosen, record, registry)
-    return Bundle(entry, taken, _without_results(record, runs, set(found.results["run"])))
+    columns = ["detector", "in_dataset", "seed", "out_dataset"]
+    failed = [
+        f"{detector} on {in_dataset}, seed {seed}{f', {out_dataset}' if out_dataset else ''}"
+        for detector, in_dataset, seed, out_dataset in failures[columns].itertuples(index=False, name=None)
+    ]
+    return Bundle(entry, taken, failed, _without_results(record, runs, {*found.results["run"], *failures["run"]}))
 
 
 def _without_results(record: Store, names: Iterable[str], done: set[str]) -> dict[str, str]:

@@ -707,7 +707,8 @@ def test_a_row_shows_the_seed_that_failed_also_where_it_was_handed_in(here, inst
     line = refusal("accept", "entry.oodbench", "suite", "-q")
     assert "frail on bars:0 lacks seed 1 on bars:1, which the suite names: bundle it, too" in line
     oodbench("run", "-q", "--store", "elsewhere", *words, "--seeds", 2, code=1)
-    oodbench("bundle", "frail", "-o", "entry.oodbench", "--store", "elsewhere")
+    said = oodbench("bundle", "frail", "-o", "entry.oodbench", "--store", "elsewhere").stderr
+    assert "Failed, as the entry says: frail on bars:0, seed 1\n" in said and "Left out" not in said
     oodbench("accept", "entry.oodbench", "suite", "-q")
     assert "(1 of 2)" in PAGE.read_text() and "it broke" in PAGE.read_text()
     oodbench("verify", "suite", "-q")
