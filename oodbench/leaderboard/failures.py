@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from oodbench.leaderboard.row_labels import configurations
 
 if TYPE_CHECKING:
@@ -63,4 +65,4 @@ def related_failures(failures: pd.DataFrame, results: pd.DataFrame) -> pd.DataFr
             configurations(failures), zip(failures["in_dataset"], out_datasets, strict=True), strict=True
         )
     ]
-    return failures[keep]
+    return failures[np.array(keep, dtype=bool)]

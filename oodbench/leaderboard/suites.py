@@ -133,8 +133,8 @@ def stored_results(
     """Return the results of the suite that a store has, and how many of the suite's runs have none.
 
     A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
-    set are, and in full spectrum its covariate-shifted sets. The data need not be there. A run that cannot be read is
-    reported to ``on_damaged``, and left out.
+    set are, and in full spectrum its covariate-shifted sets. Files need not be there, but for in-data that are named
+    by a path, whose shape only they say. A run that cannot be read is reported to ``on_damaged``, and left out.
     """
     import pandas as pd
 
