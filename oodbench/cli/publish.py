@@ -42,9 +42,9 @@ def command(
     """Publish the results that a store has of a suite, with their scores.
 
     SUITE is the folder of suite.toml; results.parquet, scores.parquet and the page README.md are written there.
-    Runs that it has published before stay, but for those that the store has too, which are replaced; --drop
-    leaves some out. Intervals and tests are computed from the scores, which are published with them: `oodbench
-    verify SUITE` computes every number again.
+    Runs that it has published before stay, but for those that the store has too, which are replaced (results of
+    the same fit on other out-data stay); --drop leaves some out. Intervals and tests are computed from the
+    scores, which are published with them: `oodbench verify SUITE` computes every number again.
 
     \b
     oodbench publish results leaderboards/mnist5k-ood

@@ -29,10 +29,10 @@ MOST_LINES = 50
 def command(published: Path, rerun: int, data_dir: Path | None, quiet: bool, as_json: bool) -> None:
     """Compute every published number again from its scores.
 
-    PUBLISHED is the folder of a suite, or an entry of `oodbench bundle`. Results, intervals and tests are
-    computed from the scores, the page is made from the results, and the images are compared with those that are
-    here. Each cell that differs is named, and the exit code is 1. --rerun shows that the scores, too, are what
-    the code gives.
+    PUBLISHED is the folder of a suite or its suite.toml, or an entry of `oodbench bundle`. Results, intervals and
+    tests are computed from the scores, the page is made from the results, and the images are compared with those
+    that are here. Each cell that differs is named, and the exit code is 1. --rerun shows that the scores, too, are
+    what the code gives.
 
     \b
     oodbench verify leaderboards/mnist5k-ood
@@ -40,6 +40,8 @@ def command(published: Path, rerun: int, data_dir: Path | None, quiet: bool, as_
     oodbench verify entry.oodbench
     """
     registry = find_plugins()
+    if published.name == "suite.toml":
+        published = published.parent
     with progress_display(quiet) as progress:
         checked = _verify(published, registry, data_dir, rerun, progress)
     if as_json:

@@ -36,8 +36,8 @@ LATER_COLUMNS = (
 
 PUBLISHED_COLUMNS = ("low", "high", "p_best")
 """Numbers that only published results have, NaN where they are unknown: the 95 % interval of the value over images, and
-the p of the paired test of the row against the best of its column, adjusted for the table (1 for the best itself,
-and where the adjustment ends)."""
+the p of the paired test of the row against the best of its column, adjusted over the columns of its in-data set and
+metric (1 for the best itself, and where the adjustment ends)."""
 
 IDENTITY_COLUMNS = ("detector", "plugin_version", "distribution", "params", "in_dataset", "seed", "precision", "base")
 """What identifies a run, but for its images."""

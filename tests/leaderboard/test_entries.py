@@ -99,6 +99,7 @@ def other_detector() -> None:
 
 def test_what_is_published_verifies_and_says_how_sure_it_is(published):
     assert oodbench("verify", "suite", "-q").stdout.startswith("suite: 20 results are what their ")
+    assert oodbench("verify", "suite/suite.toml", "-q").stdout.startswith("suite: 20 results are what their ")
     rows = pd.read_parquet(RESULTS)
     assert (rows["low"] <= rows["value"]).all() and (rows["value"] <= rows["high"]).all()
     assert (rows["low"] < rows["high"]).all(), "no interval claims certainty"
