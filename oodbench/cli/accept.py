@@ -19,11 +19,11 @@ from oodbench.cli.publish import print_merge
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @json_option
 def command(entry: Path, suite: Path, drop: tuple[str, ...], data_dir: Path | None, quiet: bool, as_json: bool) -> None:
-    """Check an entry, and publish it in a suite.
+    """Check a submitted entry and publish it in a suite.
 
-    ENTRY is a file that `oodbench bundle` made, SUITE the folder of suite.toml. All of it is checked first:
+    ENTRY is a file made by `oodbench bundle`, SUITE the folder of suite.toml. The whole entry is checked first:
     hashes, sizes, that every number follows from its scores, and that the images are those of the suite. Nothing
-    in it is executed. What is wrong is named, and then nothing is changed.
+    in it is executed. If a check fails, the error names it and nothing is changed.
 
     \b
     oodbench accept entry.oodbench leaderboards/mnist5k-ood

@@ -25,12 +25,12 @@ SHOWN = 5
 @click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
 @store_option
 def command(runs: tuple[str, ...], output: Path, latest: bool, store: str) -> None:
-    """Make one file of runs, to be handed in.
+    """Pack runs into one file, to submit to a leaderboard.
 
-    It has their scores, results, parameters, versions and hashes. RUNS are keys of runs or their beginnings,
-    labels of a leaderboard, or detectors. `oodbench verify` checks the file, and who publishes the leaderboard
-    takes it in with `oodbench accept`. What was taken is printed by version of the code, with what failed of the
-    same rows, which an entry must show, and what was left out, as it is not finished.
+    The file holds their scores, results, parameters, versions and hashes. RUNS are run keys or prefixes of them,
+    leaderboard labels, or detectors. `oodbench verify` checks the file; the publisher of the leaderboard adds it
+    with `oodbench accept`. The output lists what was packed, by code version; failed runs of the same rows, which
+    an entry must include; and runs left out because they are not finished.
 
     \b
     oodbench bundle ebae -o entry.oodbench
@@ -51,7 +51,7 @@ def _print(made: Bundle) -> None:
         echo(f"Taken: {len(runs)} of {detector}, by {distribution or 'a local file'} {version}", err=True)
     several = [str(name) for name, runs in made.runs.groupby("detector") if runs["plugin_version"].nunique() > 1]
     if several:
-        echo(f"{', '.join(several)}: of several versions of the code; --latest takes the newest alone", err=True)
+        echo(f"{', '.join(several)}: several versions of the code; --latest takes only the newest", err=True)
     for title in made.failed:
         echo(f"Failed, as the entry says: {title}", err=True)
     for run, state in [*made.left_out.items()][:SHOWN]:

@@ -17,7 +17,11 @@ from oodbench.cli.options import data_option, json_option, print_json, print_tab
 @click.command()
 @click.argument("name", shell_complete=completion.anything)
 @click.option(
-    "--shape", "shapes", multiple=True, metavar="CxHxW", help="As in 1x28x28; repeats.  [default: all it takes]"
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="CxHxW",
+    help="Image shape, such as 1x28x28; repeats.  [default: all that it accepts]",
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="Only this check; repeats.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Not this check; repeats.")
@@ -39,15 +43,15 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Check a detector, data set, metric or executor by its contract.
+    """Check a detector, data set, metric or executor against its contract.
 
     NAME is a registered name, or a file with a detector class: ./my_method.py:MyMethod.
 
     The exit code is 1 if a check fails. A detector is fitted with its preset quick, on 512 images and with a reduced
     budget: a parameter named epochs or steps is at most 4, a batch_size at most 16. --set overrides this. An executor
-    is given small tasks, some of which kill their process; its settings are those of your own settings file and --set.
+    gets small tasks, some of which kill their process; its settings come from your settings file and --set.
 
-    The outcome "known" is a failure that the detector declares in known_findings, as one by the nature of its method.
+    The outcome "known" is a failure that the detector declares in known_findings, because its method cannot avoid it.
     """
     from oodbench.testing.selection import SelectionError, choose_checks, find_checks
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def command(first: str, second: str, store: str, as_json: bool) -> None:
     """Compare two detectors by AUROC on the same images.
 
-    FIRST and SECOND are labels of a leaderboard, detectors with one row, or beginnings of run keys. The test is
-    DeLong's for paired scores: with several seeds, each pair of fits must show the difference. p is adjusted for the
-    number of out-data sets (Holm).
+    FIRST and SECOND are leaderboard labels, detectors with one row, or prefixes of run keys. The test is DeLong's for
+    paired scores. With several seeds, every pair of fits must show the difference. p is adjusted for the number of
+    out-data sets (Holm).
 
     \b
     oodbench compare ae ebae
@@ -35,10 +35,10 @@ def command(first: str, second: str, store: str, as_json: bool) -> None:
 
     rows = compare_rows(Store(store), first, second)
     if as_json:
-        print_json([asdict(row) | {"is_told_apart": row.is_told_apart} for row in rows])
+        print_json([asdict(row) | {"is_significant": row.is_significant} for row in rows])
         return
     print_table(map(_row, rows))
-    echo("\nDifference of AUROC, first minus second, with its 95 % interval over the images; p by Holm.")
+    echo("\nDifference of AUROC, first minus second, with its 95 % interval over the images; p adjusted by Holm.")
 
 
 def _row(row: ComparedRows) -> dict[str, str]:
@@ -46,8 +46,13 @@ def _row(row: ComparedRows) -> dict[str, str]:
     seeds = ", ".join(str(one) if one == other else f"{one}/{other}" for one, other in row.pairs)
     named = {"in": row.in_dataset, "out": row.out_dataset, "seeds": seeds}
     if found is None or row.p_holm is None:
-        return named | {"difference": "–", "95 % interval": "", "p": "", "told apart": "scored on different images"}
+        return named | {"difference": "–", "95 % interval": "", "p": "", "significant": "scored on different images"}
     interval = f"{found.low:+.3f} to {found.high:+.3f}"
     p = "< .0001" if row.p_holm < 1e-4 else f"{row.p_holm:.4f}"
-    told = "yes" if row.is_told_apart else "no"
-    return named | {"difference": f"{found.difference:+.3f}", "95 % interval": interval, "p": p, "told apart": told}
+    significant = "yes" if row.is_significant else "no"
+    return named | {
+        "difference": f"{found.difference:+.3f}",
+        "95 % interval": interval,
+        "p": p,
+        "significant": significant,
+    }

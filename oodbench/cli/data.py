@@ -111,7 +111,7 @@ def _print(statuses: list[DatasetStatus]) -> None:
     # several data sets may be made from the same files: the shortest name stands for them
     instructions = {status.download_instructions: status.name for status in by_hand}
     if instructions:
-        echo("\nTo be fetched by hand:")
+        echo("\nTo be downloaded by hand:")
     for text, name in instructions.items():
         echo(f"  {name}: {text}")
 

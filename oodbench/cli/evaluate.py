@@ -21,9 +21,9 @@ from oodbench.cli.options import (
 @metric_option
 @json_option
 def command(store: str, metrics: tuple[str, ...], as_json: bool) -> None:
-    """Compute the metrics again from stored scores.
+    """Recompute metrics from stored scores.
 
-    Use it for a metric that is new, or whose plugin has changed. Nothing is fitted or scored.
+    Use it for a new metric, or one whose plugin has changed. Nothing is fitted or scored.
     """
     registry = find_plugins()
     chosen = chosen_metrics(registry, metrics)

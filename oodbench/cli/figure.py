@@ -16,7 +16,9 @@ from oodbench.cli.options import data_option, request_options, requests_from_opt
 @data_option
 @store_option
 @click.option(
-    "--images", type=click.IntRange(1, 64), help="Of each data set, the first of its test split.  [default: 8]"
+    "--images",
+    type=click.IntRange(1, 64),
+    help="Number of images per data set, the first of its test split.  [default: 8]",
 )
 @click.option(
     "--most-anomalous",
@@ -43,9 +45,9 @@ def command(
 ) -> None:
     """Draw inputs, reconstructions and score histograms of finished runs.
 
-    Name them as in `oodbench run`: one in-data set, any detectors and out-data sets; of several seeds the first is
-    drawn. The images are the first of each test split, the same for all detectors, or with --most-anomalous those that
-    each detector finds most and least anomalous, with their scores.
+    Select runs as in `oodbench run`: one in-data set, any detectors and out-data sets. With several seeds, the first
+    is drawn. The images are the first of each test split, the same for all detectors; with --most-anomalous, those with
+    the highest and lowest scores of each detector.
 
     \b
     oodbench figure --detector ae --detector ebae --in mnist5k:0,2-9 --out mnist5k:1 --preset quick --output figure.png

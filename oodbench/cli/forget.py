@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, runs: tuple[str, ...], store: str, yes: bool) -> None:
     """Remove runs from a store.
 
-    RUN is the key of a run, which is the name of its folder, or a beginning that no other key has. Its weights, scores,
-    results and failures are removed; there is no way back but to run it again. A run that another process works on
-    stays, and the exit code is then 1.
+    RUN is a run's key (the name of its folder) or a unique prefix of it. Its weights, scores, results and failures are
+    removed; only running it again brings them back. A run that another process is working on is kept, and the exit code
+    is then 1.
 
     \b
     oodbench forget ae-mnist5k_0,2-9-s0-960f
@@ -37,7 +37,7 @@ def command(ctx: click.Context, runs: tuple[str, ...], store: str, yes: bool) ->
     found = find_runs(opened, runs)
     print_table(map(_row, found))
     if left := standing_on(opened, found):
-        what = "a run that stays stands" if len(left) == 1 else f"{len(left)} runs that stay stand"
+        what = "a run that is kept depends" if len(left) == 1 else f"{len(left)} runs that are kept depend"
         echo(f"{what} on what is removed, and cannot score new images without it: {listed(left)}", err=True)
     if not yes:
         _ask(ctx, len(found))
@@ -48,7 +48,9 @@ def command(ctx: click.Context, runs: tuple[str, ...], store: str, yes: bool) ->
 
 def _ask(ctx: click.Context, count: int) -> None:
     if not sys.stdin.isatty():
-        raise click.ClickException("nothing is removed: there is no terminal to ask on; --yes removes without asking")
+        raise click.ClickException(
+            "nothing is removed: there is no terminal to confirm on; --yes removes without asking"
+        )
     if not click.confirm(f"Remove {'this run' if count == 1 else f'these {count} runs'}?", err=True):
         echo("Nothing is removed.", err=True)
         ctx.exit(1)

@@ -27,7 +27,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("suite", required=False, type=click.Path(path_type=Path))
 @store_option
-@click.option("--results", "published", type=FILE, help="Show what `oodbench publish` wrote to this file.")
+@click.option("--results", "published", type=FILE, help="Show published results: a file that `oodbench publish` wrote.")
 @metric_option
 @click.option("--title", default="", help="Heading of the page.  [default: the suite's]")
 @click.option("--in", "in_datasets", multiple=True, help="Only this in-distribution data set; repeats.")
@@ -46,7 +46,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="Format of the page.  [default: that of the output's name, .md .html .tex .csv, else markdown]",
 )
 @click.option("--output", type=FILE, help="Write the page to this file.")
-@click.option("--save", type=FILE, help="Write the results that are shown to this file, as Parquet, without scores.")
+@click.option("--save", type=FILE, help="Also write the shown results to this Parquet file, without scores.")
 @click.option("--latest", is_flag=True, help="Only the newest version of each detector.")
 @click.option("--reported", is_flag=True, help="Print the suite's reported figures beside ours instead.")
 @json_option
@@ -69,9 +69,9 @@ def command(
 ) -> None:
     """Print the results of a store, or published ones, as ranked tables.
 
-    SUITE is a suite file or its folder. The tables then have the results that it names, and below them the figures of
-    the file reported.toml beside it; the text of notes.md opens the page. To publish what a store has, with scores,
-    intervals and tests, use `oodbench publish`.
+    SUITE is a suite file or its folder. The tables then show the results that it names and, below them, the figures
+    reported by others, from reported.toml in the same folder; the text of notes.md opens the page. To publish results
+    with their scores, intervals and tests, use `oodbench publish`.
 
     \b
     oodbench leaderboard leaderboards/mnist5k-ood --output page.md
@@ -119,7 +119,7 @@ def _check_savable(save: Path | None, found: Publication, source: str) -> None:
     if save and found.results.empty:
         raise OODBenchError(f"there is nothing to save to {save}: {source} has none of these results")
     if save and save.exists() and (save.parent / "suite.toml").exists():
-        raise OODBenchError(f"{save} is what a suite has published: `oodbench publish` adds to it")
+        raise OODBenchError(f"{save} holds a suite's published results; only `oodbench publish` adds to it")
 
 
 def _check_one_source(published: Path | None) -> None:

@@ -25,17 +25,17 @@ EXAMPLES = {
 @click.argument("kind", type=click.Choice(["detector", "dataset", "metric", "executor"]))
 @click.argument("name")
 @click.option(
-    "--base", default="", help="Detector that it stands on, as in classifier.", shell_complete=completion.detectors
+    "--base", default="", help="Detector whose fit it uses, such as classifier.", shell_complete=completion.detectors
 )
-@click.option("--network", is_flag=True, help="Of a detector that trains a network.")
+@click.option("--network", is_flag=True, help="Create a detector that trains a network.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder to write, new or empty.  [default: oodbench-NAME]"
 )
 def command(kind: Kind, name: str, base: str, network: bool, output: Path | None) -> None:
-    """Write the package of a detector, data set, metric or executor.
+    """Create a package for a detector, data set, metric or executor.
 
-    It works as it is, and is to be edited: a pyproject.toml with the entry point, the code, a README, and tests of the
-    contract. Of a detector, --network writes one that trains a network, and --base one that stands on another detector.
+    It works as it is and is meant to be edited: a pyproject.toml with the entry point, the code, a README, and contract
+    tests. --network creates a detector that trains a network, --base one that uses another detector's fit.
 
     \b
     oodbench new detector my-method

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodbench.cli import INTERRUPTED, completion, echo
+from oodbench.plan.requests import MOST_SEEDS, RunRequest
 from oodbench.text import printable_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from oodbench.api import Metric, Progress
-    from oodbench.plan.requests import RunRequest
     from oodbench.plugin.registry import Registry
     from oodbench.runs.task_runner import Failure
 
-MOST_SEEDS = 10_000
 JSON_STREAM = f"{__name__}.json"
 """Where in the context the stream is that JSON goes to."""
 
@@ -72,21 +71,21 @@ REQUEST_OPTIONS = (
         "--in",
         "in_datasets",
         multiple=True,
-        help="In-distribution data set, as in mnist, mnist:0-8 or folder:PATH; repeats.",
+        help="In-distribution data set, such as mnist, mnist:0-8 or folder:PATH; repeats.",
         shell_complete=completion.in_datasets,
     ),
     click.option(
         "--covariate",
         "covariates",
         multiple=True,
-        help="Images of the in-data set that are shifted in how they look: beside it they count as in-distribution in "
-        "metrics in full spectrum; repeats.",
+        help="Covariate-shifted images of the in-data set: full-spectrum metrics count them as in-distribution, too; "
+        "repeats.",
         shell_complete=completion.datasets,
     ),
     *VARIANT_OPTIONS,
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Device that computes."
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:1", help="Device to compute on."
 )
 store_option = click.option(
     "--store",
@@ -94,7 +93,7 @@ store_option = click.option(
     envvar="OODBENCH_STORE",
     show_default=True,
     show_envvar=True,
-    help="Folder or fsspec address of the store, which keeps what was run.",
+    help="Folder or fsspec address of the store, which keeps all runs and their results.",
 )
 data_option = click.option(
     "--data-dir",
@@ -118,8 +117,8 @@ jobs_option = click.option(
     "-j",
     "--jobs",
     type=click.IntRange(1),
-    help="Number of runs at once, each in its own process with a share of the cores or GPUs.  [default: 1; of an "
-    "executor other than local as many as there is room for]",
+    help="Number of runs at once, each in its own process with a share of the cores or GPUs.  [default: 1; with "
+    "another executor than local, as many as there is room for]",
 )
 EXECUTION_OPTIONS = (
     device_option,
@@ -128,7 +127,7 @@ EXECUTION_OPTIONS = (
         "--executor",
         "executor",
         default="",
-        help="Where runs are worked on: local, or one that a plugin offers, as ray or slurm.  [default: local]",
+        help="Where runs are executed: local, or an executor of a plugin, such as ray or slurm.  [default: local]",
         shell_complete=completion.executors,
     ),
     click.option(
@@ -140,7 +139,7 @@ EXECUTION_OPTIONS = (
     ),
     data_option,
     store_option,
-    click.option("--force", is_flag=True, help="Do it all again, even what is finished."),
+    click.option("--force", is_flag=True, help="Repeat everything, including finished runs."),
     click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     json_option,
 )
@@ -189,7 +188,6 @@ def requests_from_options(
     suite: Path | None, seeds: tuple[int, ...], count: int | None, **given: str | tuple[str, ...]
 ) -> list[RunRequest]:
     """Return the requests of the suite file, overridden by the options; without a suite, that of the options alone."""
-    from oodbench.plan.requests import RunRequest
     from oodbench.plan.suite_files import read_suite
 
     if count and seeds:

@@ -38,8 +38,8 @@ def plot_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def command() -> None:
     """Draw ROC curves, score histograms, training curves or ranks of finished runs.
 
-    ROW is a label of a leaderboard, a detector with one row, or the beginning of a run key; without any, all rows of
-    the store are drawn. Neither data sets nor detectors are needed.
+    ROW is a leaderboard label, a detector with one row, or the prefix of a run key; without any, all rows of the store
+    are drawn. Neither data sets nor detectors need to be installed.
     """
 
 
@@ -52,8 +52,8 @@ def roc_command(
 ) -> None:
     """ROC curves on one out-data set.
 
-    Of several seeds the mean is drawn, at equal false-positive rates, and each of them thin. No score is flipped: a
-    curve below the diagonal takes out-images for more normal than in-images.
+    With several seeds, the mean at equal false-positive rates is drawn, and each seed as a thin line. Scores are never
+    flipped: a curve below the diagonal means that out-images look more normal to the detector than in-images.
 
     \b
     oodbench plot roc ae ebae --out mnist5k:1 --output roc.pdf
@@ -71,7 +71,7 @@ def roc_command(
 def scores_command(
     rows: tuple[str, ...], store: str, in_dataset: str, title: str, output: Path, out_datasets: tuple[str, ...]
 ) -> None:
-    """Histograms of in- and out-scores, a panel for each run.
+    """Histograms of in- and out-scores, one panel per run.
 
     \b
     oodbench plot scores ae --out mnist5k:1 --output scores.svg
@@ -89,7 +89,7 @@ def scores_command(
 def history_command(
     rows: tuple[str, ...], store: str, in_dataset: str, title: str, output: Path, quantities: tuple[str, ...]
 ) -> None:
-    """Training curves, a panel for each quantity, a line for each run.
+    """Training curves, one panel per quantity, one line per run.
 
     \b
     oodbench plot history ebae --quantity loss --quantity negative_energy --output history.png
@@ -111,7 +111,8 @@ def history_command(
 def ranks_command(store: str, published: Path | None, in_dataset: str, metric: str, title: str, output: Path) -> None:
     """Average ranks over many data sets, as a critical-difference diagram.
 
-    A column of the table is one data set. Rows that a bar joins cannot be told apart (Nemenyi's test at .05).
+    Each column of the table counts as one data set. Rows joined by a bar do not differ significantly (Nemenyi's test at
+    .05).
 
     \b
     oodbench plot ranks --results leaderboards/mnist-holdout/results.parquet --output ranks.pdf

@@ -24,7 +24,7 @@ SHOWN = 5  # runs that a message names
     "detectors",
     multiple=True,
     metavar="NAME",
-    help="Publish this detector, with the suite's data and settings, in place of those that the suite names; repeats.",
+    help="Publish this detector, with the suite's data and settings, instead of the suite's own detectors; repeats.",
     shell_complete=completion.detectors,
 )
 @click.option(
@@ -39,12 +39,12 @@ SHOWN = 5  # runs that a message names
 def command(
     store: str, suite: Path, detectors: tuple[str, ...], drop: tuple[str, ...], quiet: bool, as_json: bool
 ) -> None:
-    """Publish the results that a store has of a suite, with their scores.
+    """Publish a suite's results from a store, with their scores.
 
     SUITE is the folder of suite.toml; results.parquet, scores.parquet and the page README.md are written there.
-    Runs that it has published before stay, but for those that the store has too, which are replaced (results of
-    the same fit on other out-data stay); --drop leaves some out. Intervals and tests are computed from the
-    scores, which are published with them: `oodbench verify SUITE` computes every number again.
+    Runs published before are kept; those that the store has too are replaced (results of the same fit on other
+    out-data are kept); --drop removes some. Intervals and tests are computed from the scores, which are published
+    with them, so that `oodbench verify SUITE` can recompute every number.
 
     \b
     oodbench publish results leaderboards/mnist5k-ood
@@ -76,7 +76,7 @@ def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
     counts = [f"{len(getattr(merged, what))} runs {what}" for what in ("added", "replaced", "kept", "dropped")]
     echo(f"{suite}: {', '.join(counts)}")
     if (merged.added or merged.replaced) and (suite / "notes.md").exists():
-        echo(f"{suite / 'notes.md'} was written without these runs: it may need a word", err=True)
+        echo(f"{suite / 'notes.md'} was written without these runs: it may need an update", err=True)
     if merged.uncomputed and (merged.added or merged.replaced or merged.dropped):
         echo(
             f"{', '.join(merged.uncomputed)}: the code of these metrics is not installed here, so that what came in "

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 def command(sql: str, folder: Path | None, store: str, as_json: bool, as_csv: bool) -> None:
-    """Ask a store or a published leaderboard in SQL.
+    """Query a store or a published leaderboard in SQL.
 
-    The views are results (with the failures, whose metric is empty), scores (of every image) and history (training
-    curves); docs/columns.md names their columns. With FOLDER, that of a leaderboard, they are those of its
-    results.parquet and, if it has one, scores.parquet. SQL is DuckDB's, which must be installed: pip install
-    'oodbench[query]'. A query only reads, and reaches no file.
+    The views are results (including failures, which have no metric), scores (one row per image) and history (training
+    curves); docs/columns.md lists their columns. With FOLDER, the folder of a leaderboard, the views show its
+    results.parquet and, if there is one, scores.parquet. The dialect is DuckDB's, which must be installed: pip install
+    'oodbench[query]'. A query can only read these views, and no other file.
 
     \b
     oodbench query "select detector, avg(value) from results where metric = 'auroc' group by all order by all"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any) -> None:
     """Fit detectors, score data sets, and show the metrics.
 
-    Every combination of detector, in-data set and seed is run. What is finished in the store is not done again; an
+    Every combination of detector, in-data set and seed is run. Runs already finished in the store are not repeated; an
     interrupted fit resumes. A SUITE file gives the same settings as these options; an option overrides the file.
 
     \b

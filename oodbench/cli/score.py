@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from oodbench.store.selection import RunWords
 
 
-DETECTOR_HELP = "In place of RUN: its detector, by its name, or the file and class: ./my_method.py:MyMethod."
+DETECTOR_HELP = "Instead of RUN: its detector, by name or by file and class: ./my_method.py:MyMethod."
 
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[RUN] PICTURES...")
 @click.option("--detector", default="", shell_complete=completion.detectors, help=DETECTOR_HELP)
-@click.option("--in", "in_dataset", default="", help="Its in-data set, which need not be there.")
+@click.option("--in", "in_dataset", default="", help="Its in-data set, which need not be available.")
 @click.option("--seed", type=click.IntRange(0), help="Its seed.")
 @click.option("--preset", default="", help="Its preset.", shell_complete=completion.presets)
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="One of its parameters; repeats.")
@@ -50,14 +50,14 @@ DETECTOR_HELP = "In place of RUN: its detector, by its name, or the file and cla
     default="test",
     show_default=True,
     type=click.Choice(["train", "validation", "test"]),
-    help="Of a data set.",
+    help="Split of a data set.",
 )
 @click.option(
     "--damaged",
     default="refuse",
     show_default=True,
     type=click.Choice(["refuse", "skip"]),
-    help="What to do with pictures that cannot be read, which are named either way.",
+    help="What to do with pictures that cannot be read; they are listed either way.",
 )
 @device_option
 @data_option
@@ -81,13 +81,13 @@ def command(
 ) -> None:
     """Score new images with a finished run.
 
-    RUN is the key of a run, which is the name of its folder, or a beginning that no other key has; in its place
-    --detector, --in and the like may say which run, as far as needed to tell it from others. Its in-data is not needed.
+    RUN is a run's key (the name of its folder) or a unique prefix of it; --detector, --in and the like can select the
+    run instead, as many as are needed to make it unique. The run's in-data set need not be available.
 
-    PICTURES are picture files, and folders of them, of any size; or one data set, as in folder:PATH or npz:PATH. They
-    are brought to the shape that the run was fitted to. For each image there is its score, its p-value (the rank among
-    the run's in-data, test split), and whether it is flagged: p at most --fpr. Nothing is put into the store, and so
-    nothing into a leaderboard.
+    PICTURES are picture files, and folders of them, of any size; or one data set, such as folder:PATH or npz:PATH. They
+    are resized to the shape that the run was fitted to. Each image gets its score, its p-value (its rank among the test
+    images of the run's in-data), and whether it is flagged: p at most --fpr. Nothing is written to the store, so no
+    leaderboard changes.
 
     \b
     oodbench score ae-mnist5k new/ --output scores.csv

@@ -28,16 +28,16 @@ SHOWN_WAITING = 10
 @click.argument("place", required=False, metavar="[STORE|SUITE]")
 @store_option
 @data_option
-@click.option("--watch", is_flag=True, help="Show it again and again, until nothing is running or waiting.")
+@click.option("--watch", is_flag=True, help="Repeat until nothing is running or waiting.")
 @click.option(
-    "--every", type=click.FloatRange(1), default=10.0, show_default=True, help="Seconds between two looks of --watch."
+    "--every", type=click.FloatRange(1), default=10.0, show_default=True, help="Seconds between two updates of --watch."
 )
 @json_option
 def command(place: str | None, store: str, data_dir: Path | None, watch: bool, every: float, as_json: bool) -> None:
     """Show what is done, running, failed and waiting.
 
-    It is read from the store, so any machine can ask, whichever machines work. Of a STORE every run is counted, and
-    those that are not finished are shown. Of a SUITE, a file or its folder, also what is still waiting.
+    Everything is read from the store, so the command works from any machine. For a STORE, every run is counted and
+    those that are not finished are shown; for a SUITE (a file or its folder), also those that are still waiting.
 
     \b
     oodbench status results

@@ -59,10 +59,10 @@ def command(
 ) -> None:
     """Choose parameters by a validation out-data set, then score the chosen.
 
-    Every point of the grid is fitted; the one with the highest AUROC of the in-data against --val-out, on their
-    validation splits, as a mean over the seeds, is chosen; of equal points the first. Only the chosen is scored on test
-    splits, those of each --out. A --val-out that shares images with the in-data or with an --out is refused. What is
-    finished in the store is not done again; an interrupted fit resumes.
+    Every point of the grid is fitted. The point with the highest AUROC of --val-out against the in-data, on their
+    validation splits, mean over the seeds, is chosen; of equal points, the first. Only the chosen point is scored on
+    test splits, those of each --out. A --val-out that shares images with the in-data or with an --out is refused. Runs
+    already finished in the store are not repeated; an interrupted fit resumes.
 
     \b
     oodbench tune --detector ebae --in mnist --val-out constant --grid latent_dim=2,4,8,16,32,64,128,256 --out noise

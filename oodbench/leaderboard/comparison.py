@@ -43,8 +43,8 @@ class ComparedRows:
     p_holm: float | None
 
     @property
-    def is_told_apart(self) -> bool:
-        """Whether the difference is more than chance would give."""
+    def is_significant(self) -> bool:
+        """Whether the adjusted p-value is below .05."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
 

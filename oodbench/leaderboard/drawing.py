@@ -104,6 +104,6 @@ def save(figure: Figure, path: Path) -> None:
             figure.savefig(drawn, format=kind, metadata=NO_DATE.get(kind))
     except ValueError:
         raise OODBenchError(
-            f"{shorten(str(path))} names no format of figures: end it with .png, .pdf or .svg"
+            f"{shorten(str(path))} is not a supported figure format: end it with .png, .pdf or .svg"
         ) from None
     write_file(path, drawn.getvalue(), f"the figure {shorten(str(path))}")

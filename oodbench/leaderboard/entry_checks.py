@@ -38,10 +38,10 @@ def faults(
     for run in rows["run"][(rows["in_images"] == "") | (rows["out_images"] == "")]:
         yield f"{run} does not say which images it is of; `oodbench run` with this version makes one that does"
     for run in sorted(set(rows["run"]) & set(old.results["run"])):
-        yield f"{run} is published already; --drop {run} puts the entry's in its place"
+        yield f"{run} is published already; --drop {run} replaces it with the entry's"
     for name in sorted({*rows["metric"]} - with_full_spectrum(registry.metrics, {*rows["metric"]}).keys()):
         source = new.metrics[name].source if name in new.metrics else "a package"
-        yield f"its metric {name} is of {source}, which is not installed here, so that nobody has checked its values"
+        yield f"its metric {name} is of {source}, which is not installed here, so its values cannot be checked"
     for run in checked.unverified:
         yield f"{run} has results without scores"
     yield from checked.differences

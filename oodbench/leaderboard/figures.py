@@ -142,7 +142,9 @@ def extreme_images(sets: Sequence[ImageSet], scores: Sequence[Scores], count: in
         if scored is None:
             continue
         if scored.fingerprint != each.fingerprint:
-            raise StoreError(f"the scores of {each.name} are of other images than are there now; `oodbench run` again")
+            raise StoreError(
+                f"the scores of {each.name} are of other images than those available now; `oodbench run` again"
+            )
         orders = {
             "lowest": np.argsort(scored.values, kind="stable"),
             "highest": np.argsort(-scored.values, kind="stable"),

@@ -21,7 +21,7 @@ FACT_COLUMNS = (
 )  # fmt: skip
 """What is said of how a run was made."""
 
-UNVERIFIED = "unverified: its scores are not published, so that nobody can recompute its numbers"
+UNVERIFIED = "unverified: its scores are not published, so that its numbers cannot be recomputed"
 
 
 def run_facts(results: pd.DataFrame) -> pd.DataFrame:

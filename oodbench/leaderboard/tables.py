@@ -36,7 +36,7 @@ ROW_COLUMNS = (
 """What a cell is made from."""
 SLACK = 1e-6  # so that .951 is not rounded to .950
 ALPHA = 0.05
-"""Below this adjusted p two rows are told apart."""
+"""Below this adjusted p-value two rows differ significantly."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cell:
     Args:
         mean: over seeds; None where no seed has a value, or their values cannot be averaged.
         sd: sample standard deviation; None for one seed.
-        is_best: of published results, whether the cell is the best of its column or cannot be told from it by a test
+        is_best: of published results, whether the cell is the best of its column or not significantly worse, tested
             on the same images; of others, whether no other mean is better to the three digits that are shown. A cell
             that lacks seeds, as they failed, is never the best: the mean of those that survive says less.
         seeds: number of seeds with a value, and of all that were run.

@@ -1,4 +1,4 @@
-"""How sure each published number is: its interval over images, and which rows cannot be told from the best of a column.
+"""The uncertainty of published numbers: intervals over images, and which rows are significantly worse than the best.
 
 AUROC has DeLong's interval and paired test; every other metric those of paired resamples (see ``statistics``). All is
 computed from the scores, so that whoever has them computes the same again.

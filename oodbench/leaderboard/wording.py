@@ -12,17 +12,17 @@ HOW_TO_READ = (
     f"{SCORE_CONVENTION} A cell is the mean over seeds ± the sample standard deviation; with one seed, its value. Rows "
     "are ranked by their mean, those that lack a cell last."
 )
-BEST = "The best of each column is bold; nothing is said here of how sure that is."
-TOLD_APART = (
-    "Bold: the best of each column, and every row that cannot be told from it on the same images (paired tests of each "
-    "seed, p ≥ .05, adjusted over the columns of one in-data set and metric: {how}). In brackets: the 95 % interval "
-    "over images."
+BEST = "The best of each column is bold; no significance test was made."
+SIGNIFICANCE = (
+    "Bold: the best of each column, and every row that is not significantly worse on the same images (paired tests "
+    "per seed, p ≥ .05, adjusted over the columns of one in-data set and metric: {how}). In brackets: the 95 % "
+    "interval over images."
 )
 FAILED = (
     "(2 of 3) behind a value: one of three seeds failed, and the mean is that of the others; such a cell is never the "
     "best. A footnote says why."
 )
-GROUPS = "A mean is over the out-data sets of a group, of each seed ({groups})."
+GROUPS = "A mean is over the out-data sets of a group, per seed ({groups})."
 UNTESTED = " Means are not tested, so none is bold."
 SPECTRUM = "In full spectrum, shifted images count as in-distribution beside the test split ({sets})."
 REPORTED = (
@@ -46,12 +46,12 @@ def how_to_read(board: Board, reported: str, how: str, escape: Callable[[str], s
     )
     parts = [
         HOW_TO_READ if order.sort == MEAN else HOW_TO_READ.replace("their mean", escape(order.sort)),
-        TOLD_APART.format(how=how) if board.is_published else BEST,
+        SIGNIFICANCE.format(how=how) if board.is_published else BEST,
         GROUPS.format(groups=members) + (UNTESTED if board.is_published else "") if groups else "",
         SPECTRUM.format(sets=spectra) if spectra else "",
         FAILED if board.has_failures else "",
         REPORTED.format(reported=reported) if board.reported and reported else "",
-        f"Of each table the first {order.top} rows are shown." if order.top else "",
+        f"In each table, the first {order.top} rows are shown." if order.top else "",
     ]
     return " ".join(filter(None, parts))
 

@@ -117,7 +117,7 @@ def _suite(requests: Sequence[RunRequest], groups: Any, rank: str, executor: Exe
 def _check_groups(groups: Mapping[str, Sequence[str]], outs: Sequence[str]) -> None:
     for name, members in groups.items():
         if name in outs or name == MEAN:
-            raise OODBenchError(f"group {name} has the name of a column; choose another")
+            raise OODBenchError(f"group {name} has the same name as a column; choose another")
         if not members or len(set(members)) < len(members):
             raise OODBenchError(f"group {name} needs at least one out-data set, and each once")
         for member in members:

@@ -175,8 +175,8 @@ def _check_datasets(
         if in_name not in {name for name, _ in apart} or out_name not in {name for _, name in apart}:
             flag = "--out" if split == "test" else "--val-out"
             other = "choose others, as in mnist:0-8 and mnist:9"
-            raise OODBenchError(f"{flag} {shorten(out_name)} has classes of --in {shorten(in_name)}; {other}")
-        on_skip(f"left out: {shorten(in_name)} against {shorten(out_name)}, which has classes of it")
+            raise OODBenchError(f"{flag} {shorten(out_name)} shares classes with --in {shorten(in_name)}; {other}")
+        on_skip(f"left out: {shorten(in_name)} against {shorten(out_name)}, which shares classes with it")
     return {name: [out_name for in_name, out_name in apart if in_name == name] for name in request.in_datasets}
 
 
@@ -190,7 +190,7 @@ def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[
         loader.check(name, split)
         for in_name in request.in_datasets:
             if loader.share_classes(in_name, name):
-                itself = f"is the in-data set itself, or has classes of --in {shorten(in_name)}"
+                itself = f"is the in-data set itself, or shares classes with --in {shorten(in_name)}"
                 raise OODBenchError(f"--covariate {shorten(name)} {itself}: name shifted images of it")
     return names
 
@@ -202,7 +202,7 @@ def _check_apart(
     pairs = [pair for run, names in covariates.items() for pair in product(names, out_datasets[run])]
     for name, out_name in dict.fromkeys(pairs):
         if loader.share_classes(name, out_name):
-            other = f", and --out {shorten(out_name)} has classes of it" if out_name != name else ""
+            other = f", and --out {shorten(out_name)} shares classes with it" if out_name != name else ""
             raise OODBenchError(f"{shorten(name)} cannot be --out and --covariate at once{other}: choose one")
     in_datasets: dict[str, set[str]] = {}
     for run, names in covariates.items():

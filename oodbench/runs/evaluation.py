@@ -109,7 +109,9 @@ def _check(run: Run, scores: Scores) -> None:
     if not len(scores.values):
         raise ScoreError(f"{where}: there are no scores; choose a split or classes that have images")
     if scores.values.shape != scores.indices.shape:
-        raise ScoreError(f"{where}: {scores.values.shape} scores for {len(scores.indices)} images; one each is needed")
+        raise ScoreError(
+            f"{where}: {scores.values.shape} scores for {len(scores.indices)} images; one per image is needed"
+        )
     bad = int(np.count_nonzero(~np.isfinite(scores.values)))
     if bad:
         raise ScoreError(f"{where}: {bad} of {len(scores.values)} scores are NaN or infinite")

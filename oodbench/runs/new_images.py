@@ -113,7 +113,7 @@ def open_images(words: Sequence[str], shape: Shape, loader: Loader, split: str =
         return _picture_files(words)
     for name in names:
         if name.partition(":")[0] not in loader.registry.datasets:
-            raise OODBenchError(f"{shorten(name)} is no picture, no folder and no data set: there is nothing there")
+            raise OODBenchError(f"{shorten(name)} is not a picture, a folder or a data set: nothing is there")
     if len(words) > 1:
         raise OODBenchError(f"{shorten(names[0])} is a data set: score it alone, and pictures with another command")
     loader.check(words[0], split)

@@ -206,7 +206,7 @@ def check_target(path: Path, endings: Sequence[str]) -> None:
     """Raise OODBenchError where a file of this name could not be written, before anything is scored."""
     if path.suffix.lower() not in endings:
         able = " or ".join(endings)
-        raise OODBenchError(f"{shorten(str(path))} is of no kind that can be written here: end it with {able}")
+        raise OODBenchError(f"{shorten(str(path))} is not a supported format: end it with {able}")
     if not path.parent.is_dir():
         raise OODBenchError(f"there is no folder {shorten(str(path.parent))} to write {path.name} to: make it first")
 

@@ -60,7 +60,7 @@ def test_it_says_what_stands_on_what_it_removes(oodbench, standing):
 def test_without_a_terminal_it_refuses(oodbench, keys):
     result = oodbench("forget", keys[0], code=1)
     assert result.stderr == (
-        "Error: nothing is removed: there is no terminal to ask on; --yes removes without asking\n"
+        "Error: nothing is removed: there is no terminal to confirm on; --yes removes without asking\n"
     )
     assert Store("results").keys() == keys
 

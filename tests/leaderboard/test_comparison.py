@@ -68,7 +68,7 @@ def test_two_rows_are_compared_seed_by_seed_on_every_shared_out_set(store):
     for row in rows:
         assert row.comparison == expected and row.pairs == [(0, 0), (1, 1)]
         assert row.p_holm == pytest.approx(2 * expected.p)
-        assert row.is_told_apart
+        assert row.is_significant
 
 
 def test_seeds_that_are_not_shared_are_compared_each_with_each(store):
@@ -82,7 +82,7 @@ def test_seeds_that_are_not_shared_are_compared_each_with_each(store):
 def test_two_runs_are_named_by_the_beginnings_of_their_keys(store):
     first, second = (RUN.key(""), replace(RUN, seed=1).key(""))
     (row, _) = compare_rows(store, first[:-2], second)
-    assert row.pairs == [(0, 1)] and not row.is_told_apart
+    assert row.pairs == [(0, 1)] and not row.is_significant
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_two_runs_are_named_by_the_beginnings_of_their_keys(store):
 def test_scores_of_other_images_are_not_compared(store, of_out):
     add(store, replace(RUN, detector="other"), 1.0, outs=("noise",), **of_out)
     (row,) = compare_rows(store, "ae", "other")
-    assert (row.comparison, row.p_holm, row.is_told_apart) == (None, None, False)
+    assert (row.comparison, row.p_holm, row.is_significant) == (None, None, False)
 
 
 def test_names_that_say_too_little_or_nothing_are_refused(store):
@@ -113,4 +113,4 @@ def test_the_command_prints_a_table_or_json(store):
     shown = CliRunner().invoke(main, command).stdout
     assert "  0, 1     -0." in shown and "< .0001  yes" in shown
     rows = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
-    assert rows[0]["is_told_apart"] is True and rows[0]["comparison"]["difference"] < 0
+    assert rows[0]["is_significant"] is True and rows[0]["comparison"]["difference"] < 0

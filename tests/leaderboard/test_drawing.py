@@ -51,7 +51,7 @@ def test_a_file_that_cannot_be_is_refused_in_one_line(tmp_path):
         from matplotlib.figure import Figure
 
         figure = Figure()
-        with pytest.raises(OODBenchError, match="figure.txt names no format of figures: end it with .png"):
+        with pytest.raises(OODBenchError, match="figure.txt is not a supported figure format: end it with .png"):
             save(figure, tmp_path / "figure.txt")
         with pytest.raises(OODBenchError, match="cannot be written: No such file"):
             save(figure, Path(tmp_path, "nowhere", "figure.png"))

@@ -331,7 +331,7 @@ def test_an_entry_verifies_and_its_row_is_the_same_to_the_last_digit(entry):
     accepted = oodbench("accept", entry, "suite", "-q")
     assert "2 runs added, 0 runs replaced, 2 runs kept" in accepted.stdout
     assert accepted.stderr.splitlines() == [
-        "suite/notes.md was written without these runs: it may need a word",
+        "suite/notes.md was written without these runs: it may need an update",
         "All of entry.oodbench is in suite now, and suite/README.md shows it: the file can be deleted",
     ]
     rows = pd.read_parquet(RESULTS)
@@ -367,7 +367,7 @@ def test_a_bundle_says_which_code_its_runs_are_of_and_what_it_leaves_out(here):
     assert said[0].startswith("Taken: 2 of mean-distance, by oodbench-toys 1.")
     assert said[1:] == [
         "Taken: 1 of mean-distance, by oodbench-toys 2.0+b",
-        "mean-distance: of several versions of the code; --latest takes the newest alone",
+        "mean-distance: several versions of the code; --latest takes only the newest",
         "Left out, as it has no results: mean-distance on bars:0, seed 7 (running)",
     ]
     said = oodbench("bundle", "mean-distance", "-o", "entry.oodbench", "--latest").stderr.splitlines()

@@ -49,7 +49,7 @@ def test_one_data_set_as_in_and_out_is_two_blocks():
 
 def test_scores_of_other_images_are_refused():
     images = image_set("a")
-    with pytest.raises(StoreError, match="the scores of a are of other images than are there now"):
+    with pytest.raises(StoreError, match="the scores of a are of other images than those available now"):
         extreme_images([images], [scores(images, [1, 2, 3, 4, 5], fingerprint="0" * 16)], 1)
 
 

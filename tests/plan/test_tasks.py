@@ -185,18 +185,24 @@ def test_a_setting_that_reaches_no_detector_of_the_requests_that_have_it_is_refu
         ({"in_datasets": ("bars:7",)}, "there is no class 7"),
         ({"in_datasets": ("noise",)}, "noise has no train split"),
         ({"in_datasets": ("photos",)}, "mean-distance can be fitted to images of 1×8×8 or 1×28×28, not of 3×32×32"),
-        ({"out_datasets": ("bars",)}, "--out bars has classes of --in bars"),
-        ({"out_datasets": ("bars:1",)}, "--out bars:1 has classes of --in bars"),
-        ({"in_datasets": ("bars:0-1",), "out_datasets": ("bars:1",)}, "--out bars:1 has classes of --in bars:0-1"),
+        ({"out_datasets": ("bars",)}, "--out bars shares classes with --in bars"),
+        ({"out_datasets": ("bars:1",)}, "--out bars:1 shares classes with --in bars"),
+        ({"in_datasets": ("bars:0-1",), "out_datasets": ("bars:1",)}, "--out bars:1 shares classes with --in bars:0-1"),
         ({"detectors": ()}, "name at least one --detector"),
         ({"in_datasets": ()}, "name at least one --in"),
         ({"out_datasets": ()}, "name at least one --out"),
         ({"seeds": (-1,)}, "a seed is a whole number from 0, not -1"),
-        ({"covariates": ("bars:0-1",)}, "--covariate bars:0-1 is the in-data set itself, or has classes of --in bars:"),
-        ({"in_datasets": ("bars:0",), "covariates": ("bars",)}, "or has classes of --in bars:0: name shifted images"),
+        (
+            {"covariates": ("bars:0-1",)},
+            "--covariate bars:0-1 is the in-data set itself, or shares classes with --in",
+        ),
+        (
+            {"in_datasets": ("bars:0",), "covariates": ("bars",)},
+            "shares classes with --in bars:0: name shifted images",
+        ),
         (
             {"in_datasets": ("mnist5k",), "out_datasets": ("halfmnist5k:0-7",), "covariates": ("halfmnist5k:0-8",)},
-            "halfmnist5k:0-8 cannot be --out and --covariate at once, and --out halfmnist5k:0-7 has classes of it",
+            "halfmnist5k:0-8 cannot be --out and --covariate at once, and --out halfmnist5k:0-7 shares classes with it",
         ),
     ],
 )
@@ -239,16 +245,16 @@ def test_of_several_in_and_out_none_is_scored_against_itself(crossed):
     tasks, left_out = crossed(("bars:0", "bars:1"), ("bars:0", "bars:1", "white"))
     assert tasks == {"bars:0": ("bars:1", "white"), "bars:1": ("bars:0", "white")}
     assert left_out == [
-        "left out: bars:0 against bars:0, which has classes of it",
-        "left out: bars:1 against bars:1, which has classes of it",
+        "left out: bars:0 against bars:0, which shares classes with it",
+        "left out: bars:1 against bars:1, which shares classes with it",
     ]
 
 
 @pytest.mark.parametrize(
     ("ins", "outs", "message"),
     [
-        (("bars:0",), ("bars:0", "white"), "--out bars:0 has classes of --in bars:0"),
-        (("bars:0", "bars"), ("bars:1",), "--out bars:1 has classes of --in bars;"),
+        (("bars:0",), ("bars:0", "white"), "--out bars:0 shares classes with --in bars:0"),
+        (("bars:0", "bars"), ("bars:1",), "--out bars:1 shares classes with --in bars;"),
     ],
 )
 def test_what_would_be_left_without_a_partner_is_refused(crossed, ins, outs, message):

@@ -261,7 +261,7 @@ def test_images_count_and_not_names(tuned, leaning):
 def test_images_of_the_in_data_cannot_choose(tuned, leaning):
     message = refused(tuned, leaning, val_out="copies", out_datasets=())
     assert "4 of its 14 validation images are in the test split of --in bars:0; choose another" in message
-    assert "--val-out bars:0-1 has classes of --in bars:0" in refused(tuned, leaning, val_out="bars:0-1")
+    assert "--val-out bars:0-1 shares classes with --in bars:0" in refused(tuned, leaning, val_out="bars:0-1")
 
 
 def test_another_split_of_a_reported_data_set_cannot_choose(tuned, leaning):
@@ -289,7 +289,7 @@ def test_other_classes_of_a_reported_data_set_may_choose(tuned):
         ({"val_out": "white"}, "white has no validation split"),
         ({"val_out": "nois"}, "unknown data set 'nois'; did you mean noise"),
         ({"out_datasets": ("whit",)}, "unknown data set 'whit'; did you mean white"),
-        ({"out_datasets": ("bars",)}, "--out bars has classes of --in bars:0"),
+        ({"out_datasets": ("bars",)}, "--out bars shares classes with --in bars:0"),
         ({"out_datasets": ("absent",)}, "images.npy is missing"),
         ({"options": {"device": "gpu"}}, "unknown device 'gpu'"),
     ],

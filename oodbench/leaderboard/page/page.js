@@ -82,7 +82,7 @@
     const notes = [];
     if (found.p !== null) {
       const p = found.p < 0.001 ? "p < .001" : `p = ${found.p.toFixed(3)}`;
-      const what = found.p >= 0.05 ? "It is the best of its column, or cannot be told from it" : "The best of its column is better";
+      const what = found.p >= 0.05 ? "It is the best of its column, or not significantly worse" : "The best of its column is significantly better";
       notes.push(make("p", {}, `${what}: ${p}, adjusted for the table.`));
     }
     if (place.note) notes.push(make("p", {}, place.note));

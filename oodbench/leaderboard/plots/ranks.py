@@ -1,4 +1,4 @@
-"""A critical-difference diagram: average ranks of the rows over many data sets, joined where they cannot be told apart.
+"""A critical-difference diagram: average ranks over many data sets; a bar joins rows that do not differ significantly.
 
 After Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets (JMLR 2006), Figure 1.
 """
