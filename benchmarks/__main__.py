@@ -1,6 +1,6 @@
 """Every benchmark, as one Markdown page: ``python -m benchmarks > benchmarks/RESULTS.md``.
 
-``PEER=path`` names a checkout of the authors' code, which then takes turns with ours.
+``PEER=path`` names a checkout of the authors' code, which is then measured in turn with ours.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SECTIONS = (
     "ceilings", "update", "likelihood", "scoring", "post_hoc", "overhead", "executors", "busy", "growth", "memory",
     "startup", "statistics", "object_storage",
 )  # fmt: skip
-"""Modules of this folder, each with ``measure()``, which gives a section of the page."""
+"""Modules of this folder, each with ``measure()``, which returns a section of the page."""
 
 
 def section(name: str) -> str:
-    """What the benchmark gives, or why it gave nothing: one that fails must not take the others with it."""
+    """Return the section of a benchmark, or why it failed: one that fails must not stop the others."""
     print(f"{name} …", file=sys.stderr, flush=True)
     start = time.monotonic()
     try:

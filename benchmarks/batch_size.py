@@ -1,7 +1,7 @@
-"""What the batch size of EBAE training does to AUROC: fits that differ in it alone, over as many epochs.
+"""The effect of the batch size of EBAE training on AUROC: fits that differ only in it, with the same number of epochs.
 
-A batch is as many images as chains. Larger ones fill a GPU better and make fewer updates; before the default changes,
-this shows what that costs. The fits are kept in a store, and what is there is not done again.
+A batch has as many chains as images. Larger batches fill a GPU better, but make fewer updates; this shows what that
+costs, before the default is changed. The fits are kept in a store, and finished ones are not repeated.
 
     python -m benchmarks.batch_size --in mnist5k:0,2-9 --out mnist5k:1 --sizes 32,64,128,256 --seeds 3
 """
@@ -18,7 +18,7 @@ from oodbench.store.store import Store
 
 
 def measure(words: RunRequest, sizes: Sequence[int], store: str = "results/batch-size", jobs: int = 1) -> str:
-    """A section of the page: AUROC by batch size, mean ± sample standard deviation over seeds; seconds of a fit."""
+    """Return a section of the page: AUROC by batch size, mean ± sample standard deviation over seeds; fit seconds."""
     lines = [
         f"| batch | {' | '.join(words.out_datasets)} | seconds of a fit |",
         "|---" * (len(words.out_datasets) + 2) + "|",

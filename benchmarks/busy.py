@@ -1,9 +1,9 @@
-"""What a fit of two threads costs on a machine that does other work, by how its threads wait for each other.
+"""The cost of a fit with two threads on a machine that does other work, by how its threads wait for each other.
 
 python -m benchmarks.busy
 
-Each way is a process of its own, as the OpenMP library reads its settings once. Half of the turns are taken while other
-processes keep every core busy. On a machine that is busy by itself only that half means what it says.
+Each way runs in its own process, as the OpenMP library reads its settings once. Half of the turns run while other
+processes keep every core busy. If the machine is busy anyway, only that half is valid.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _turn(settings: dict[str, str], updates: int) -> float:
 
 
 def _fit(updates: int) -> float:
-    """Return the seconds of so many updates, after three that are not counted."""
+    """Return the seconds of this number of updates, after three that are not counted."""
     import torch
     from oodbench_ae.detector import AE
 

@@ -1,7 +1,7 @@
-"""What the device could do at most, what a piece of work asks of it, and what share of the one the other reached.
+"""The ceilings of a device, the amount of work in a task, and which share of the ceilings the task reached.
 
 The ceilings are measured: a large matrix product in each precision, and a large copy. Operations are counted by torch's
-own formulas; bytes are an estimate: whatever goes into each operation and comes out of it, as if no cache kept any.
+own formulas. Bytes are an estimate: all input and output of each operation, as if there were no cache.
 
     python -m benchmarks.ceilings
 """
@@ -21,9 +21,9 @@ from benchmarks.machine import describe, in_turn, median
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SIDES = {"cpu": 2048, "cuda": 8192}
-"""Of the square matrices."""
+"""Side of the square matrices."""
 COPIED = {"cpu": 2**27, "cuda": 2**30}
-"""Bytes."""
+"""Bytes that are copied."""
 
 
 class Work(NamedTuple):
@@ -40,7 +40,7 @@ class Work(NamedTuple):
 
 
 class Ceilings(NamedTuple):
-    """flops: operations a second of a large matrix product, by precision. bytes: read or written a second by a copy."""
+    """flops: operations per second of a matrix product, by precision. bytes: read or written per second by a copy."""
 
     flops: Mapping[str, float]
     bytes: float
@@ -60,9 +60,9 @@ def ceilings(device: str, side: int | None = None, copied: int | None = None) ->
 
 
 class _Counted(TorchDispatchMode):
-    """Adds up what every operation computes, takes and gives; views and empty tensors cost nothing.
+    """A sum of the flops, inputs and outputs of all operations; views and empty tensors cost nothing.
 
-    (torch's FlopCounterMode follows modules, and so cannot go with ``torch.autograd.grad``.)
+    (torch's FlopCounterMode tracks modules, and so does not work with ``torch.autograd.grad``.)
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class _Counted(TorchDispatchMode):
 
 
 def work_of(task: Callable[[], object]) -> Work:
-    """What the task asks for, counted while it runs once."""
+    """Return the work of a task, counted while it runs once."""
     with _Counted() as counted:
         task()
     return Work(counted.flops, counted.bytes)
@@ -90,7 +90,7 @@ def work_of(task: Callable[[], object]) -> Work:
 def shares(
     seconds: Mapping[str, list[float]], work: Work | Mapping[str, Work], precisions: Mapping[str, str], device: str
 ) -> dict[str, dict[str, str]]:
-    """Columns for ``machine.table``: which share of each ceiling every row reached.
+    """Return columns for ``machine.table``: which share of each ceiling every row reached.
 
     work: of each row, or of all. precisions: of each row; float32 where not named.
     """
@@ -104,7 +104,7 @@ def shares(
 
 
 def measure() -> str:
-    """A section of the page."""
+    """Return a section of the page."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     most = ceilings(device)
     lines = [f"| matrix product, {name} | {flops / 1e12:.3g} TFLOP/s |" for name, flops in most.flops.items()]

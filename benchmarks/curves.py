@@ -1,4 +1,4 @@
-"""Draw curves over updates and over seconds: what a part of a method brings for the same work, and for the same time.
+"""Curves over updates and over seconds: what a part of a method gains for the same work, and in the same time.
 
     python -m benchmarks.curves curves.png leaderboards/mnist-ablation-cpu/curves.csv
 

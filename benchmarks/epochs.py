@@ -1,8 +1,8 @@
-"""AUROC after every epoch of a fit, or every so many seconds: the curve that a single number at the end hides.
+"""AUROC after every epoch of a fit, or every few seconds: the curve that a single number at the end hides.
 
-The fit itself never sees the out-data; its weights of that moment, or their average where it keeps one, score the test
-splits, or the validation splits, by which settings may be chosen. A CSV grows by a line each time, and the fit can be
-interrupted and goes on. Seconds are those of the fit since it was begun or went on, without the scoring.
+The fit itself never sees the out-data. Its current weights, or their average if it keeps one, score the test splits, or
+the validation splits, by which settings may be chosen. Each time a line is added to a CSV. An interrupted fit resumes.
+Seconds are those of the fit since it started or resumed, without the scoring.
 
     python -m benchmarks.epochs curve.csv --detector ebae --in mnist:0,2-9 --out mnist:1 --out constant \
         --data-dir data --set width=0.25 --precision bfloat16 --threads 2
@@ -42,10 +42,10 @@ class Spoken(Progress):
 def curve(
     words: RunRequest, path: Path, data_dir: Path, device: str, store: str, split: str = "test", every: float = 0
 ) -> None:
-    """Fit the one run that the words name and write its curve on the split "test" or "validation".
+    """Fit the one run that ``words`` requests, and write its curve on the split "test" or "validation".
 
     Args:
-        every: seconds from one look to the next; 0 for one after each epoch.
+        every: seconds between two measurements; 0 for one after each epoch.
     """
     registry = load_registry()
     loader = Loader(registry, data_dir, cache_folder())
@@ -67,7 +67,7 @@ def curve(
 
 @dataclass
 class Looks:
-    """The lines of a curve."""
+    """The measurements of a curve, each a line of the CSV."""
 
     path: Path
     detector: Any
@@ -80,13 +80,13 @@ class Looks:
     def take(
         self, phase: str, epoch: int, updates: int, means: Mapping[str, Any], weights: Mapping[str, Any] | None = None
     ) -> None:
-        """Write one line; with the detector's own weights where none are given."""
+        """Measure and write one line, with the detector's own weights where none are given."""
         if not hasattr(self.detector, "model"):
             return  # pre-training: the detector has no weights of its own yet
         began = time.monotonic()
         row = {"phase": phase, "epoch": epoch, "updates": updates, "seconds": round(began - self.started - self.spent)}
         trained = self.detector.model
-        self.detector.model = copy.deepcopy(trained)  # which scoring leaves in evaluation mode
+        self.detector.model = copy.deepcopy(trained)  # scoring leaves the copy in evaluation mode
         if weights is not None:
             self.detector.model.load_state_dict(weights)
         quiet = Context(next(trained.parameters()).device)
@@ -107,7 +107,7 @@ class Looks:
 
 @dataclass
 class Looking:
-    """The checkpoints of a fit, with a look at each."""
+    """The checkpoints of a fit, with a measurement at each."""
 
     checkpoints: Checkpoints
     looks: Looks
@@ -123,7 +123,7 @@ class Looking:
 
 
 def newest_weights(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the weights of a checkpoint: their average where there is one."""
+    """Return the weights of a checkpoint, or their average if there is one."""
     average = state["parts"].get("average", {})
     averaged = {name.removeprefix("module."): tensor for name, tensor in average.items() if name.startswith("module.")}
     return averaged or dict(state["model"])

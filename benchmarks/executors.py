@@ -1,4 +1,4 @@
-"""What an executor costs beside the runs: until the first task ends, and for each further one.
+"""The overhead of an executor: until the first task ends, and for each further one.
 
 python -m benchmarks.executors
 
@@ -38,7 +38,7 @@ def ready_for_runs(progress: Progress, slot: int) -> Perform:
 
 
 def measure(tasks: Mapping[str, int] = TASKS) -> str:
-    """Return a section of the page, from so many tasks of each executor, one at a time."""
+    """Return a section of the page, from this number of tasks of each executor, one at a time."""
     lines, missing, load = [], [], os.getloadavg()[0]
     for name, count in tasks.items():
         try:
@@ -68,7 +68,7 @@ def _seconds(name: str, count: int) -> tuple[float, list[float]]:
 
 @contextmanager
 def _cluster(name: str) -> Iterator[None]:
-    """Inside, a Slurm of this machine runs, if the executor is that."""
+    """Return a context in which Slurm runs on this machine, if that is the executor."""
     if name != "slurm":
         yield
         return
@@ -85,6 +85,6 @@ def _cluster(name: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from benchmarks import executors  # the workers find the tasks there, and not in __main__
+    from benchmarks import executors  # workers can import the tasks from there, not from __main__
 
     print(describe(), executors.measure(), sep="\n\n")

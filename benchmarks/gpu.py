@@ -1,9 +1,9 @@
-"""Everything that is asked of a GPU, measured in one go in under eight minutes, as one Markdown page.
+"""All benchmarks of a GPU, measured in one call in under eight minutes, as one Markdown page.
 
     python -m benchmarks.gpu --peer ~/normalized-autoencoders > gpu.md
 
-Each section has its share of the time, stops when that is used up, and says so where it failed; what was not measured
-is not guessed. ``--dry-run`` does all of it at toy size on whatever device there is: its numbers mean nothing.
+Each section has its share of the time, stops when that is used up, and reports if it failed; what was not measured is
+not estimated. ``--dry-run`` does all of it at toy size on any device: its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from oodbench.runs.devices import find_device
 from oodbench.runs.isolation import isolated
 
 LIMIT = 400.0
-"""Seconds after which no section begins."""
+"""Seconds after which no section starts."""
 SHORT = 2048
 """Images of the short fits."""
 PHASES = ("pretraining", "ebae")
 
 
 TARGETS = {GREY: 5, COLOUR: 10}
-"""Minutes in which a whole fit is to be done."""
+"""Minutes that a whole fit should take at most."""
 EPOCHS = {GREY: (100, 50), COLOUR: (120, 50)}
-"""Of pre-training and of EBAE, in the preset paper."""
+"""Epochs of pre-training and of EBAE, in the preset paper."""
 
 
 @contextmanager
 def mode(name: str) -> Iterator[None]:
-    """Chains driven so."""
+    """Return a context in which chains are driven in this mode."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = name
     try:
@@ -67,7 +67,7 @@ def limits(size: Size, device: torch.device, peer: Path | None) -> str:
 
 
 def updates(size: Size, device: torch.device, peer: Path | None) -> str:
-    """One update, by batch, precision and how its chains are driven; the authors' code beside the smallest batch."""
+    """Return the time of one update, by batch, precision and chains' mode; also the authors' for the smallest batch."""
     pages, until = [], time.monotonic() + size.seconds
     for batch in size.batches:
         images = next(random_images(batch, GREY).batches(batch, device))
@@ -90,7 +90,7 @@ def updates(size: Size, device: torch.device, peer: Path | None) -> str:
 def _our_updates(size: Size, images: torch.Tensor, device: torch.device) -> Iterator[tuple[str, Callable[[], object]]]:
     modes = MODES if device.type == "cuda" else ("eager",)
     if len(images) > size.batches[0]:
-        modes = modes[-2:-1] or modes  # graphs alone: every new batch is compiled again, for minutes
+        modes = modes[-2:-1] or modes  # graphs only: compiling again for each batch takes minutes
     for name in modes:
         for precision in ("float32", "bfloat16"):
             with mode(name):
@@ -100,7 +100,7 @@ def _our_updates(size: Size, images: torch.Tensor, device: torch.device) -> Iter
 
 
 def fits(size: Size, device: torch.device, peer: Path | None) -> str:
-    """Whole epochs of both phases, and the fit they add up to, at the paper's settings in bfloat16."""
+    """Return the time of epochs of both phases, and of the whole fit, at the paper's settings in bfloat16."""
     lines = ["| images | pre-training, s an epoch | EBAE, s an epoch | whole fit, min | target |", "|---" * 5 + "|"]
     for shape, count in size.images.items():
         pretraining, ebae = _epochs(size, random_images(count, shape), shape, device)
@@ -124,7 +124,7 @@ def _epochs(size: Size, images: ImageSet, shape: Shape, device: torch.device) ->
 
 
 def side_by_side(size: Size, device: torch.device, peer: Path | None) -> str:
-    """Several models on one device: their updates a second together, by how they share it."""
+    """Return the updates per second of several models together on one device, by how they share it."""
     ways: dict[str, Callable[[Size, int, torch.device], float]] = {
         "processes": processes, "streams": streams, "vmap, chains only": stacked
     }  # fmt: skip
@@ -140,12 +140,12 @@ def side_by_side(size: Size, device: torch.device, peer: Path | None) -> str:
 def _tried(way: Callable[[Size, int, torch.device], float], size: Size, count: int, device: torch.device) -> str:
     try:
         return f"{way(size, count, device):.3g}"
-    except Exception as error:  # one way that fails must not take the others with it
+    except Exception as error:  # one way that fails must not stop the others
         return reason(error)[:80]
 
 
 def others(size: Size, device: torch.device, peer: Path | None) -> str:
-    """Seconds of an epoch of every detector at its paper settings, computed from a short fit."""
+    """Return the seconds per epoch of every detector at its paper settings, computed from a short fit."""
     registry, until = load_registry(), time.monotonic() + size.seconds
     lines = ["| detector | images | s an epoch |", "|---|---|---|"]
     for name in sorted(registry.detectors):
@@ -159,7 +159,7 @@ def others(size: Size, device: torch.device, peer: Path | None) -> str:
 
 
 def _an_epoch(detector: type[Detector], shape: Shape, size: Size, device: torch.device) -> str:
-    """Of the slowest phase, on as many images as its data set has; or why there is none."""
+    """Return the seconds per epoch of the slowest phase, for a whole data set; or why there are none."""
     whole = size.images[shape]
     few = random_images(min(whole, SHORT), shape)
     changes: dict[str, Any] = dict.fromkeys(_epoch_names(detector.Params), 2)
@@ -170,7 +170,7 @@ def _an_epoch(detector: type[Detector], shape: Shape, size: Size, device: torch.
     context = Context(device, precision="bfloat16")
     try:
         detector(resolve(detector, "quick" if size is TOY else "paper", shape, changes), shape).fit(few, few, context)
-    except Exception as error:  # a detector that cannot be fitted to noise must not take the others with it
+    except Exception as error:  # a detector that cannot be fitted to noise must not stop the others
         return reason(error)[:80]
     return f"{max(row['seconds'] for row in context.history) * whole / len(few):.3g}"
 
@@ -195,12 +195,12 @@ SECTIONS = {
 
 
 def measure(size: Size = FULL, peer: Path | None = None, seconds: float = LIMIT) -> str:
-    """The page. Sections that begin after ``seconds`` are left out, and named."""
+    """Return the page. Sections that would start after ``seconds`` are only named."""
     return "\n\n".join(parts(size, peer, seconds))
 
 
 def parts(size: Size = FULL, peer: Path | None = None, seconds: float = LIMIT) -> Iterator[str]:
-    """The page, each section as soon as it is measured; all under the settings of a run."""
+    """Yield the parts of the page, each as soon as it is measured, with the process settings of a run."""
     device, until = find_device("auto"), time.monotonic() + seconds
     yield f"# On a GPU\n\n{describe()}"
     for title, section in SECTIONS.items():
@@ -208,7 +208,7 @@ def parts(size: Size = FULL, peer: Path | None = None, seconds: float = LIMIT) -
         try:
             with isolated(device, "a benchmark"):
                 text = section(size, device, peer) if time.monotonic() < until else "Not measured: out of time."
-        except Exception as error:  # the others are worth having
+        except Exception as error:  # one that fails must not stop the others
             text = f"Not measured: {reason(error)}"
         yield f"## {title}\n\n{text}"
 

@@ -1,4 +1,4 @@
-"""How cost grows with images, chain steps, out-sets and runs: through the whole harness, at small size.
+"""How the cost grows with images, chain steps, out-sets and runs, with the whole harness, at small size.
 
 python -m benchmarks.growth
 """
@@ -29,11 +29,11 @@ STATIC = 2_000
 TIMES = (1, 2, 4, 8)
 
 Cost = Callable[[int], float]
-"""So many times the smallest size → seconds."""
+"""Function from a multiple of the smallest size to seconds."""
 
 
 def measure(repetitions: int = 2) -> str:
-    """A section of the page; draws its figure."""
+    """Return a section of the page, and draw its figure."""
     registry = load_registry()
     for number in range(max(TIMES)):
         name = f"static-{number}"
@@ -107,7 +107,7 @@ def _costs(registry: Registry, folder: Path) -> Mapping[str, Cost]:
 
 
 def exponent(seconds: list[float]) -> float:
-    """The slope of log seconds over log size, by least squares."""
+    """Return the slope of log seconds over log size, by least squares."""
     return float(np.polyfit(np.log(TIMES), np.log(seconds), 1)[0])
 
 

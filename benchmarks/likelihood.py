@@ -1,5 +1,5 @@
-"""Seconds an update and a scored batch take PixelCNN++, Glow and the VAE, the share of the matrix product reached, and
-what two changes bring: Glow's norms inside its convolutions, and parts of a batch that fit a CPU's memory allocator.
+"""Speed of updates and scoring of PixelCNN++, Glow and the VAE, the share of the matrix product that they reach, and
+the gain of two changes: Glow's norms inside its convolutions, and parts of a batch that fit a CPU's memory allocator.
 
     python -m benchmarks.likelihood
 """
@@ -28,11 +28,11 @@ CASES: list[tuple[Any, str, dict[str, Any], int, int]] = [
     (VAELikelihood, "quick", {}, 64, 256),
     (VAELikelihood, "paper", {"samples": 5}, 64, 64),
 ]
-"""Detector, preset, what differs from it, images of an update, images scored."""
+"""Detector, preset, changed parameters, images per update, images scored."""
 
 
 def built(kind: Any, preset: str, values: dict[str, Any], device: torch.device) -> Any:
-    """A detector with fresh weights."""
+    """Return a detector with fresh weights."""
     torch.manual_seed(0)
     detector = kind(resolve(kind, preset, SHAPE, values), SHAPE)
     detector.model = detector.build().to(device)
@@ -42,7 +42,7 @@ def built(kind: Any, preset: str, values: dict[str, Any], device: torch.device) 
 
 
 def update(detector: Any, images: torch.Tensor) -> Callable[[], object]:
-    """One step of Adam on the detector's own loss."""
+    """Return a function that makes one step of Adam on the detector's own loss."""
     model = detector.model
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     generator = torch.Generator(images.device).manual_seed(0)
@@ -61,7 +61,7 @@ def update(detector: Any, images: torch.Tensor) -> Callable[[], object]:
 
 
 class PlainConv(NormedConv):
-    """The convolution first and the norm afterwards."""
+    """A convolution with its norm applied afterwards."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(torch.nn.Conv2d.forward(self, x))
@@ -75,7 +75,7 @@ class PlainStep(FlowStep):
 
 
 def plain(model: GlowNetwork) -> GlowNetwork:
-    """The same network, whose norms are passes over the images of their own."""
+    """Return the same network, changed so that its norms are separate passes over the images."""
     for module in model.modules():
         if isinstance(module, NormedConv):
             module.__class__ = PlainConv
@@ -106,7 +106,7 @@ def rates(device: torch.device, repetitions: int) -> str:
 
 
 def norms(device: torch.device, repetitions: int) -> str:
-    """Glow at paper width, its norms by themselves and inside the convolutions."""
+    """Return the time of Glow at paper width, with its norms by themselves and inside the convolutions."""
     images = torch.rand(64, *SHAPE, device=device)
     sides = {"norms by themselves": plain, "inside the convolutions": lambda model: model}
     tasks: dict[str, Callable[[], object]] = {}
@@ -125,7 +125,7 @@ def norms(device: torch.device, repetitions: int) -> str:
 
 
 def parts(device: torch.device, repetitions: int) -> str:
-    """PixelCNN++ at paper width, one of its five resnets: 128 images at once, and as many as stay below LARGE."""
+    """Return the time of PixelCNN++ at paper width, one of five resnets: 128 images at once, and parts below LARGE."""
     images = torch.rand(128, *SHAPE, device=device)
     tasks: dict[str, Callable[[], object]] = {}
     for name in ("128 at once", "in smaller parts on a CPU"):
@@ -136,7 +136,7 @@ def parts(device: torch.device, repetitions: int) -> str:
 
 
 def measure(repetitions: int = 3) -> str:
-    """A section of the page."""
+    """Return a section of the page."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return (
         f"### Likelihoods\n\n1×28×28, {device.type}, float32, {repetitions} rounds.\n\n{rates(device, repetitions)}\n\n"

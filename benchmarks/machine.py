@@ -1,4 +1,4 @@
-"""What the numbers were measured on, and how two things are timed fairly: in turn, in one run."""
+"""Description of the machine, and fair timing of several tasks: in turn, in one run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _processor() -> str:
 
 
 def in_turn(tasks: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each task, A B C A B C …, after one round that is not counted."""
+    """Return the seconds of each task, run A B C A B C …, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for repetition in range(repetitions + 1):
         for name, task in tasks.items():
@@ -50,7 +50,7 @@ Task = Callable[[], object]
 
 
 def in_turn_apart(makers: Mapping[str, Callable[[], Task]], repetitions: int) -> dict[str, list[float]]:
-    """``in_turn``, with each task made and done in a process of its own.
+    """Return what ``in_turn`` does, with each task made and run in its own process.
 
     What one task leaves behind in a process's memory changes how fast the next one runs there.
     """
@@ -86,9 +86,9 @@ def median(values: list[float]) -> float:
 def table(
     seconds: Mapping[str, list[float]], against: str, unit: str, more: Mapping[str, Mapping[str, str]] | None = None
 ) -> str:
-    """Median, least and greatest of each; and how many times as fast as ``against``, the median over pairs.
+    """Return a table: median, min and max of each; and how many times as fast as ``against``, the median over pairs.
 
-    more: further columns by their headings, each with a text for every row.
+    more: heading → further column, with a text for every row.
     """
     headings, more = ["", f"median {unit}", "min", "max", "times as fast", *(more or {})], more or {}
     lines = [f"| {' | '.join(headings)} |".replace("|  |", "| |"), "|---" * len(headings) + "|"]

@@ -1,4 +1,4 @@
-"""Memory that scoring as many images as ImageNet32 has takes, beyond the process that scores a few.
+"""Memory for scoring as many images as ImageNet32 has, beyond that of a process that scores a few.
 
 python -m benchmarks.memory
 """
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.machine import describe
 from oodbench import Context, Detector, ImageSet, Params
-from oodbench.runs.fitting import score
+from oodbench.runs.scoring import score
 
 IMAGES = 1_281_149
 SHAPE = (3, 32, 32)
@@ -26,7 +26,7 @@ GIB = 2**30
 
 
 class Brightness(Detector):
-    """The least a detector can do, so that what is measured is the harness."""
+    """A detector that does as little as possible, so that the harness is measured."""
 
     name = "brightness"
 
@@ -47,7 +47,7 @@ class Brightness(Detector):
 
 
 def measure() -> str:
-    """A section of the page; it takes a file of 4 GB that is almost all holes."""
+    """Return a section of the page; it uses a sparse file of 4 GB, which takes almost no room."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         write(path, IMAGES)
@@ -63,14 +63,14 @@ def measure() -> str:
 
 
 def write(path: Path, count: int) -> None:
-    """An .npy file of images that are all 0 and take no room on the disk."""
+    """Write a sparse .npy file of images that are all 0, which take no room on the disk."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *SHAPE)})
         file.truncate(file.tell() + count * int(np.prod(SHAPE)))
 
 
 def peaks(path: Path) -> dict[str, float]:
-    """The process's part: the peak in bytes after a few images and after all of them."""
+    """Return the peak in bytes after a few images and after all of them, and the seconds; runs in its own process."""
     images = np.load(path, mmap_mode="r")
     score_all(np.zeros((FEW, *SHAPE), np.uint8))
     base, start = peak(), time.perf_counter()
@@ -84,7 +84,7 @@ def score_all(images: np.ndarray) -> None:
 
 
 def peak() -> int:
-    """The most that was resident so far, in bytes."""
+    """Return the peak resident memory so far, in bytes."""
     with open("/proc/self/status") as status:
         return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 

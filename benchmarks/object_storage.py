@@ -1,4 +1,4 @@
-"""What a store in object storage costs: requests per run and per listing, counted by an S3 server on this machine.
+"""The cost of a store in object storage: requests per run and per listing, counted by an S3 server on this machine.
 
 python -m benchmarks.object_storage
 """
@@ -30,12 +30,12 @@ from oodbench.store.tables import results_and_failures
 
 SIZES = (100, 300)
 PAGE = 1000
-"""Files that a server lists at once."""
+"""Files that a server lists per request."""
 LARGE = 10_000
 ROUND_SECONDS = 0.05
-"""What a request to a bucket in the same region commonly takes."""
+"""Typical duration of a request to a bucket in the same region."""
 DELAY = 2.0
-"""Seconds before a file of a store is sent: long beside what this server takes, so that requests at once are seen."""
+"""Seconds before a file of a store is sent: far longer than this server takes, so that concurrent requests are seen."""
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 ENVIRONMENT |= {"AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 REQUEST = RunRequest(
@@ -52,7 +52,7 @@ class Counted:
     """The requests that a server has answered.
 
     Args:
-        spans: when each began and ended.
+        spans: start and end of each.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ class Counted:
 
     @property
     def rounds(self) -> int:
-        """The most requests of which each began after the one before had ended."""
+        """The largest number of requests of which each started after the one before had ended."""
         count, last_end = 0, 0.0
         for end, start in sorted((end, start) for start, end in self.spans):
             if start >= last_end:
@@ -74,7 +74,7 @@ class Counted:
 
 @contextmanager
 def counting_server() -> Iterator[Callable[[], Counted]]:
-    """Serve S3; what is given returns the requests since it was called last."""
+    """Return a context that serves S3 and yields a function that returns the requests since its last call."""
     import s3fs
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
@@ -120,7 +120,7 @@ def measure() -> str:
 
 
 def _of_a_run(take: Callable[[], Counted]) -> tuple[str, int]:
-    """A table, and how many files a run has."""
+    """Return a table, and the number of files of a run."""
     registry, options = load_registry(), ExecutionOptions("s3://bucket/run", device="cpu")
     rows = []
     run(REQUEST, options=ExecutionOptions("s3://bucket/warm", device="cpu"), registry=registry)
@@ -175,7 +175,7 @@ def _of_a_store(take: Callable[[], Counted], files: int) -> str:
 
 
 def _filled(address: str, size: int, metrics: list[str]) -> Store:
-    """A store of small runs, made on the disk and then copied."""
+    """Return a store of small runs, made on the disk and then copied."""
     store = Store(address)
     with tempfile.TemporaryDirectory() as folder:
         fill(Store(folder), size, metrics)
@@ -187,7 +187,7 @@ def _filled(address: str, size: int, metrics: list[str]) -> Store:
 
 
 def _extrapolated(counts: list[int]) -> int:
-    """The count at LARGE, on the line through those at SIZES."""
+    """Return the count at LARGE, on the line through those at SIZES."""
     slope = (counts[1] - counts[0]) / (SIZES[1] - SIZES[0])
     return round(counts[1] + slope * (LARGE - SIZES[1]))
 

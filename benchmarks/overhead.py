@@ -1,4 +1,4 @@
-"""What the harness costs beside a fit: ``pipeline.run`` against the detector's bare ``fit``, in turn.
+"""The overhead of the harness: ``pipeline.run`` against the detector's bare ``fit``, in turn.
 
 python -m benchmarks.overhead
 """
@@ -29,7 +29,7 @@ DIRECT, HARNESS = "bare fit()", "through the harness"
 
 
 class FreeToScore(AE):
-    """An autoencoder whose scores cost nothing: beside its fit there is only the harness."""
+    """An autoencoder whose scores cost nothing: apart from its fit, only the harness takes time."""
 
     name = "free-to-score"
     fit_seconds = 0.0

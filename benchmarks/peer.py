@@ -19,13 +19,13 @@ SAMPLING = {
     "z_stepsize": 0.2, "z_noise_std": 0.05, "x_stepsize": 10, "x_noise_std": 0.05, "x_noise_anneal": 1,
     "x_clip_langevin_grad": 0.01, "x_bound": [0, 1], "z_bound": None, "buffer_size": 10_000, "replay_ratio": 0.95,
 }  # fmt: skip
-"""Its settings for MNIST, which are the preset nae-mnist."""
+"""NAE's settings for MNIST, which are the preset nae-mnist."""
 
 
 def peer_update(
     path: Path, width: float, latent_dim: int, steps: tuple[int, int], images: torch.Tensor
 ) -> Callable[[], Any]:
-    """Its whole ``train_step`` on these images (b, 1, 28, 28), on its Arch28 at that width."""
+    """Return a function that calls NAE's ``train_step`` on these images (b, 1, 28, 28), on its Arch28 at that width."""
     nh, mlp = round(8 * width), round(1024 * width)
     settings = {
         "arch": "nae",
@@ -41,7 +41,7 @@ def peer_update(
 
 
 def _models(path: Path) -> ModuleType:
-    """Its package ``models``. It imports omegaconf, which it needs for nothing here: a stand-in will do."""
+    """Return NAE's package ``models``. It imports omegaconf, but does not need it here: a stand-in will do."""
     if not (path / "models" / "nae.py").exists():
         raise OODBenchError(f"{path} holds no models/nae.py; name a checkout of {SOURCE}")
     sys.path.insert(0, str(path))

@@ -41,7 +41,7 @@ SETTINGS = ("classifier.training.epochs=2",)
 
 @dataclass
 class Sets:
-    """The images that both are given, in memory."""
+    """The images for both ways, in memory."""
 
     train: ImageSet
     scored: dict[str, ImageSet]
@@ -53,7 +53,7 @@ class Sets:
 
 
 def own_detector(kind: Any, network: Any, values: dict[str, Any]) -> Any:
-    """Return pytorch-ood's detector, given the network as its documentation says."""
+    """Return pytorch-ood's detector, with the network passed to it as its documentation says."""
     parts = {
         "model": network, "encoder": network.features, "head": network.fc, "w": network.fc.weight,
         "b": network.fc.bias,
@@ -124,7 +124,7 @@ def measure(repetitions: int = 3) -> str:
 def timed(
     task: Callable[[], Any], name: str, seconds: dict[str, list[float]], of_process: dict[str, list[float]]
 ) -> Any:
-    """Return what the task returns, and note its seconds, and those for which a processor worked on it."""
+    """Return what the task returns; append its elapsed seconds and its processor seconds to the lists."""
     start, start_of_process = time.perf_counter(), time.process_time()
     found = task()
     seconds[name].append(time.perf_counter() - start)

@@ -17,14 +17,14 @@ from benchmarks.ceilings import shares, work_of
 from benchmarks.machine import describe, in_turn, table
 from oodbench import Context, ImageSet
 from oodbench.runs.devices import FIRST_BATCH, LARGEST_BATCH
-from oodbench.runs.fitting import score
+from oodbench.runs.scoring import score
 
 IMAGES = 2_048
 SIZES = (64, 128, 256, 512, 1024)
 
 
 def measure(repetitions: int = 9) -> str:
-    """A section of the page: a set in memory, and one that is mapped from a file; then the size of a batch."""
+    """Return a section of the page: a set in memory, and one that is mapped from a file; then batch sizes."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     detector = EBAE(EBAE.Params(), (1, 28, 28))
     context = Context(device)

@@ -14,7 +14,7 @@ from benchmarks.machine import describe, in_turn, median, table
 
 
 def measure(repetitions: int = 10) -> str:
-    """A section of the page. The first round, which is not counted, leaves the catalogue of what plugins offer."""
+    """Return a section of the page. The first round, which is not counted, saves the catalogue of the plugins."""
     commands = {
         'python -c "import click"': ["-c", "import click"],
         "oodbench list detectors": ["-m", "oodbench", "list", "detectors"],

@@ -1,4 +1,4 @@
-"""Intervals and tests: how long a million scores take beside scikit-learn, and the tables of a large store."""
+"""Time of intervals and tests: of a million scores, compared with scikit-learn, and of the tables of a large store."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _million() -> str:
 
 
 def _table() -> str:
-    """All tests of a table of 33 runs (11 rows of three seeds) on six out-data sets, 1,000 images each."""
+    """Return the time of all tests of a table of 33 runs (11 rows, 3 seeds) on 6 out-data sets, 1,000 images each."""
     generator = np.random.default_rng(0)
     scores = {
         (row, seed, out): (generator.normal(size=1000), generator.normal(row / 10, 1, size=1000))
@@ -89,7 +89,7 @@ def _pages() -> str:
 
 
 def fill(store: Store, count: int, metrics: list[str]) -> None:
-    """Write that many small runs, each with results of these metrics on five out-data sets."""
+    """Write ``count`` small runs, each with results of these metrics on five out-data sets."""
     for number in range(count):
         run = Run(f"detector{number % 20}", "1", "{}", f"mnist:{number // 20 % 10}", number // 200)
         key = run.key("")

@@ -1,4 +1,4 @@
-"""Several models fitted on one device at once: updates a second, by how they share it; part of ``benchmarks.gpu``."""
+"""Several models fitted on one device at once: updates per second, by how they share it; part of ``benchmarks.gpu``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured. seconds: of each section, by which it stops to begin anything new."""
+    """How much is measured. seconds: of each section, after which it starts nothing new."""
 
     width: float = 1.0
     steps: tuple[int, int] = (10, 50)
@@ -51,7 +51,7 @@ def wait(device: torch.device) -> None:
 
 
 def processes(size: Size, count: int, device: torch.device) -> float:
-    """Each model in a process of its own; they begin to measure when all are warm."""
+    """Return updates per second with each model in its own process; they start to measure when all are warm."""
     command = [sys.executable, "-m", "benchmarks.together", *(["--dry-run"] if size is TOY else [])]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, **pipes) for _ in range(count)]
@@ -64,7 +64,10 @@ def processes(size: Size, count: int, device: torch.device) -> float:
 
 
 def streams(size: Size, count: int, device: torch.device, warm: Callable[[], object] = lambda: None) -> float:
-    """All models in this process, each on a CUDA stream of its own. ``warm`` is called before time is taken."""
+    """Return updates per second of all models in this process, each on its own CUDA stream.
+
+    ``warm`` is called before the timing starts.
+    """
     batch = size.batches[0]
     images = next(random_images(batch, GREY).batches(batch, device))
     models = [ours(size.width, batch, *size.steps, "bfloat16", device) for _ in range(count)]
@@ -81,7 +84,7 @@ def streams(size: Size, count: int, device: torch.device, warm: Callable[[], obj
 
 
 def stacked(size: Size, count: int, device: torch.device) -> float:
-    """The parameters of all models stacked, one vmapped gradient of the energy a visible step: chains alone."""
+    """Return updates per second with all models' parameters stacked, one vmapped gradient per step: chains only."""
     params = resolve(EBAE, "nae-mnist", GREY, {"width": size.width})
     models = [EBAE(params, GREY).build().to(device) for _ in range(count)]
     weights, buffers = torch.func.stack_module_state(models)

@@ -1,9 +1,9 @@
 """Seconds per EBAE update, ours against a plain reference written here from the algorithm, and the authors' own code.
 
-The reference is what a straightforward implementation does: contiguous tensors, eager, float32, and, as the authors'
-published code does, one gradient evaluation more per chain than it has steps. All do the same update of the same
-architecture on the same images, with the settings of the preset nae-mnist; they take turns in one run. The shares of
-the ceilings are of what the algorithm asks for, plainly and without that evaluation: the same work for every row.
+The reference is a straightforward implementation: contiguous tensors, eager, float32, and, like the authors' published
+code, one gradient evaluation more per chain than it has steps. All do the same update of the same architecture on the
+same images, with the settings of the preset nae-mnist, in turn, in one run. The shares of the ceilings count the work
+that the algorithm needs, without that extra evaluation: the same work for every row.
 
     python -m benchmarks.update --width 1 --batch 128 --repetitions 3 --peer ~/normalized-autoencoders
 """
@@ -34,7 +34,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Reference:
-    """EBAE as plainly as it can be written."""
+    """EBAE, implemented as plainly as possible."""
 
     def __init__(self, width: float, latent_dim: int, device: torch.device):
         self.encoder, self.decoder = encoder28(latent_dim, width).to(device), decoder28(latent_dim, width).to(device)
@@ -89,7 +89,7 @@ class Reference:
 
 
 def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precision: str, device: torch.device):
-    """Our update at the same settings, with the same batch of images each time."""
+    """Return our update at the same settings, a function of images and a random generator."""
     chosen = {"width": width, "batch_size": batch, "latent_dim": LATENT_DIM}
     steps = {"latent_chain.steps": latent_steps, "visible_chain.steps": visible_steps}
     detector = EBAE(resolve(EBAE, "nae-mnist", (1, 28, 28), chosen | steps), (1, 28, 28))
@@ -101,7 +101,7 @@ def ours(width: float, batch: int, latent_steps: int, visible_steps: int, precis
 
 
 def work(width: float, images: torch.Tensor, steps: tuple[int, int]) -> Work:
-    """What one update asks for: that of the reference, which is linear in steps, with one step fewer a chain."""
+    """Return the work of an update: that of the reference, which is linear in steps, with one step fewer per chain."""
     reference = Reference(width, LATENT_DIM, images.device)
     none, latent, visible = (work_of(lambda s=s: reference.update(images, *s)) for s in ((0, 0), (1, 0), (0, 1)))
     least = none.scaled(3 - sum(steps))
@@ -116,7 +116,7 @@ def _digits(n: int) -> ImageSet:
 
 
 def our_update(width: float, batch: int, steps: tuple[int, int], precision: str) -> Callable[[], object]:
-    """Ours, as a run has it: its device is ``find_device``'s, which also settles how memory is kept."""
+    """Return our update as in a run: on the device of ``find_device``, which also sets how memory is kept."""
     device = find_device("auto")
     images, generator = _images(batch, device), torch.Generator(device).manual_seed(0)
     update = ours(width, batch, *steps, precision, device)
@@ -144,7 +144,7 @@ def measure(
     repetitions: int = 3,
     peer: str | None = os.environ.get("PEER"),
 ) -> str:
-    """A section of the page. peer: a checkout of the authors' code."""
+    """Return a section of the page. peer: a checkout of the authors' code."""
     makers: dict[str, Callable[[], Callable[[], object]]] = {}
     if peer:
         makers["the authors' code, float32"] = partial(authors_update, Path(peer).expanduser(), width, batch, steps)

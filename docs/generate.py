@@ -1,9 +1,9 @@
-"""Puts together what the site is built from: these pages, and those that are made from the code.
+"""Generator of the site's sources: the pages of this folder, and those that are made from the code.
 
-``python docs/generate.py build`` writes build/zensical.toml and build/docs, in which are the pages of this folder, the
+``python docs/generate.py build`` writes build/zensical.toml and build/docs, which has the pages of this folder, the
 list of leaderboards, a page for each detector (from its Params, presets and README), the command line (from click) and
-the Python reference. Pages link files of the repository, which is what GitHub shows; here such a link becomes one to
-the page that is made of the file.
+the Python reference. In this folder, pages link to files of the repository, as GitHub needs it; in build/docs, such a
+link leads to the page that is made from the file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
 
 
 def generate(folder: Path) -> None:
-    """Write the configuration and the pages into the folder; what an earlier call wrote there is replaced."""
+    """Write the configuration and the pages into the folder, replacing those of an earlier call."""
     shutil.rmtree(folder / "docs", ignore_errors=True)
     (folder / "docs" / "detectors").mkdir(parents=True)
     pages = {path.stem: path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*.md"))}
@@ -70,7 +70,7 @@ def generate(folder: Path) -> None:
 
 
 def navigation(pages: list[str], detectors: list[str]) -> str:
-    """Return the navigation as TOML: pages that are named nowhere are among those that say how to."""
+    """Return the navigation as TOML; pages that are not named here go to the section How to."""
     how_to = ["run", "read-numbers", "tune", "publish", "new-images", "python"]
     how_to += ["write-detector", "write-dataset", "write-metric", "write-executor"]
     how_to += [name for name in pages if name not in (*FIRST, *LAST, *how_to)]
@@ -89,7 +89,7 @@ def navigation(pages: list[str], detectors: list[str]) -> str:
 
 
 def _site(pages: Iterable[str], readmes: Mapping[str, Path]) -> dict[str, str]:
-    """Return which file of the site a path of the repository has become; a package of several detectors the first.
+    """Return path in the repository → file of the site; for a package of several detectors, its namesake or the first.
 
     Args:
         pages: of this folder.
@@ -105,13 +105,13 @@ def _site(pages: Iterable[str], readmes: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _links(text: str, page: str, source: str, site: Mapping[str, str]) -> str:
-    """Return the text with links to files of the repository made links to the pages that these are on the site.
+    """Return the text with links to files of the repository turned into links to their pages on the site.
 
-    Links to elsewhere stay; of a file that is not on the site only the text stays.
+    Other links are kept; of a link to a file that is not on the site, only the text is kept.
 
     Args:
-        page: on the site, without its ending.
-        source: the folder of the repository that links start from.
+        page: path on the site, without its suffix.
+        source: the folder of the repository that links are relative to.
         site: path in the repository → file of the site.
     """
 
@@ -129,7 +129,7 @@ def _links(text: str, page: str, source: str, site: Mapping[str, str]) -> str:
 
 
 def _readme(name: str, registry: Registry) -> Path | None:
-    """Return the README of the package of this repository that offers the detector; None for any other."""
+    """Return the README of the detector's package, if that is in this repository; else None."""
     distribution = registry.source("detector", name).distribution
     path = PLUGINS / distribution / "README.md"
     return path if distribution in FIRST_PARTY and path.is_file() else None
@@ -211,7 +211,7 @@ def _escape(text: str) -> str:
 
 
 def python_reference() -> str:
-    """Return the page of the public names, by the module that has them; mkdocstrings fills them in."""
+    """Return the page of the public names, by module; mkdocstrings fills in their documentation."""
     lines = [
         "# Python reference",
         "",

@@ -1,6 +1,6 @@
 """oodbench: a benchmark of out-of-distribution image detectors whose numbers anyone can recompute.
 
-The public names are imported when first used, so that ``import oodbench`` costs nothing heavy.
+The public names are imported on first use, so that ``import oodbench`` stays fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Local files that appear whole or not at all."""
+"""Atomic writes of local files: a file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DAY = 86_400  # seconds
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Create or replace a file by what ``write`` writes; a reader sees the old file or the new one, never a part.
+    """Create or replace a file with what ``write`` writes; a reader sees the old file or the new one, never a part.
 
-    The file is written beside its place, under a name that begins with a dot, and then moved there. Its permissions
-    are those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
+    The file is written in the same folder, under a name that begins with a dot, and then moved. Its permissions are
+    those of any new file of the user. Raises OSError, and what ``write`` raises; then nothing is left behind.
     """
     beside = name_beside(path)
     try:
@@ -34,15 +34,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def name_beside(path: Path) -> Path:
-    """Return a new name beside the path, for what is to be moved there; it tells whose it is (see ``is_abandoned``)."""
+    """Return a new temporary name in the path's folder; it records the writing process (see ``is_abandoned``)."""
     return path.with_name(f".{path.name}.{os.getpid()}.{machine()}{secrets.token_hex(10)}")
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that the user has named: what a link points to is replaced, not the link.
+    """Write a file that the user has named; where it is a link, the target is replaced, not the link.
 
-    A regular file appears whole or not at all. Anything else that is there, such as ``/dev/stdout``, a device or a
-    pipe, is written to as it is. Raises OSError.
+    A regular file appears whole or not at all. Anything else that exists there, such as ``/dev/stdout``, a device or a
+    pipe, is written to directly. Raises OSError.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
@@ -54,15 +54,14 @@ def write_output(path: Path, data: bytes) -> None:
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file of this name is one that ``write_atomically`` did not come to move, as its process was killed."""
+    """Whether this is the name of a temporary file of ``write_atomically``, left behind by a killed process."""
     return LEFT_BEHIND.fullmatch(name) is not None
 
 
 def sweep(folder: Path, name: str = "") -> None:
-    """Delete the files in a folder that ``write_atomically`` left there as its process was killed.
+    """Delete the temporary files of ``write_atomically`` that killed processes left in a folder.
 
-    Where ``name`` is given, they are only those that were to become files whose names begin so. A file that cannot be
-    deleted stays.
+    With ``name``, delete only those that were to become files with this prefix. A file that cannot be deleted stays.
     """
     for path in folder.glob(".*"):
         with suppress(OSError):
@@ -71,7 +70,7 @@ def sweep(folder: Path, name: str = "") -> None:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether ``name_beside`` gave this name to a process of this machine that has ended, or nobody wrote for a day."""
+    """Whether ``name_beside`` gave this name to a process of this machine that has ended, or the file is a day old."""
     match = LEFT_BEHIND.fullmatch(path.name)
     return match is not None and (_has_ended(match) or time.time() - path.stat().st_mtime > DAY)
 
@@ -83,20 +82,20 @@ def _has_ended(match: re.Match[str]) -> bool:
 
 
 def has_ended(process: int) -> bool:
-    """Whether no process of this machine that still runs has this number; False where that cannot be told."""
-    if os.name == "nt":  # where signal 0 is one
+    """Whether no running process of this machine has this number; False where that is unknown."""
+    if os.name == "nt":  # where signal 0 is a real one, CTRL_C_EVENT
         return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it is another user's, or cannot be one
+    except (OSError, OverflowError):  # another user's process, or not a valid number
         pass
     return _is_unreaped(process)
 
 
 def _is_unreaped(process: int) -> bool:
-    """Whether the process has ended, and keeps its number until its parent asks for it. Only Linux says so."""
+    """Whether the process is a zombie: it has ended, but its parent has not waited for it. Only Linux tells."""
     try:
         facts = Path(f"/proc/{process}/stat").read_bytes()
     except OSError:
@@ -106,7 +105,7 @@ def _is_unreaped(process: int) -> bool:
 
 @cache
 def machine() -> str:
-    """What process numbers are valid for, 12 hexadecimal digits: a machine since its start, or a container."""
+    """Return an id of where process numbers are valid, 12 hexadecimal digits: a machine since boot, or a container."""
     parts = [os.uname().nodename if hasattr(os, "uname") else ""]
     for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(), lambda: os.readlink("/proc/self/ns/pid")):
         try:

@@ -1,4 +1,4 @@
-"""The errors a user can put right. Each message is one line: what was wrong, and what to do."""
+"""The errors that a user can fix. Each message is one line: what was wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LONGEST_LINE = 900
 
 
 def reason(error: BaseException) -> str:
-    """Return an exception as one line: our own as it is, any other with its type."""
+    """Return an exception as one line: the message of an OODBenchError, any other with its type."""
     text = str(error) if isinstance(error, OODBenchError) else f"{type(error).__name__}: {error}"
     return shorten(" ".join(text.split()), LONGEST_LINE)
 
 
 @contextmanager
 def no_exit(what: str, kind: type[Exception]) -> Iterator[None]:
-    """Raise an error of this kind where what runs inside, somebody's code, ends the program: others are to go on."""
+    """Raise an error of this kind where the code run inside, a plugin's, calls ``sys.exit``: other work must go on."""
     try:
         yield
     except SystemExit as error:
@@ -29,17 +29,17 @@ def no_exit(what: str, kind: type[Exception]) -> Iterator[None]:
 
 
 def line_in(error: BaseException, files: Collection[Path]) -> str:
-    """Return the innermost line of these files that the error passed, as ``my_method.py:12``; empty for none."""
+    """Return the innermost line of these files in the error's traceback, as ``my_method.py:12``; empty for none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) in files]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 class OODBenchError(Exception):
-    """Printed as one line by the command line, which then exits with 1."""
+    """An error that the command line prints as one line before it exits with 1."""
 
 
 class UnknownName(OODBenchError):
-    """A detector, data set, metric, preset or parameter that does not exist; names the near ones."""
+    """A detector, data set, metric, preset or parameter that does not exist; the message names similar ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         self.kind, self.name = kind, name
@@ -54,7 +54,7 @@ class WorkerDied(OODBenchError):
 
 
 class DataError(OODBenchError):
-    """A data set that is missing, damaged, empty, or cannot be used as asked."""
+    """A data set that is missing, damaged, empty, or cannot be used as requested."""
 
 
 class StoreError(OODBenchError):
@@ -66,8 +66,8 @@ class FitError(OODBenchError):
 
 
 class BaseNotFitted(FitError):
-    """A run whose base is not in the store."""
+    """A run whose base has no fit in the store."""
 
 
 class ScoreError(OODBenchError):
-    """Scores that break the contract: not one finite number an image."""
+    """Scores that break the contract: not one finite number per image."""

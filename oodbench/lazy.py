@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, so that importing the package costs nothing."""
+"""Lazy imports: names of a package that are imported on first use, so that importing the package costs nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def lazy_names(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a module's ``__getattr__`` (PEP 562) that finds the names.
+    """Return a module's ``__getattr__`` (PEP 562) that imports the names.
 
     Args:
-        home: module → the names in it, with spaces between.
+        home: module → the names in it, separated by spaces.
     """
     module_of = {name: module for module, names in home.items() for name in names.split()}
 

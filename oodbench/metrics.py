@@ -1,6 +1,6 @@
-"""The metrics of the benchmark as functions of two arrays of scores, which are checked.
+"""The metrics of the benchmark as functions of two arrays of scores, with checked arguments.
 
-A higher score is more out-of-distribution, and the out-data is the positive class. A metric of a plugin is
+A higher score is more out-of-distribution, and the out-data is the positive class. For a metric of a plugin, use
 ``oodbench.find_metric(name).compute``.
 """
 
@@ -24,7 +24,7 @@ Function = Callable[[npt.ArrayLike, npt.ArrayLike], float]
 
 
 def _checked(compute: Compute) -> Function:
-    """Return the metric with its arguments checked: finite numbers (n,) and (m,), not none, else ScoreError."""
+    """Return the metric; it raises ScoreError unless its arguments are finite numbers, (n,) and (m,), not empty."""
 
     @wraps(compute)
     def metric(in_scores: npt.ArrayLike, out_scores: npt.ArrayLike) -> float:

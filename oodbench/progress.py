@@ -17,9 +17,9 @@ from oodbench.text import printable
 LONG_SECONDS = 30 * 60
 LINE_SECONDS = 30
 SHOWN_VALUES = 3
-"""Number of values that are shown: the loss and the energies come first; all are in the history."""
+"""Number of values shown: the loss and the energies come first; the history has all."""
 SHOWN_IN_PARALLEL = 3
-"""Number of details per run when several run at once: ETA, epoch and the first value."""
+"""Number of details shown per run when several run at once: ETA, epoch and the first value."""
 
 
 class _BaseProgress(Progress):
@@ -73,7 +73,7 @@ class _BaseProgress(Progress):
 
 
 class RichProgress(_BaseProgress):
-    """The progress of runs, one after the other, with one bar per phase; ``for_run`` gives that of a parallel run.
+    """The progress of runs, one after the other, with one bar per phase; ``for_run`` returns that of a parallel run.
 
     Args:
         shorter: options that would make a long fit shorter, for the message about it.
@@ -150,7 +150,7 @@ class _ParallelRunProgress(_BaseProgress):
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``5 h 20 min``."""
+    """Return a duration as text: ``45 s``, ``12 min``, ``5 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

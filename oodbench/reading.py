@@ -1,4 +1,4 @@
-"""Reads files that people write or exchange: regular files only, and no more of them than makes sense."""
+"""Reads files that people write or exchange: only regular files, and only up to a sensible size."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from oodbench.errors import OODBenchError
 from oodbench.text import shorten
 
 TEXT_BYTES = 2**20
-"""The most that a text file may have: suites, notes and tables of reported figures are far smaller."""
+"""Largest size of a text file: suites, notes and tables of reported figures are far smaller."""
 
 
 class NoRegularFile(OSError):
-    """A device, a pipe or a folder, in the place of a file."""
+    """A device, a pipe or a folder where a file is expected."""
 
     def __init__(self) -> None:
         super().__init__("it is no regular file")
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a regular file to read it. Raises NoRegularFile, and OSError as ``open`` does."""
-    # Not blocking, as opening a pipe that nobody writes to would wait for ever.
+    """Open a regular file for reading. Raises NoRegularFile, and OSError as ``open`` does."""
+    # Without blocking: opening a pipe that nobody writes to would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -40,7 +40,7 @@ def read_bytes(path: Path, longest: int = 2**31) -> bytes:
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(min(longest, max(size, TEXT_BYTES)) + 1)  # so much memory is taken at first
+            content = file.read(min(longest, max(size, TEXT_BYTES)) + 1)  # read allocates this much at first
     except NoRegularFile:
         raise OODBenchError(f"{where} is no regular file") from None
     except (OSError, ValueError) as error:

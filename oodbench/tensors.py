@@ -1,4 +1,4 @@
-"""Tensors as numpy has them, without importing torch for it."""
+"""Tensors → numpy arrays, without importing torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def without_torch(values: Any) -> Any:
-    """Return a tensor as an array, on whatever device and with or without a gradient; all else as it is."""
+    """Return a tensor, on any device, with or without a gradient, as an array; anything else unchanged."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(values, torch.Tensor):
         return values

@@ -10,9 +10,9 @@ from oodbench.text import shorten
 
 
 def write_file(path: Path, data: bytes, named: str = "") -> None:
-    """Write a file whole or not at all: what it replaces may be the only record (see ``atomic.write_output``).
+    """Write a file whole or not at all: the old file may be the only record (see ``atomic.write_output``).
 
-    Raises OODBenchError where it cannot be written, which calls it what ``named`` does, else by its path.
+    Raises OODBenchError where it cannot be written; the message calls the file ``named``, by default its path.
     """
     try:
         write_output(path, data)

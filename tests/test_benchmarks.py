@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 
+import benchmarks
 from benchmarks import epochs, gpu, update
 from benchmarks.ceilings import ceilings, work_of
 from benchmarks.machine import table
@@ -92,3 +96,9 @@ def test_a_curve_is_looked_at_after_each_epoch_or_so_many_seconds(tmp_path, monk
             assert len(rows) > 2 and rows["updates"].max() > 1, "many looks in an epoch"
         else:
             assert rows["epoch"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("file", sorted(Path(benchmarks.__file__).parent.glob("*.py")), ids=lambda file: file.stem)
+def test_every_benchmark_finds_what_it_imports(file):
+    """They are run by hand, so nothing else notices that a name has moved."""
+    importlib.import_module(f"benchmarks.{file.stem}")

@@ -138,7 +138,7 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_scores(cache, tmp_path):
     oodbench(cache, *run(killed, *longer))
     (folder,) = killed.glob("ebae-*")
     notes = json.loads((folder / "run.json").read_text())["provenance"]["notes"]
-    assert any("went on from a checkpoint" in note for note in notes)
+    assert any("resumed from a checkpoint" in note for note in notes)
     before, after = scores(whole, "ebae-*"), scores(killed, "ebae-*")
     assert before.keys() == after.keys() and len(before) == 2
     for name in before:

@@ -1,4 +1,4 @@
-"""The nouns of oodbench.
+"""The basic types of oodbench.
 
 The score convention, for every detector, table and file: **a higher score is more
 out-of-distribution, and the out-data set is the positive class.** No score is ever flipped to look

@@ -1,4 +1,4 @@
-"""A base: another detector that a detector stands on, fitted once for all that do."""
+"""A base: another detector whose fit a detector uses; it is fitted once for all detectors that use it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from oodbench.api.detector import Detector
 
 OUTPUT_BATCH = 256
-"""Images whose outputs are computed at once."""
+"""Number of images whose outputs are computed at once."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """Which detector another one stands on, and with which parameters.
+    """Which detector another one uses as its base, and with which parameters.
 
     Args:
         detector: its registered name.
-        preset: of its parameters; empty for the preset of the run that stands on it.
-        values: parameters by name, dotted or nested, which no setting of the user overrides.
+        preset: of its parameters; empty for the preset of the run that uses it.
+        values: parameters by name, dotted or nested; settings of the user do not override them.
     """
 
     detector: str
@@ -36,11 +36,11 @@ class Base:
 
 
 class FittedBase:
-    """The fitted base of a detector, and what it computes of images: ``self.fitted_base`` in ``fit`` and ``score``.
+    """The fitted base of a detector, and its outputs for images: ``self.fitted_base`` in ``fit`` and ``score``.
 
     Args:
-        load: returns the fitted detector; it is called when the detector is first needed.
-        context: gives the device and the precision in which outputs are computed.
+        load: returns the fitted detector; called when the detector is first needed.
+        context: has the device and the precision for the outputs.
     """
 
     def __init__(self, load: Callable[[], Detector], context: Context):
@@ -49,17 +49,17 @@ class FittedBase:
 
     @cached_property
     def detector(self) -> Detector:
-        """The base itself. Whoever stands on it must leave it as it is."""
+        """The base itself. A detector that uses it must not change it."""
         return self._load()
 
     def outputs(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Return what the base computes of images (b, C, H, W): name → (b, …)."""
+        """Return the base's outputs for images (b, C, H, W): name → (b, …)."""
         return self.detector.outputs(images)
 
     def outputs_of(self, images: ImageSet) -> Mapping[str, torch.Tensor]:
-        """Return what the base computes of every image of the set, in order: name → float32 (n, …) on the CPU.
+        """Return the base's outputs for every image of the set, in order: name → float32 (n, …) on the CPU.
 
-        Of a run's base they are kept in the store, and computed once for all that stand on it.
+        In a run, they are kept in the store and computed once for all detectors that use the base.
 
         Raises ScoreError where the base does not give one row per image.
         """

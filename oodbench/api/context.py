@@ -1,4 +1,4 @@
-"""What a fit knows of its surroundings, and where it says how far it is."""
+"""The surroundings of a fit (device, seed, precision, checkpoints), and the progress that it reports."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Where a fit says how far it is; this one is silent."""
+    """Receives the progress of a fit; this class ignores it."""
 
     def plan(self, phases: Mapping[str, float]) -> None:
-        """The phases of the fit, each with its whole cost in any one unit, so that an ETA can be given at once."""
+        """Announce the phases of the fit, each with its total cost in any one unit, so that an ETA is known early."""
 
     def advance(self, phase: str, share: float, epoch: str, values: Mapping[str, float]) -> None:
-        """``share`` of the phase is done (0 to 1), in ``epoch``; ``values`` are the latest losses and energies."""
+        """Report that ``share`` (0 to 1) of the phase is done, in ``epoch``, with the latest losses and energies."""
 
     def message(self, text: str) -> None:
-        """Something a person should read."""
+        """Show a text that a person should read."""
 
     def for_run(self, run: str) -> Progress:
-        """The progress of one of several runs that are under way at once; ``done`` ends it."""
+        """Return the progress of one of several parallel runs; ``close`` ends it."""
         return self
 
     def close(self) -> None:
-        """This run is over."""
+        """End the progress of this run."""
 
 
 class Checkpoints(Protocol):
-    """Where a fit keeps its state so that it can go on after an interruption."""
+    """Where a fit saves its state so that it can resume after an interruption."""
 
     def save(self, state: dict[str, Any]) -> None: ...
 
@@ -50,19 +50,19 @@ class Context:
     progress: Progress = field(default_factory=Progress)
     checkpoints: Checkpoints | None = None
     checkpoint_seconds: float = 30.0
-    """How much of a fit an interruption may lose."""
+    """How many seconds of a fit an interruption may lose."""
     history: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     phase_results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How each finished phase of the fit ended."""
     on_epoch_end: Callable[[str, int], None] | None = None
-    """Called with phase and epoch after each epoch, the weights as they are; for curves over epochs."""
+    """Called with phase and epoch after each epoch, when the model has that epoch's weights; for curves over epochs."""
 
     finished_models: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-    """The model of each finished phase, for checkpoints of later phases that have another."""
+    """The model of each finished phase, for checkpoints of later phases that train another model."""
 
     def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
-        """A random generator that depends on the seed and the purpose alone."""
+        """Return a random generator that depends only on the seed and the purpose."""
         import torch
 
         digest = hashlib.sha256(repr((self.seed, *purpose)).encode()).digest()
@@ -71,11 +71,11 @@ class Context:
         return generator
 
     def global_seed(self, *purpose: str | int) -> AbstractContextManager[None]:
-        """Inside, torch's global generators, which weights are drawn from, are seeded for the purpose."""
+        """Return a context in which torch's global generators, which initialise weights, are seeded for the purpose."""
         return _seeded(self.generator(*purpose, device="cpu").initial_seed(), self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision asked for: bfloat16 matrix products over float32 weights, or plain float32."""
+        """Return a context of the requested precision: bfloat16 matrix products over float32 weights, or float32."""
         import torch
 
         if self.precision == "bfloat16":
@@ -83,9 +83,9 @@ class Context:
         return nullcontext()
 
     def note(self, text: str) -> None:
-        """Put something into the record of the run that a reader of its numbers must know, and show it.
+        """Record a text that a reader of the run's numbers must know, and show it.
 
-        A text that is noted already is not noted again, as when a resumed fit passes the same place.
+        The same text is noted only once, also when a resumed fit passes the same place again.
         """
         if text not in self.notes:
             self.notes.append(text)

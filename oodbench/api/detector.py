@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_fitted(name: str, fitted: object) -> None:
-    """Raise FitError where what ``fit`` returned, or its state, is none."""
+    """Raise FitError where ``fit`` returned no detector, or its state is not a dict of tensors."""
     if not isinstance(fitted, Detector):
         raise FitError(f"fit of {name} returned a {type(fitted).__name__}: end it with `return self`")
     state: object = fitted.state()
@@ -34,9 +34,9 @@ def check_fitted(name: str, fitted: object) -> None:
 
 
 class Detector(ABC):
-    """Learns one in-distribution data set and then gives every image a score; higher is more out-of-distribution.
+    """A method that learns one in-distribution data set, then scores images; higher is more out-of-distribution.
 
-    A subclass declares ``name``, ``Params`` and ``presets`` and defines the four methods below. It never sees an
+    A subclass declares ``name``, ``Params`` and ``presets`` and defines the four abstract methods. It never sees an
     out-data set. Presets are values that differ from the defaults of Params: ``paper`` as published, ``quick`` for a
     CPU.
     """
@@ -45,19 +45,19 @@ class Detector(ABC):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     score_unit: ClassVar[str] = ""
-    """What a score is measured in, as in ``bits per dimension``; empty where it has no unit."""
+    """Unit of the score, such as ``bits per dimension``; empty where it has none."""
     Params: ClassVar[type[Params]] = Params
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
     shapes: ClassVar[tuple[Shape, ...] | None] = None
     """The image shapes it can be fitted to; None for any."""
     conditional_parameters: ClassVar[Mapping[str, str]] = {}
-    """Parameters by dotted name that matter in rare cases alone, each with the case: its contract spares them."""
+    """Parameters (dotted names) that matter only in rare cases → the case; the contract exempts them."""
     known_findings: ClassVar[Mapping[str, str]] = {}
-    """Checks of the contract that fail by the nature of the method, each with the reason: readers are told of them."""
+    """Checks of the contract that fail by the nature of the method → the reason, which goes into the run's notes."""
     base: ClassVar[str] = ""
-    """The registered name of the detector that this one stands on; empty for none (see ``base_of``)."""
+    """The registered name of the detector that this one uses as its base; empty for none (see ``base_of``)."""
     fitted_base: FittedBase
-    """The fitted base, there before ``fit``, ``load_state`` and ``score`` are called; only where there is a base."""
+    """The fitted base, set before ``fit``, ``load_state`` and ``score`` are called; only where there is a base."""
 
     def __init__(self, params: pydantic.BaseModel, shape: Shape):
         """Take valid parameters, an instance of ``Params``, and the shape (C, H, W) of the images.
@@ -85,12 +85,12 @@ class Detector(ABC):
     def is_reduced(cls, params: Any, shape: Shape) -> bool:
         """Whether a run with these parameters is smaller than the published one, and so labelled reduced.
 
-        It is if a parameter declared with ``reduces`` departs from the preset ``paper``, or if the parameters are those
-        of the preset ``quick`` where that differs. Override where more makes a run smaller.
+        It is if a parameter departs from the preset ``paper`` in the direction that its ``reduces`` declares, or if the
+        parameters are those of ``quick`` where that differs from ``paper``. Override where more makes a run smaller.
         """
         found: dict[str, Any] = {}
         for name in ("paper", "quick"):
-            with suppress(OODBenchError, pydantic.ValidationError):  # a preset that is not there, or is broken
+            with suppress(OODBenchError, pydantic.ValidationError):  # a preset that is missing or broken
                 found[name] = cls.Params(**merge(group_defaults(cls.Params), cls.preset(name, shape)))
         is_quick = params == found.get("quick") and params != found.get("paper")
         return is_quick or ("paper" in found and is_smaller(params, found["paper"]))
@@ -104,10 +104,10 @@ class Detector(ABC):
 
     @classmethod
     def base_of(cls, params: Any, shape: Shape) -> Base | None:
-        """Return what the detector stands on with these parameters; override where a parameter chooses it.
+        """Return the detector's base with these parameters; override where a parameter chooses the base.
 
-        The base is a run of its own, fitted once for all detectors that stand on it with the same in-data and seed.
-        A setting such as ``--set classifier.epochs=2`` reaches it.
+        The base is a run of its own, fitted once for all detectors that use it with the same in-data and seed.
+        Settings such as ``--set classifier.epochs=2`` apply to it.
         """
         return Base(cls.base) if cls.base else None
 
@@ -115,8 +115,8 @@ class Detector(ABC):
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
         """Learn the in-distribution, and forget any earlier fit.
 
-        Networks are on ``context.device`` afterwards, and in evaluation mode. Settings of the process, such as torch's
-        default dtype, are as before.
+        Afterwards networks are on ``context.device``, in evaluation mode. Settings of the process, such as torch's
+        default dtype, must be as before.
         """
 
     @abstractmethod
@@ -124,7 +124,7 @@ class Detector(ABC):
         """Return one finite score per image, (b,), given float32 images (b, C, H, W) in [0, 1]."""
 
     def outputs(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Return what detectors that stand on this one may share, name → (b, …), given images (b, C, H, W) in [0, 1].
+        """Return outputs for detectors that use this one as base, name → (b, …), of images (b, C, H, W) in [0, 1].
 
         By default that is the score, under the name ``score``. A classifier also gives logits and features.
         """
@@ -135,10 +135,10 @@ class Detector(ABC):
         return None
 
     def facts(self, test: ImageSet, context: Context) -> Mapping[str, float]:
-        """Return facts of the fitted detector on the in-data's test split, as ``{"accuracy": 0.97}`` of a classifier.
+        """Return facts of the fitted detector on the in-data's test split, such as ``{"accuracy": 0.97}``.
 
-        They go into the run's record, and teach the detector nothing: it must be afterwards as it was. What is no
-        finite number is left out, with a note.
+        They go into the run's record; the detector must not learn from them or change. A value that is not a finite
+        number is left out, with a note.
         """
         return {}
 
@@ -148,4 +148,4 @@ class Detector(ABC):
 
     @abstractmethod
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up what ``state`` gave, on the device that the tensors are on; networks are in evaluation mode then."""
+        """Restore what ``state`` returned, on the tensors' device, with networks in evaluation mode."""

@@ -1,4 +1,4 @@
-"""An executor: where tasks are worked on, in other processes of this machine or on other machines."""
+"""Executors, which run tasks in other processes of this machine or on other machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oodbench.folders import cache_folder
 Perform = Callable[..., Any]
 """Does one task: called with its title and arguments."""
 Open = Callable[[Progress, int], Perform]
-"""Called where tasks are to be worked on, with a progress and the number of the slot, from 0; can be pickled."""
+"""Called in each worker, with a progress and the number of the slot, from 0; must be picklable."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Job:
     """A task as an executor sees it.
 
     Args:
-        arguments: given to the function that ``open_`` returned, after the title; they can be pickled.
-        after: title of the task that must have ended, well or not, before this one is started.
+        arguments: passed, after the title, to the function that ``open_`` returned; must be picklable.
+        after: title of the task that must have ended, successfully or not, before this one is started.
     """
 
     arguments: tuple[Any, ...] = ()
@@ -35,7 +35,7 @@ class Job:
 
 
 class Executor:
-    """Works on tasks somewhere else than in the process that planned them.
+    """A way to run tasks outside the process that planned them.
 
     A subclass declares ``name``, ``summary`` and ``Params`` (with ``param``, as a detector does) and defines ``work``.
     ``oodbench.testing`` has the contract that it must keep.
@@ -55,33 +55,33 @@ class Executor:
 
     @property
     def folder(self) -> Path:
-        """A folder of this executor's own in the user's cache folder, for what it must write; it may not exist yet."""
+        """The executor's own folder in the user's cache folder, for what it must write; it may not exist yet."""
         return cache_folder() / "executors" / self.name
 
     def work(
         self, tasks: Mapping[str, Job], open_: Open, slots: int | None, progress: Progress
     ) -> Generator[tuple[str, Any], None, None]:
-        """Work on the tasks, each in a process that may be on another machine.
+        """Run the tasks, each in a process that may be on another machine.
 
         Args:
             tasks: by title.
-            open_: called once in each process that works, before its first task.
+            open_: called once in each worker process, before its first task.
             slots: number of tasks at once; None for as many as there is room for.
             progress: its ``for_run(title)`` receives the progress of each task, and is closed when the task ends.
 
         Yields the title of each task as it ends, in any order, with the return value, or with WorkerDied if the process
         or the machine that worked on it was lost. Raises OODBenchError, with the exception as one line, if ``open_`` or
-        a task raises. Closing the generator early ends all that it started.
+        a task raises. Closing the generator early ends everything that it started.
         """
         raise NotImplementedError
 
 
 class ProgressSender(Progress):
-    """A progress that sends each call on as an event, a tuple of what JSON has; ``deliver`` makes a call of it again.
+    """A progress that sends each call as an event, a tuple of JSON values; ``deliver`` turns it back into the call.
 
     Args:
-        send: is given each event.
-        seconds: least time between two events of an advance; the last advance of a phase is always sent.
+        send: called with each event.
+        seconds: least time between two ``advance`` events; the last one of a phase is always sent.
     """
 
     def __init__(self, send: Callable[[tuple[Any, ...]], None], seconds: float = 0.0):
@@ -101,7 +101,7 @@ class ProgressSender(Progress):
 
 
 def deliver(event: tuple[Any, ...] | list[Any], progress: Progress) -> None:
-    """Make the call that a ProgressSender has sent as an event."""
+    """Make the call that a ProgressSender sent as an event."""
     kind, *values = event
     calls: dict[str, Callable[..., None]] = {
         "plan": progress.plan,

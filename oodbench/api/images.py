@@ -36,7 +36,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def check_numbers(name: str, **arrays: object) -> None:
-    """Raise DataError for labels or indices that are no array of whole numbers (n,)."""
+    """Raise DataError for labels or indices that are not an array of whole numbers (n,)."""
     for what, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
             found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
@@ -162,8 +162,8 @@ class ImageSet:
         """Yield float32 batches (b, C, H, W) in [0, 1] on the device.
 
         Args:
-            generator: draws a random order; without one the images come in their order.
-            skip: leave out this number of images at the beginning.
+            generator: draws a random order; without one the images stay in order.
+            skip: number of images to leave out at the beginning.
             labels: yield (images, labels) instead, with the label of each image, int64 (b,) on the device.
         """
         import torch
@@ -187,12 +187,12 @@ class ImageSet:
                 release(self.images, start, min(stop, len(self)))
 
     def _tensor(self, device: torch.device) -> torch.Tensor:
-        """The whole stack as uint8, on the device where it fits there, else on the CPU."""
+        """Return all images as uint8, on the device if they fit there, else on the CPU."""
         import torch
 
         key = str(device)
         if key not in self._on_device:
-            with warnings.catch_warnings():  # of an array that cannot be written to: nothing here writes to it
+            with warnings.catch_warnings():  # that the array is read-only: nothing here writes to it
                 warnings.simplefilter("ignore", UserWarning)
                 stack = torch.from_numpy(self.images)
             if device.type == "cuda" and stack.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
@@ -209,7 +209,7 @@ def _to_floats(batch: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """An image set whose images come in chunks, as there may be more than memory holds.
+    """An image set whose images come in chunks, as they may not fit into memory.
 
     Args:
         chunks: uint8 (any number, C, H, W), in order; can be iterated once.
@@ -242,15 +242,15 @@ def fingerprint(shape: Shape, chunks: Iterable[np.ndarray], labels: np.ndarray) 
 
 @dataclass(frozen=True)
 class Location:
-    """Where the images of a data set are that is named with a path, and what they are called there.
+    """Where the images are of a data set that is named with a path, and what its classes are called.
 
     Args:
-        path: the folder or file; that of two names of one place is the same.
+        path: the folder or file; two names of the same place have the same path.
         chosen: classes that the name chooses; None for all.
         class_names: of the data set's classes, in their order; empty where they have none.
-        counts: split → name or number of a class → number of its images, all classes.
-        files: ``files(split)`` are the picture files that the indices of a split are places in; None where the images
-            are no files.
+        counts: split → name or number of each class, chosen or not → number of its images.
+        files: ``files(split)`` lists the picture files; an image's index is its position there. None where the images
+            are not files.
     """
 
     path: Path
@@ -267,16 +267,16 @@ class Dataset:
     Args:
         load: ``load(split, root, shape)`` gives one split, read from the folder ``root``; ``shape`` matters only to a
             data set whose own shape is None. Raises DataError where a file is missing or damaged.
-        shape: of its images; None for images that are made in whatever shape is requested.
+        shape: of its images; None where they are made in, or brought to, the requested shape.
         sizes: images per split, as published. A split that is not named does not exist.
         required_files: ``required_files(root)`` are the paths that ``load`` reads; empty if it needs none.
-        version: raised when the same files or seed begin to give other images.
-        stream: what ``load`` gives, in chunks, for a data set that may be larger than memory.
-        from_path: of a kind that is named with a path, as in ``folder:PATH``: ``from_path(path)`` gives the data set
-            at that path. The kind itself has no images.
-        location: of a data set that ``from_path`` gave.
-        rules: what becomes train, validation and test, and in which order.
-        checksums: gives the published MD5 of each file: path below the root → MD5. None if none are published.
+        version: increased when the same files or seed start to give other images.
+        stream: like ``load``, but in chunks, for a data set that may be larger than memory.
+        from_path: for a kind that is named with a path, such as ``folder:PATH``: ``from_path(path)`` returns the data
+            set at that path. The kind itself has no images.
+        location: only of a data set that ``from_path`` returned.
+        rules: which images become train, validation and test, and in which order.
+        checksums: returns the published MD5 of each file: path below the root → MD5. None if none are published.
         download_instructions: ``download_instructions(root)`` says which files to put where, for a data set that must
             be fetched by hand.
     """
@@ -299,7 +299,7 @@ class Dataset:
     download_instructions: Callable[[Path], str] | None = None
 
     def files(self, root: Path) -> list[Path]:
-        """Return ``required_files`` of the folder ``root``. Raises DataError where that gives no list of paths."""
+        """Return ``required_files`` of the folder ``root``. Raises DataError where it returns no list of paths."""
         found: object = self.required_files(root)
         if not isinstance(found, list | tuple) or not all(isinstance(path, str | Path) for path in found):
             raise DataError(f"required_files of data set {self.name} gave no list of paths: {str(found)[:80]}")
@@ -307,7 +307,7 @@ class Dataset:
 
     @classmethod
     def streamed(cls, name: str, stream: Callable[[str, Path, Shape | None], Stream], **facts: Any) -> Dataset:
-        """Return a data set that is read in chunks, whose ``load`` gives all of them at once.
+        """Return a data set that is read in chunks; its ``load`` joins all chunks in memory.
 
         Args:
             facts: the other fields.

@@ -1,4 +1,4 @@
-"""Arrays that are mapped from files: what was read need not stay in memory."""
+"""Memory-mapped arrays: what was read need not stay in memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def release(array: np.ndarray, start: int, stop: int) -> None:
-    """Tell the system that rows ``start``…``stop`` of a mapped array are not needed for now; else do nothing.
+    """Tell the system that rows ``start``…``stop`` of a mapped array are not needed for now; ignore other arrays.
 
-    Without it a pass over the array leaves all of it in the process, though only for as long as nobody else wants the
-    memory. A row that is read again comes from the file: so only of an array that cannot be written to.
+    Without this, a pass over the array leaves all of it in the process's memory until another process needs the room.
+    A row that is read again comes from the file, so this is done only for read-only arrays.
     """
     mapping: object = array.base  # numpy's own types leave mmap out
     if not isinstance(mapping, mmap.mmap) or array.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):

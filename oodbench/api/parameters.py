@@ -14,8 +14,8 @@ MISSING: Final = object()
 class Params(pydantic.BaseModel):
     """The hyper-parameters of a detector: declare each with ``param``; groups nest as further Params.
 
-    A file is identified by its content where there is, beside its path ``x``, a parameter ``x_sha256`` that a validator
-    fills in: the path is then on record, and no part of what a run is.
+    A file with the path parameter ``x`` is identified by its content if there is also a parameter ``x_sha256``, which a
+    validator fills in. The path is then recorded, but is not part of the run's identity.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
@@ -23,14 +23,14 @@ class Params(pydantic.BaseModel):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _check_truth_values(cls, values: Any) -> Any:
-        """Refuse true and false for numbers, which pydantic takes for 1 and 0."""
+        """Refuse true and false for numbers; pydantic would take them as 1 and 0."""
         for name, info in cls.model_fields.items() if isinstance(values, Mapping) else ():
             if info.annotation in (int, float) and isinstance(values.get(name), bool):
                 raise ValueError(f"{name} must be a number, not {str(values[name]).lower()}")
         return values
 
     def canonical(self) -> str:
-        """The values as JSON with sorted keys: equal exactly where the parameters are."""
+        """Return the values as JSON with sorted keys: equal exactly where the parameters are equal."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
@@ -77,7 +77,7 @@ def is_smaller(values: Params, published: Params) -> bool:
 
 
 def fields_by_path(model: type[pydantic.BaseModel], prefix: str = "") -> dict[str, pydantic.fields.FieldInfo]:
-    """Return the field of every parameter by its dotted name, those of nested groups included."""
+    """Return the field of every parameter by its dotted name, including those of nested groups."""
     fields: dict[str, pydantic.fields.FieldInfo] = {}
     for name, info in model.model_fields.items():
         if is_group(info.annotation):
@@ -116,7 +116,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(path: str, value: Any) -> dict[str, Any]:
-    """Return nested dicts that have only ``value``, at the dotted name."""
+    """Return nested dicts that contain only ``value``, at the dotted name."""
     name, _, rest = path.partition(".")
     return {name: nest(rest, value) if rest else value}
 

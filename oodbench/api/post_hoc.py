@@ -1,4 +1,4 @@
-"""Post-hoc detectors: their score is a function of what a fitted base computes of an image."""
+"""Post-hoc detectors: their score is a function of a fitted base's outputs for an image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class PostHocDetector(Detector):
 
     A subclass names its base (see ``Detector.base``) and defines ``score_outputs`` in place of ``score``; the harness
     calls it with outputs that were computed once for all detectors on the same base. In ``fit``,
-    ``self.fitted_base.outputs_of(train)`` gives those of the training images. Where ``base_of`` gives None, as of a
-    detector that may be set to score pixels, it is given no outputs.
+    ``self.fitted_base.outputs_of(train)`` returns those of the training images. Where ``base_of`` returns None, as for
+    a detector that can be set to score pixels, ``outputs`` is empty.
 
     Example::
 
@@ -36,12 +36,12 @@ class PostHocDetector(Detector):
     """
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the scores (b,) of images (b, C, H, W), whose outputs are computed now."""
+        """Return the scores (b,) of images (b, C, H, W), after computing the base's outputs for them."""
         return self.score_outputs(self.fitted_base.outputs(images) if self.has_base else {}, images)
 
     @property
     def has_base(self) -> bool:
-        """Whether it stands on a base with its parameters."""
+        """Whether the detector uses a base with its parameters."""
         return self.base_of(self.params, self.shape) is not None
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What was run and what came of it: metrics, runs, scores, results."""
+"""Records of what was run and what it gave: metrics, runs, scores, results."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PLAIN_NAME = re.compile(r"[a-z0-9-]+(:[0-9,-]{1,64})?")
 
 
 LOCAL = "local"
-"""The version, before its fingerprint, of code that is a file of one's own and no installed package."""
+"""The version, before the fingerprint, of code in a user's own file, which is in no installed package."""
 BASE_FIELDS = ("detector", "version", "distribution", "params")
-"""What tells bases of one run's in-data, seed and precision apart."""
+"""What distinguishes bases that have the same in-data, seed and precision."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Metric:
     """A function of (in scores (n,), out scores (m,)), float64; the out-data set is the positive class.
 
     Args:
-        bounds: the least and the greatest value that it can have; any other is refused as damaged.
-        resampled: the same from counts of each distinct score, in ascending order, in r resamples of the in-images and
-            of the out-images, (r, u) each: values (r,). With it an interval takes moments; None if there is no such
-            form, and ``compute`` is called for each resample.
+        bounds: the least and the greatest possible value; any other is refused as damaged.
+        resampled: the same metric from counts of each distinct score, in ascending order, in r resamples of the
+            in-images and of the out-images, (r, u) each: values (r,). It makes intervals fast. Where it is None,
+            ``compute`` is called for each resample.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Run:
     """One detector with its code and parameters, one in-distribution data set and one seed.
 
     Args:
-        version: of the detector's code: ``0.1.1`` of a release, ``0.1.1+5a85784f027a4875`` of code that may change,
-            ``local+5a85784f027a4875`` of a file that no package has.
+        version: of the detector's code: ``0.1.1`` for a release, ``0.1.1+5a85784f027a4875`` for code that may change,
+            ``local+5a85784f027a4875`` for a file that is in no package.
         params: canonical JSON.
-        preset: where the parameters came from, as in ``quick, latent_dim=8``; no part of what a run is.
+        preset: where the parameters came from, as in ``quick, latent_dim=8``; not part of the run's identity.
         distribution: the package that has the code, or the name of a local file; empty in records made before 0.2.0.
-        base: the run that this one stands on, of the same in-data, seed and precision; None for none.
+        base: the run whose fit this one uses, with the same in-data, seed and precision; None for none.
     """
 
     detector: str
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def is_local(self) -> bool:
-        """Whether its code is a file that no package has, so that others cannot install it."""
+        """Whether its code is a file that is in no package, so that others cannot install it."""
         return is_local_version(self.version)
 
     @property
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def base_text(self) -> str:
-        """What identifies the base beside in-data, seed and precision, as JSON; empty where there is none."""
+        """What identifies the base besides in-data, seed and precision, as JSON; empty where there is no base."""
         return json.dumps(self.base._description()) if self.base else ""
 
     def _description(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Run:
         return facts | ({"base": self.base._description()} if self.base else {})
 
     def with_base_text(self, text: str) -> Run:
-        """Return this run on the base that ``base_text`` gave. Raises ValueError where it can be none."""
+        """Return this run with the base that a ``base_text`` describes. Raises ValueError where it is invalid."""
         return replace(self, base=self._described(json.loads(text)) if text else None)
 
     def _described(self, facts: Any) -> Run:
@@ -114,7 +114,7 @@ class Run:
 
 
 def is_local_version(version: str) -> bool:
-    """Whether a run's version is that of a file of one's own."""
+    """Whether a run's version is that of a user's own file."""
     return version.partition("+")[0] == LOCAL
 
 
@@ -143,8 +143,8 @@ def _pathless(base: Mapping[str, Any]) -> dict[str, Any]:
 def file_name(dataset: str) -> str:
     """Return a data set's name as part of a file name.
 
-    ``mnist:0-8`` becomes ``mnist_0-8``, and ``folder:/my/Cats`` becomes ``folder_cats_…``. Different names never become
-    one: a name has no ``_`` itself, and that of a path ends in its hash.
+    ``mnist:0-8`` becomes ``mnist_0-8``, and ``folder:/my/Cats`` becomes ``folder_cats_…``. Different names stay
+    different: a plain name has no ``_`` itself, and that of a path ends in a hash.
     """
     if PLAIN_NAME.fullmatch(dataset):
         return dataset.replace(":", "_")
@@ -156,7 +156,7 @@ def file_name(dataset: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The score of every image of one split of one data set by one run: the record that all else is a view of."""
+    """One run's score for every image of one split of one data set: the record from which all else is computed."""
 
     dataset: str
     split: str
@@ -170,10 +170,10 @@ class Scores:
     fit_id: str = ""
     """The fit that gave the scores; empty in records made before 0.2.0."""
     note: str = ""
-    """What a reader of numbers made from these scores must know, as that some of the images are in-data too."""
+    """What a reader of numbers from these scores must know, such as that some of the images are also in-data."""
     covariates: tuple[str, ...] = ()
-    """Of covariate-shifted images, the sets that were requested as such, this one among them; empty for other images,
-    and in records made before it was kept."""
+    """For covariate-shifted images: all sets requested as covariate-shifted, including this one. Empty for other images
+    and in older records."""
 
 
 @dataclass(frozen=True)
@@ -194,13 +194,13 @@ class Provenance:
     """Number of in-data images per split."""
     created: str
     in_images: str = ""
-    """Hash of the in-data's images, as in the run's key; empty in records that are older than it."""
+    """Hash of the in-data's images, as in the run's key; empty in older records."""
     plugin_commit: str = ""
-    """Commit of the repository that has the plugin's code, where it is in one."""
+    """Commit of the repository that has the plugin's code, if it is in one."""
     notes: Sequence[str] = ()
     """What a reader of the numbers must know: restarts, an early stop, a reduced data set."""
     base_run: str = ""
-    """Key of the run that this one stands on; empty where it stands on none."""
+    """Key of the base's run; empty where there is no base."""
     base_fit: str = ""
     """The fit of that run that was used."""
     facts: Mapping[str, float] = field(default_factory=dict)
@@ -208,7 +208,7 @@ class Provenance:
     reduced: bool | None = None
     """Whether the run is smaller than published (see ``Detector.is_reduced``); None in records made before 0.2.0."""
     shape: Sequence[int] = ()
-    """(C, H, W) of the in-data's images; empty in records made before it was kept."""
+    """(C, H, W) of the in-data's images; empty in older records."""
 
 
 @dataclass(frozen=True)
@@ -225,11 +225,11 @@ class Result:
     n_in: int
     n_out: int
     out_images: str = ""
-    """Fingerprint of the out-data's images; empty in records that are older than it."""
+    """Fingerprint of the out-data's images; empty in older records."""
     out_note: str = ""
     """The note of the out-data's scores."""
     covariate: str = ""
-    """The covariate-shifted sets that count as in-data, see ``full_spectrum.covariate_text``; empty for none."""
+    """The covariate-shifted sets that count as in-data, a ``full_spectrum.covariate_text``; empty for none."""
     metric_version: str = ""
-    """Of the code of another package's metric, as ``Run.version``; empty for a metric of oodbench, and in records made
-    before it was kept."""
+    """Version of the metric's code, in the form of ``Run.version``, if another package has it; empty for a metric of
+    oodbench and in older records."""

@@ -19,7 +19,7 @@ LARGEST_SIZE = 2**48
 
 
 def headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Return the shape and type of every array of the file, without reading the arrays. DataError if it is damaged."""
+    """Return shape and type of every array of the file, without reading the arrays. Raises DataError for damage."""
     with _archive(path) as archive:
         members = [member for member in archive.namelist() if member.endswith(".npy")]
         found = {}
@@ -31,7 +31,7 @@ def headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 
 
 def rows(path: Path, name: str, count: int) -> Iterator[np.ndarray]:
-    """Yield the rows of one array in order, at most ``count`` at a time. DataError if the file is damaged."""
+    """Yield the rows of one array in order, at most ``count`` at a time. Raises DataError if the file is damaged."""
     with _archive(path) as archive, archive.open(f"{name}.npy") as file:
         shape, fortran_order, dtype = _header(file)
         if fortran_order:

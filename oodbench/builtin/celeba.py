@@ -1,4 +1,4 @@
-"""CelebA: the aligned pictures of faces, cropped about their middle and made small."""
+"""CelebA: the aligned pictures of faces, cropped at the centre and downscaled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEED = 30_001
 SHAPE = (3, 32, 32)
 HEIGHT, WIDTH = 218, 178
 SIZES = {"train": 162_079, "validation": 20_260, "test": 20_260}
-# The supplement of EBAE crops 160, the code of NAE 140; which it is changes the scores.
+# The supplement of EBAE crops 160, the code of NAE 140; the size changes the scores.
 CROPS = {"celeba": 160, "celeba-crop140": 140}
 FOLDER = Path("celeba", "img_align_celeba")
 ZIP = "celeba/img_align_celeba.zip"
@@ -25,9 +25,9 @@ MD5 = "00d2c5bc6d35e252742224ab0c1e8fcb"
 
 
 def stream(name: str, split: str, root: Path, shape: Shape | None) -> Stream:
-    """Return a random 80, 10, 10 % of the pictures in the order of their names.
+    """Return one split, a random 80, 10 or 10 % of the pictures, in the order of their names.
 
-    An index is a picture's place among all.
+    An index is a picture's position among all.
     """
     names = names_in(root / FOLDER)
     if not names:

@@ -1,4 +1,4 @@
-"""Omniglot and notMNIST: characters to compare digits with, brought to MNIST's size and to bright strokes on black."""
+"""Omniglot and notMNIST: characters to compare with digits, in MNIST's size and with bright strokes on black."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BROKEN = {"A/RGVtb2NyYXRpY2FCb2xkT2xkc3R5bGUgQm9sZC50dGY=.png", "F/Q3Jvc3NvdmVyI
 def load_omniglot(split: str, root: Path, shape: Shape | None) -> ImageSet:
     """Return the evaluation part, inverted, as its strokes are black.
 
-    Labels number the characters, indices the pictures.
+    Labels are numbers of the characters, indices those of the pictures.
     """
     folder = root / OMNIGLOT
     if not folder.is_dir():
@@ -53,7 +53,7 @@ def load_omniglot(split: str, root: Path, shape: Shape | None) -> ImageSet:
 
 
 def _download_omniglot(root: Path) -> None:
-    """Let torchvision fetch it beside its place, then move it there: a broken download leaves nothing."""
+    """Let torchvision download it to a temporary folder, then move it: a broken download leaves nothing behind."""
     try:
         with beside(root) as fetched:
             from torchvision.datasets import Omniglot
@@ -61,7 +61,7 @@ def _download_omniglot(root: Path) -> None:
             Omniglot(fetched, background=False, download=True)
             (root / OMNIGLOT).parent.mkdir(parents=True, exist_ok=True)
             (fetched / OMNIGLOT).rename(root / OMNIGLOT)
-    except Exception as error:  # whatever it was, the way out is the same
+    except Exception as error:  # whatever it was, the remedy is the same
         raise DataError(
             f"omniglot is not there and could not be downloaded ({reason(error)}): put images_evaluation.zip from "
             f"{OMNIGLOT_URL}, unpacked, into the folder {(root / OMNIGLOT).parent}"
@@ -72,9 +72,9 @@ def _download_omniglot(root: Path) -> None:
 
 
 def load_notmnist(split: str, root: Path, shape: Shape | None) -> ImageSet:
-    """Return a random 80, 10, 10 % of the small set, without its two broken files.
+    """Return one split, a random 80, 10 or 10 % of the small set without its two broken files.
 
-    An index is a place among the others.
+    An index is a picture's position among the others.
     """
     images, labels = _letters(root)
     chosen = three_ways(split, len(labels), NOTMNIST_SIZES, SEED)
@@ -82,7 +82,7 @@ def load_notmnist(split: str, root: Path, shape: Shape | None) -> ImageSet:
 
 
 def _letters(root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All pictures, sorted by letter and file name: uint8 (n, 1, 28, 28); labels 0 for A and so on."""
+    """Return all pictures, sorted by letter and file name: uint8 (n, 1, 28, 28); and labels, 0 for A and so on."""
     folder, archive = root / NOTMNIST, root / f"{NOTMNIST}.tar.gz"
     found = _from_folder(folder) if folder.is_dir() else _from_archive(archive) if archive.is_file() else {}
     names = sorted(found)

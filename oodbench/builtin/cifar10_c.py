@@ -1,4 +1,4 @@
-"""CIFAR-10-C: the test images of CIFAR-10, changed in nineteen ways at five severities.
+"""CIFAR-10-C: the test images of CIFAR-10, corrupted in nineteen ways at five severities.
 
 ``cifar10-c:fog-3`` is fog at severity 3, 10,000 images; ``cifar10-c:fog`` all five severities. The published arrays are
 read from ``CIFAR-10-C`` in the data folder. Source: Hendrycks and Dietterich, Benchmarking Neural Network Robustness to
@@ -34,7 +34,7 @@ RULES = f"a test split of a corruption, {', '.join(CORRUPTIONS)}; behind it -1 t
 def corrupted(text: str) -> Dataset:
     """Return the data set of a corruption, ``fog``, or of one of its severities, ``fog-3``.
 
-    Raises UnknownName, or DataError for a severity that there is not.
+    Raises UnknownName, or DataError for a severity that does not exist.
     """
     corruption, dash, severity = text.rpartition("-")
     if not (dash and severity.isdecimal()):
@@ -60,7 +60,7 @@ def corrupted(text: str) -> Dataset:
 
 
 def stream(text: str, corruption: str, severity: int, split: str, root: Path, shape: Shape | None) -> Stream:
-    """Return the images of one severity, or of all five where it is 0; an index is a place in the published array."""
+    """Return the images of one severity, or of all five if it is 0; an index is a position in the published array."""
     name, (images_file, labels_file) = f"{KIND}:{text}", files(root, corruption)
     for path in (images_file, labels_file):
         if not path.exists():
@@ -79,7 +79,7 @@ def stream(text: str, corruption: str, severity: int, split: str, root: Path, sh
 def _array(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # NumPy meets damage with errors of several types
+    except Exception as error:  # NumPy raises errors of several types for damage
         raise DataError(f"{file_error(path, error, 'array')}: fetch it again") from error
     return array
 

@@ -1,7 +1,7 @@
-"""HalfMNIST and ChimeraMNIST, and the same of every other built-in set of 28×28 grey images, from its test split.
+"""HalfMNIST and ChimeraMNIST, and the same for every other built-in set of 28×28 grey images, from its test split.
 
-The images stand in the order of the split they are made from and keep its labels and indices; "even", "odd" and "next"
-speak of places in that order. In ``mnist`` such a place is the index itself; ``mnist5k`` is in a shuffled order.
+The images keep the order, labels and indices of the split that they are made from; "even", "odd" and "next" refer to
+positions in that order. In ``mnist`` such a position is the index itself; ``mnist5k`` is in a shuffled order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Load = Callable[[str, Path, Shape | None], ImageSet]
 
 
 def half(original: ImageSet) -> np.ndarray:
-    """The upper half of every image in an even place is black, the lower of every other: uint8 (n, 1, 28, 28)."""
+    """Return images whose upper half is black at even positions, and the lower at odd ones: uint8 (n, 1, 28, 28)."""
     images = np.array(original.images)
     images[0::2, :, :HALF] = 0
     images[1::2, :, HALF:] = 0
@@ -35,9 +35,9 @@ def half(original: ImageSet) -> np.ndarray:
 
 
 def chimera(original: ImageSet) -> np.ndarray:
-    """The upper half of every image is that of the next one of another class, with a black seam: (n, 1, 28, 28).
+    """Return images with the upper half of the next image of another class, and a black seam: (n, 1, 28, 28).
 
-    After the last image comes the first. A label is that of the lower half; the upper's follows from the order.
+    After the last image comes the first. A label is that of the lower half; the upper half's follows from the order.
     """
     if (original.labels == original.labels[0]).all():
         raise DataError(f"a chimera needs images of two classes, and those of {original.name} are all of one")
@@ -48,11 +48,9 @@ def chimera(original: ImageSet) -> np.ndarray:
 
 
 def next_of_another_class(labels: np.ndarray) -> np.ndarray:
-    """Return for each place the next one, after the last the first, whose label differs: (n,).
+    """Return for each position the next one whose label differs, the first following the last: (n,).
 
-    There must be two labels.
-
-    That is where the next run of equal labels begins.
+    There must be two different labels. The result is where the next run of equal labels begins.
     """
     begins = np.flatnonzero(labels != np.roll(labels, 1))
     later = np.searchsorted(begins, np.arange(len(labels)), side="right")

@@ -1,7 +1,7 @@
 """Image lists, as OpenOOD and others publish their splits: a text file with a picture's path and its class per line.
 
-``imglist:LIST`` is a list of one's own, a test split; ``imglist:FOLDER`` is one of ``train.txt``, ``validation.txt`` or
-``val.txt``, and ``test.txt`` per split. Paths are relative to the folder of the list.
+``imglist:LIST`` is a user's own list, a test split; ``imglist:FOLDER`` has a list per split: ``train.txt``,
+``validation.txt`` or ``val.txt``, and ``test.txt``. Paths are relative to the folder of the list.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from oodbench.reading import read_text
 from oodbench.text import shorten
 
 LIST_BYTES = 2**28
-"""The most that a list may have: that of ImageNet's training images has 60 MB."""
+"""Largest size of a list: that of ImageNet's training images has 60 MB."""
 NO_CLASS = -1
 SPLIT_FILES = {"train": ("train.txt",), "validation": ("validation.txt", "val.txt"), "test": ("test.txt",)}
 
 
 @dataclass(frozen=True)
 class ImageList:
-    """Paths of pictures, as written, and their classes, int64 (n,); all -1 where the pictures have none."""
+    """Paths of pictures, as written, and their classes, int64 (n,); all -1 if the pictures have none."""
 
     paths: list[str]
     labels: np.ndarray
 
 
 def read_list(path: Path) -> ImageList:
-    """Return the list in a file: per line a path and, behind a space, a whole number, its class.
+    """Return the list in a file: per line a path and, after a space, its class, a whole number.
 
-    No class, or -1 for it as in OpenOOD's lists of out-data, means that the picture has none; then none has.
+    Without a class, or with -1 as in OpenOOD's lists of out-data, the picture has none; then no picture may have one.
 
     Raises OODBenchError where the file cannot be read, and DataError, with the line, where it is no such list or empty.
     """
@@ -70,10 +70,10 @@ def read_list(path: Path) -> ImageList:
 def imglist_at(path: str) -> Dataset:
     """Return the data set of a list, or of a folder of lists.
 
-    An index is a line of its list, without empty ones.
+    An index is the number of a line in its list, without empty lines.
 
     Args:
-        path: of the list or folder, with classes and a shape behind it (see ``own_names.take_apart``).
+        path: of the list or folder, followed by classes and a shape, if any (see ``own_names.take_apart``).
 
     Raises DataError where there is no list, or a picture of one is missing.
     """
@@ -95,14 +95,14 @@ def imglist_at(path: str) -> Dataset:
     classes = [each for each in np.unique(np.concatenate([*labels.values()])).tolist() if each != NO_CLASS]
     chosen = choose_classes(name, given.classes, classes, ())
     read = partial(read_files, pictures)
-    needed = [*files.values(), *every]  # the lists too: other classes there are other images
+    needed = [*files.values(), *every]  # the lists, too, as they have the classes
     return UserDataset(
         name, labels, classes, shape, read, needed, place, chosen, split_files=pictures, rules=LIST_RULES
     ).dataset()
 
 
 def check_there(name: str, file: Path, paths: list[Path]) -> None:
-    """Raise DataError, with the first of them, where pictures of a list are missing."""
+    """Raise DataError, which names the first one, where pictures of a list are missing."""
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         count = f"{len(missing):,} of the {len(paths):,} pictures of {file} are missing"

@@ -1,5 +1,5 @@
-"""ImageNet made small, as a folder of PNGs (van den Oord's, which the supplement of EBAE uses) or as image-net.org's
-npz batches. They were made small in different ways, and are not the same images; if both are there, the PNGs count.
+"""Downscaled ImageNet, as a folder of PNGs (van den Oord's, which the supplement of EBAE uses) or as image-net.org's
+npz batches. They were downscaled in different ways, and their images differ; if both exist, the PNGs are used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oodbench.plugin.hookspecs import hookimpl
 
 NAME = "imagenet32"
 SIDE = 32
-# Of the PNGs: 1,281,149 to train with, a fifth of them for validation. The supplement's own sum is one less. The npz
+# Of the PNGs: 1,281,149 for training, of which a fifth is for validation. The supplement's own sum is one less. The npz
 # batches have 1,281,167 and 50,000.
 SIZES = {"train": 1_024_919, "validation": 256_230, "test": 49_999}
 PICTURES = {"train": "train_32x32", "test": "valid_32x32"}
@@ -30,7 +30,7 @@ BATCHES = {
 
 
 def stream(split: str, root: Path, shape: Shape | None) -> Stream:
-    """Return one split; validation is drawn at random from the source's train split. Indices are places in the source.
+    """Return one split; validation is drawn at random from the source's train split. Indices are those of the source.
 
     There are no labels, as the PNGs have none.
     """
@@ -69,10 +69,7 @@ def _count(path: Path) -> int:
 
 
 def _chosen_rows(counts: Mapping[Path, int], chosen: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows of the batches with these indices, counted through all of them.
-
-    Uint8 (some, 3, 32, 32) at a time.
-    """
+    """Yield the rows with these indices, counted over all batches, as chunks of uint8 (b, 3, 32, 32)."""
     wanted = np.zeros(sum(counts.values()), bool)
     wanted[chosen] = True
     start = 0
@@ -96,7 +93,7 @@ def _has_pictures(root: Path) -> bool:
 
 
 def needed(root: Path, part: str) -> list[Path]:
-    """Return what a part is read from. For PNGs that is their folder: a new file is noticed, a changed one is not."""
+    """Return the paths of a part. For PNGs that is their folder: a new file is noticed, a changed one is not."""
     if _has_pictures(root):
         return [root / NAME / PICTURES[part]]
     return [root / NAME / name for name in BATCHES[part]]

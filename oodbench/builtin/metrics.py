@@ -1,7 +1,7 @@
 """The metrics of the benchmark, exact with ties, in O(n log n).
 
 Each is a function of (in scores (n,), out scores (m,)), both float64 and not empty. A higher score is more
-out-of-distribution. A metric's name says which class it counts.
+out-of-distribution. The ending of a metric's name, if any, is the class that it treats as positive.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _metric(name: str, higher_is_better: bool, summary: str, compute: Compute, r
 
 
 def auroc(in_scores: np.ndarray, out_scores: np.ndarray) -> float:
-    """Return the chance that an out-image scores higher than an in-image; a tie counts one half (Mann-Whitney)."""
+    """Return the probability that an out-image scores higher than an in-image; a tie counts one half (Mann-Whitney)."""
     ordered = np.sort(in_scores)
     below = np.searchsorted(ordered, out_scores, side="left").sum()
     not_above = np.searchsorted(ordered, out_scores, side="right").sum()
@@ -47,7 +47,7 @@ def aupr_out(in_scores: np.ndarray, out_scores: np.ndarray) -> float:
 
 
 def aupr_in(in_scores: np.ndarray, out_scores: np.ndarray) -> float:
-    """Return average precision with the in-images positive; scores are negated, so that in-images should rank first."""
+    """Return average precision with the in-images positive; scores are negated, as in-images must rank first."""
     return _average_precision(positive=-in_scores, negative=-out_scores)
 
 
@@ -68,7 +68,7 @@ def fpr95_in(in_scores: np.ndarray, out_scores: np.ndarray) -> float:
 
 
 def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Equal scores stand and fall together: one step of the curve per distinct score that a positive has."""
+    """Return average precision; equal scores are one step of the curve, one per distinct score of the positives."""
     thresholds, steps = np.unique(positive, return_counts=True)
     true = len(positive) - np.cumsum(steps) + steps
     false = len(negative) - np.searchsorted(np.sort(negative), thresholds, side="left")
@@ -76,13 +76,13 @@ def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def _false_positives(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Share of the negatives that score at least as high as the ⌈0.95 n⌉-th highest of the n positives."""
+    """Return the share of negatives that score at least as high as the ⌈0.95 n⌉-th highest of the n positives."""
     threshold = np.sort(positive)[len(positive) - _needed(len(positive))]
     return float(np.mean(negative >= threshold))
 
 
 # ------------------------------------------------------------------------------------ resampled
-# The same from counts of the distinct scores, in ascending order, in each resample: (r, u) each → (r,).
+# The same metrics from counts of the distinct scores, in ascending order, in each resample: (r, u) each → (r,).
 
 
 def _auroc(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
@@ -99,16 +99,16 @@ def _aupr_in(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
 
 
 def _of_counts(positive: np.ndarray, true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Average precision, given how many positives and negatives are called positive at each threshold."""
+    """Return average precision, given how many positives and negatives are called positive at each threshold."""
     called = true + false
     precision = np.divide(true, np.maximum(called, 1.0, out=called), out=called)
     return np.asarray(np.einsum("ru,ru->r", positive, precision) / positive.sum(axis=1))
 
 
 def _fpr95_out(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
-    """Flagged are the images from a score on: all but those up to the score before it."""
+    """Return the metric; the images flagged at a threshold are all but those up to the next lower score."""
     up_to_in, up_to_out = _up_to(in_counts), _up_to(out_counts)
-    passed = [row.searchsorted(row[-1] - _needed(row[-1]), "right") for row in up_to_out]  # scores that are not flagged
+    passed = [row.searchsorted(row[-1] - _needed(row[-1]), "right") for row in up_to_out]  # scores not flagged
     wrong = [row[-1] - (row[first - 1] if first else 0) for row, first in zip(up_to_in, passed, strict=True)]
     return np.array(wrong) / up_to_in[:, -1]
 
@@ -120,12 +120,12 @@ def _fpr95_in(in_counts: np.ndarray, out_counts: np.ndarray) -> np.ndarray:
 
 
 def _needed(positives: Any) -> Any:
-    """⌈0.95 n⌉ in whole numbers, as 0.95 is no binary fraction."""
+    """Return ⌈0.95 n⌉ by integer arithmetic, as 0.95 is no binary fraction."""
     return (95 * positives + 99) // 100
 
 
 def _from(counts: np.ndarray) -> np.ndarray:
-    """How many images have each score or a higher one."""
+    """Return how many images have each score or a higher one."""
     up_to = _up_to(counts)
     above = up_to[:, -1:] - up_to
     return np.add(above, counts, out=above)
@@ -135,10 +135,10 @@ _last_two: list[tuple[np.ndarray, np.ndarray]] = []
 
 
 def _up_to(counts: np.ndarray) -> np.ndarray:
-    """How many images have each score or a lower one; kept of the last two arrays, since every metric asks."""
+    """Return how many images have each score or a lower one; cached for the last two arrays, as every metric asks."""
     for array, up_to in _last_two:
         if array is counts:
             return up_to
-    up_to = np.cumsum(counts, axis=1).astype(float)  # quicker than adding floats
+    up_to = np.cumsum(counts, axis=1).astype(float)  # faster than adding floats
     _last_two[:] = [*_last_two[-1:], (counts, up_to)]
     return up_to

@@ -1,11 +1,11 @@
 """The data sets of the OpenOOD 1.5 benchmarks, picture by picture as its image lists name them.
 
 They are read where OpenOOD's own download puts them: ``benchmark_imglist/``, ``images_classic/`` and
-``images_largescale/`` in the data folder. What is in a benchmark depends on its in-data: overlapping classes are left
-out of Tiny ImageNet, for one. So each name says which benchmark it belongs to: ``openood-cifar10-tin``.
+``images_largescale/`` in the data folder. An out-data set depends on the benchmark's in-data: overlapping classes are
+left out of Tiny ImageNet, for example. So each name says which benchmark it belongs to: ``openood-cifar10-tin``.
 
-Pictures are brought to size as OpenOOD does: colour, the shorter side to the first size (bilinear, Pillow's), then the
-middle of the second. Source: Zhang et al., OpenOOD v1.5 (2023), arXiv:2306.09301, and its code's
+Pictures are resized as in OpenOOD: colour, the shorter side to the first of ``sizes`` (bilinear, Pillow's), then a
+centre crop of the second. Source: Zhang et al., OpenOOD v1.5 (2023), arXiv:2306.09301, and its code's
 ``evaluation_api/datasets.py`` and ``preprocessor.py``.
 """
 
@@ -33,12 +33,12 @@ class ListedSet:
     """A data set of a benchmark.
 
     Args:
-        name: ``cifar10``, or behind it a benchmark's out-data set: ``cifar10-tin``.
+        name: of a benchmark's in-data, ``cifar10``, followed by that of an out-data set, if it is one: ``cifar10-tin``.
         lists: split → image list, below ``benchmark_imglist``, and number of pictures.
         images: the folder that the paths of the lists are in.
-        sizes: pixels of the shorter side, and of the square cut from the middle.
-        part: what OpenOOD's download calls the part of its data that has it.
-        classes: how many.
+        sizes: pixels of the shorter side, and of the centre crop.
+        part: the part of OpenOOD's data that has it, as OpenOOD's download names it.
+        classes: number of classes.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ListedSet:
         )
 
     def stream(self, split: str, root: Path, shape: Shape | None) -> Stream:
-        """Return one split. An index is a line of the list; the label of what has no class in the benchmark is -1."""
+        """Return one split. An index is a line of the list; a picture without a class in the benchmark has label -1."""
         name, file = f"openood-{self.name}", root / "benchmark_imglist" / self.lists[split][0]
         missing = [path for path in self.files(root) if not path.exists()]
         if missing:
@@ -96,7 +96,7 @@ def read_cropped(paths: Iterable[Path], sizes: tuple[int, int]) -> Iterator[np.n
 
 
 def crop(picture: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
-    """Return a picture (C, H, W), grey or colour, with its shorter side resized and its middle cut out: (3, S, S)."""
+    """Return a picture (C, H, W), grey or colour, with its shorter side resized, then its centre crop: (3, S, S)."""
     from PIL import Image
     from torchvision.transforms import InterpolationMode, functional
 
@@ -117,7 +117,7 @@ def _cifar(number: int, near: Mapping[str, int], far: Mapping[str, int]) -> Iter
         yield ListedSet(
             f"{name}-{out}", lists, CLASSIC, sizes, part, summary=f"{where} OOD of CIFAR-{number} in OpenOOD 1.5"
         )
-    if number == 10:  # what is in-distribution, changed: for full-spectrum tables
+    if number == 10:  # covariate-shifted in-data, for full-spectrum tables
         lists = {"test": ("cifar10/test_cifar10c.txt", 10_000)}
         yield ListedSet("cifar10-cifar10c", lists, CLASSIC, sizes, "misc", number, "CIFAR-10-C as OpenOOD samples it")
 
@@ -141,7 +141,7 @@ def _imagenet200() -> Iterator[ListedSet]:
 
 
 FAR = {"mnist": 70_000, "svhn": 26_032, "texture": 5_640}
-# Counted in copies of the lists in public repositories, but for ImageNet-200's own three, which are as recalled.
+# Counted in copies of the lists in public repositories, except ImageNet-200's own three, which are from memory.
 SETS = [
     *_cifar(10, {"cifar100": 9_000, "tin": 7_793}, {**FAR, "places365": 35_195}),
     *_cifar(100, {"cifar10": 10_000, "tin": 6_526}, {**FAR, "places365": 33_773}),

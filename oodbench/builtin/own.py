@@ -1,7 +1,7 @@
-"""Images of one's own, named by where they are: ``folder:PATH`` with picture files, ``npz:PATH`` with arrays.
+"""Users' own images, named by their path: ``folder:PATH`` with picture files, ``npz:PATH`` with arrays.
 
-With a train split they can be named after ``--in``; where there is none for validation, a tenth of train is drawn.
-Behind the path may stand classes and a shape: ``folder:pets:cat,dog@32x32x3`` (see ``own_names``).
+With a train split they can be named after ``--in``; without a validation split, a tenth of train is drawn for it.
+Classes and a shape may follow the path: ``folder:pets:cat,dog@32x32x3`` (see ``own_names``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``npz:PATH``: arrays."""
+"""``npz:PATH``: a user's own arrays."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Header = tuple[tuple[int, ...], np.dtype]
 
 
 def npz_at(path: str) -> Dataset:
-    """Return the arrays ``train_images``, ``validation_images`` or ``val_images``, and ``test_images`` of a file.
+    """Return the data set in ``train_images``, ``validation_images`` or ``val_images``, and ``test_images`` of a file.
 
     A file may also have ``images`` alone, a test split. Images are uint8 (n, C, H, W), (n, H, W, C) or (n, H, W),
     with C 1 or 3. Classes are in ``train_labels`` and so on, or in ``labels``: whole numbers (n,).
 
     Args:
-        path: of the file, with classes behind it (see ``own_names.take_apart``).
+        path: of the file, followed by classes, if any (see ``own_names.take_apart``).
 
-    Raises DataError otherwise.
+    Raises DataError for any other file.
     """
     given = take_apart("npz", path)
     name = f"npz:{given.path}"
@@ -70,7 +70,7 @@ def npz_at(path: str) -> Dataset:
 
 
 def _image_shape(name: str, key: str, header: Header) -> Shape:
-    """The shape of the images of such an array; DataError where they cannot be images."""
+    """Return the shape of the images in an array. Raises DataError where they cannot be images."""
     shape, dtype = header
     if 0 in shape[1:]:
         raise DataError(f"{name}: {key} is {shape}: its images have no pixels")
@@ -89,7 +89,7 @@ def _image_shape(name: str, key: str, header: Header) -> Shape:
 
 
 def _labels_of(file: Path, name: str, key: str, arrays: Mapping[str, Header]) -> np.ndarray:
-    """The classes of an array of images: int64 (n,), all 0 where the file has none."""
+    """Return the classes of an array of images: int64 (n,), all 0 where the file has none."""
     count = arrays[key][0][0]
     if _label_key(key) not in arrays:
         return np.zeros(count, np.int64)

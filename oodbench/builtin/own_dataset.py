@@ -1,4 +1,4 @@
-"""What was found at a path, as a data set: the same for picture files and for arrays."""
+"""The data set made from what was found at a path, for picture files and arrays alike."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class UserDataset:
     """What was found at a path.
 
     Args:
-        labels: split → int64 (n,), those of all images found for it.
-        name: with the shape that they are brought to, and without the classes that are chosen.
+        labels: split → int64 (n,), the labels of all images found for it.
+        name: with the shape that images are brought to, and without the chosen classes.
         path: the folder or file.
-        chosen: the classes that are chosen; None for all.
+        chosen: the chosen classes; None for all.
         class_names: of the classes, in their order; empty where they have none.
         classes: the values of the labels; empty where there are none.
         shape: of the images; None where they differ.
-        read: ``read(split, places, shape)`` yields the images in these places of a split, in chunks.
+        read: ``read(split, places, shape)`` yields the images at these positions of a split, in chunks.
     """
 
     name: str
@@ -74,7 +74,7 @@ class UserDataset:
     def stream(self, split: str, root: Path, shape: Shape | None) -> Stream:
         """Return a split.
 
-        An index is a place among the images found for the split, or for train if validation is drawn from it.
+        An index is a position among the images found for the split, or for train if validation is drawn from it.
         """
         wanted = self.shape or shape
         if wanted is None:
@@ -86,7 +86,7 @@ class UserDataset:
         return Stream(self.name, split, wanted, self.labels[part][places], places, self.read(part, places, wanted))
 
     def source_split(self, split: str) -> str:
-        """Return the split that the images of this one were found for."""
+        """Return the split whose found images this one is taken from."""
         return split if split in self.labels else "train"
 
     def indices(self, split: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""``folder:PATH``: picture files."""
+"""``folder:PATH``: a user's own picture files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from oodbench.errors import DataError
 
 
 def folder_at(path: str) -> Dataset:
-    """Return the picture files of a folder; its folders ``train``, ``validation`` or ``val``, and ``test`` are splits.
+    """Return the data set of a folder; its folders ``train``, ``validation`` or ``val``, and ``test`` are splits.
 
     Without them all pictures are the test split. Folders below a split are classes, numbered in the order of all their
-    names. An index is a picture's place, folder by folder, each sorted by name. Where all pictures are of one size, or
-    brought to one, the grey ones among others are read as colour.
+    names. An index is a picture's position, folder by folder, each sorted by name. Where all pictures are of one size,
+    or brought to one, grey ones among colour ones are read as colour.
 
     Args:
-        path: of the folder, with classes and a shape behind it (see ``own_names.take_apart``).
+        path: of the folder, followed by classes and a shape, if any (see ``own_names.take_apart``).
 
     Raises DataError where a folder or link in it cannot be followed, or a class or shape cannot be read.
     """
@@ -60,7 +60,7 @@ def folder_at(path: str) -> Dataset:
 
 
 def _split_folders(name: str, folder: Path) -> dict[str, Path]:
-    """The folder of each split, in the order of SPLITS; empty where no folder is called like one."""
+    """Return the folder of each split, in the order of SPLITS; empty where no folder has the name of one."""
     try:
         with os.scandir(folder) as entries:
             there = [entry.name for entry in entries if os.path.isdir(entry.path)]
@@ -73,7 +73,7 @@ def _split_folders(name: str, folder: Path) -> dict[str, Path]:
 def _labels_of_folders(
     name: str, folders: Mapping[str, Path], paths: Mapping[str, list[Path]]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The labels of each split, and the names of the classes; none where all pictures lie side by side."""
+    """Return the labels of each split, and the names of the classes; no names where no picture is in a subfolder."""
     names = {split: [_class_name(path, folders[split]) for path in paths[split]] for split in paths}
     known = sorted({each for listed in names.values() for each in listed})
     if len(known) > 1 and "" in known:
@@ -89,9 +89,9 @@ def _class_name(path: Path, folder: Path) -> str:
 
 
 def shape_of(given: OwnName, paths: list[Path], is_fitted: bool) -> Shape | None:
-    """The shape that the pictures are brought to, or that all have; None where they differ.
+    """Return the shape that the pictures are brought to, or that all have; None where they differ.
 
-    None too, and no picture is looked at, where nothing says a shape and nothing is fitted to them.
+    Also None, without opening a picture, where no shape is given and nothing is fitted to them.
     """
     if given.size is None:
         return _one_shape(paths) if is_fitted else None
@@ -100,7 +100,7 @@ def shape_of(given: OwnName, paths: list[Path], is_fitted: bool) -> Shape | None
 
 
 def _one_shape(paths: list[Path]) -> Shape | None:
-    """The shape that all pictures have; None if their sizes differ. Grey ones among others are read as colour."""
+    """Return the shape of all pictures; None if their sizes differ. Grey ones among colour ones are read as colour."""
     shapes = set(map(picture_shape, paths))
     if len({shape[1:] for shape in shapes}) > 1:
         return None

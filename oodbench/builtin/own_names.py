@@ -1,4 +1,4 @@
-"""What stands behind ``folder:`` and ``npz:``, as ``PATH:CLASSES`` and ``PATH@28x28x1``; and what splits are called."""
+"""What follows ``folder:`` and ``npz:``, such as ``PATH:CLASSES`` and ``PATH@28x28x1``; and the names of splits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NUMBERS = re.compile(r"[0-9]+(-[0-9]+)?", re.ASCII)
 LARGEST_IMAGE = 2**28  # bytes
 
 FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-"""What a split's folder, or the beginning of its arrays' names, may be called."""
+"""Possible name of a split's folder, or prefix of its arrays' names → the split."""
 SLIPS = {"valid": "validation", "dev": "validation", "training": "train", "testing": "test", "tests": "test"}
-"""What it is called now and then, and would be taken for something else."""
+"""Wrong name that people sometimes use, refused as it would mean something else → the split."""
 
 SPLIT_RULES = (
     "the {0} train, validation and test of it are the splits; where there is no validation, a tenth of train is drawn "
@@ -42,18 +42,18 @@ LIST_RULES = (
     "numbers behind the paths, and chosen as in imglist:LIST:0-2. Images are in the order of their list, and brought "
     "to a shape as in imglist:LIST@32x32x3"
 )
-"""What becomes which split, and in which order, as ``oodbench show`` says it."""
+"""Which images become which split, and in which order, as ``oodbench show`` says it."""
 
 
 @dataclass(frozen=True)
 class OwnName:
-    """A place, and what is chosen from it.
+    """A path, and what is chosen from it.
 
     Args:
         path: as it was written.
         classes: the text that chooses classes; empty for all.
         size: height and width that the images are brought to; None for their own.
-        channels: 1 or 3, that they are brought to; None for their own.
+        channels: 1 or 3, which they are brought to; None for their own.
     """
 
     path: str
@@ -63,14 +63,14 @@ class OwnName:
 
     @property
     def shape_suffix(self) -> str:
-        """What stands behind the classes: ``@28x28x1``, or nothing."""
+        """What follows the classes: ``@28x28x1``, or nothing."""
         if self.size is None:
             return ""
         return "@" + "x".join(map(str, [*self.size, *([self.channels] if self.channels else [])]))
 
 
 def take_apart(kind: str, text: str) -> OwnName:
-    """Return the path, the classes and the shape in a text. A path that exists is taken as it is, whatever is in it.
+    """Return the path, the classes and the shape in a text. If all of it is an existing path, it is taken whole.
 
     Raises DataError where a shape cannot be read.
     """
@@ -86,7 +86,7 @@ def take_apart(kind: str, text: str) -> OwnName:
 
 
 def _classes(text: str) -> tuple[str, str] | None:
-    """The path that exists and the classes behind it; None where that is no such text."""
+    """Return an existing path and the classes that follow it; None where the text has no such form."""
     path, colon, classes = text.rpartition(":")
     return (path, classes) if colon and classes and _exists(path) else None
 
@@ -112,12 +112,12 @@ def _read_shape(name: str, text: str) -> tuple[tuple[int, int], int | None]:
 
 
 def choose_classes(name: str, text: str, classes: Sequence[int], names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the classes that a text such as ``cat,dog`` or ``0,2-4`` chooses; None where it is empty, for all.
+    """Return the classes that a text such as ``cat,dog`` or ``0,2-4`` chooses; None, for all, where it is empty.
 
     Args:
-        names: of the classes, in their order; a name counts before a number.
+        names: of the classes, in their order; a name has precedence over a number.
 
-    Raises DataError where there are no classes, UnknownName where there is none of that name.
+    Raises DataError where there are no classes, UnknownName where none has that name.
     """
     if not text:
         return None
@@ -138,7 +138,7 @@ def choose_classes(name: str, text: str, classes: Sequence[int], names: Sequence
 
 
 def split_words(name: str, words: Iterable[str]) -> dict[str, str]:
-    """Split → the word that stands for it. DataError at two for one split, and at one that nearly stands for one."""
+    """Return split → the word for it. Raises DataError for two words for one split, and for a misspelt one."""
     found: dict[str, str] = {}
     for word in (word for word in words if word in FOLDERS):
         if FOLDERS[word] in found:
@@ -152,7 +152,7 @@ def split_words(name: str, words: Iterable[str]) -> dict[str, str]:
 
 
 def place_of(name: str, path: str) -> Path:
-    """The absolute path. DataError where it begins with a user that there is not."""
+    """Return the absolute path. Raises DataError where it begins with an unknown user, as in ``~name``."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:
@@ -160,7 +160,7 @@ def place_of(name: str, path: str) -> Path:
 
 
 def file_type(name: str, path: Path, kind: str) -> int:
-    """The file type of what is at the path, 0 if nothing is. DataError where that cannot be found out."""
+    """Return the file mode of what is at the path, 0 if nothing is. Raises DataError where that is unknown."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What data sets of picture files have in common."""
+"""Functions that data sets of picture files share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDINGS = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff",
     ".pbm", ".pgm", ".ppm", ".pnm",
 )  # fmt: skip
-# Pictures too, but nothing here reads them: leaving them out without a word would make another data set.
+# Also pictures, but in formats that are not read: leaving them out silently would change the data set.
 UNREADABLE = (
     ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".jxr", ".svg", ".tga", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw",
     ".orf", ".raf", ".rw2", ".exr", ".hdr", ".pfm", ".qoi",
@@ -25,7 +25,7 @@ UNREADABLE = (
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the picture files in a folder, sorted; none if there is no such folder. Hidden files are no pictures.
+    """Return the picture files in a folder, sorted; none if there is no such folder. Hidden files do not count.
 
     Raises DataError where the folder may not be read.
     """
@@ -39,18 +39,18 @@ def names_in(folder: Path) -> list[str]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this name is a picture, by its ending; hidden files are none."""
+    """Whether a file of this name is a picture, by its ending; hidden files are not."""
     return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
 def pictures_below(
     folder: Path, above: tuple[str, ...] = (), on_fault: Callable[[str], None] | None = None
 ) -> Iterator[Path]:
-    """Yield the picture files of a folder and of those in it, in an order that is the same on every machine.
+    """Yield the picture files in a folder and below it, in an order that is the same on every machine.
 
-    Links are followed, but not back to a folder that they are in. ``above`` are those that this one is in. Raises
-    DataError at a folder that cannot be read; and at a link to nothing, a picture that is no regular file, and a
-    picture in a format that is not read, unless ``on_fault`` is given, which is told so, and they are left out.
+    Links are followed, but not back to a folder that contains them. ``above`` are the folders that contain this one.
+    Raises DataError for a folder that cannot be read; and for a broken link, a picture that is no regular file, and a
+    picture in a format that is not read. These three are left out if ``on_fault`` is given, which is called with each.
     """
     place = os.path.realpath(folder)
     if place in above:
@@ -62,7 +62,7 @@ def pictures_below(
 
 
 def _entries(folder: Path, on_fault: Callable[[str], None] | None = None) -> tuple[list[str], list[str]]:
-    """The folders and the picture files in a folder that are not hidden, each sorted."""
+    """Return the folders and the picture files in a folder that are not hidden, each sorted."""
     folders, names = [], []
     try:
         with os.scandir(folder) as entries:
@@ -73,7 +73,7 @@ def _entries(folder: Path, on_fault: Callable[[str], None] | None = None) -> tup
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
         except OSError:
-            is_folder = is_file = False  # a link in a circle
+            is_folder = is_file = False  # a circular link
         if is_folder:
             folders.append(entry.name)
             continue
@@ -88,7 +88,7 @@ def _entries(folder: Path, on_fault: Callable[[str], None] | None = None) -> tup
 
 
 def _is_readable(entry: os.DirEntry[str], is_file: bool) -> bool:
-    """Whether a file is a picture. DataError where it is one that cannot be read."""
+    """Whether a file is a picture. Raises DataError where it is one that cannot be read."""
     if entry.name.lower().endswith(UNREADABLE):
         raise DataError(f"{entry.path} is of a format that is not read: convert it to PNG, or move it away")
     if not is_picture(entry.name) and (is_file or not entry.is_symlink()):
@@ -120,7 +120,7 @@ def middle_square(picture: np.ndarray) -> np.ndarray:
 
 
 def check_shape(name: str, picture: np.ndarray, shape: tuple[int, ...], what: str) -> None:
-    """Raise DataError if a picture of a published set is not as published; ``what`` says what it should be."""
+    """Raise DataError if a picture of a published set has another shape; ``what`` says what pictures are expected."""
     if picture.shape[-len(shape) :] != shape:
         size = "×".join(map(str, picture.shape[1:]))
         raise DataError(f"a picture of {name} has {size} pixels: these are not {what}")

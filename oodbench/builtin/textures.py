@@ -1,4 +1,4 @@
-"""Textures (DTD) as published and as torchvision's ``DTD`` unpacks it: 47 kinds, 120 pictures each, of several sizes.
+"""Textures (DTD), as published or as torchvision's ``DTD`` unpacks it: 47 kinds, 120 pictures each, of several sizes.
 
 All of it is one test split, as in benchmarks of out-of-distribution detection. Source: Cimpoi et al., Describing
 Textures in the Wild (CVPR 2014).
@@ -26,7 +26,7 @@ DEFAULT_SHAPE = (3, 64, 64)
 def stream(split: str, root: Path, shape: Shape | None) -> Stream:
     """Return all pictures: the largest square in the middle of each, resized to the shape.
 
-    A class is the place of its folder among all, sorted. An index is a picture's place among all, by class and name.
+    A class is the position of its folder in sorted order. An index is a picture's position, sorted by class and name.
     """
     folder = images_folder(root)
     kinds = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
@@ -42,7 +42,7 @@ def stream(split: str, root: Path, shape: Shape | None) -> Stream:
 
 
 def images_folder(root: Path) -> Path:
-    """Return where the pictures are: torchvision unpacks the archive into another folder ``dtd``."""
+    """Return where the pictures are: torchvision unpacks the archive into a second, inner folder ``dtd``."""
     plain = root / "dtd" / "images"
     nested = root / "dtd" / "dtd" / "images"
     return nested if nested.is_dir() and not plain.is_dir() else plain

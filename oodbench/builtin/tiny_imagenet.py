@@ -1,4 +1,4 @@
-"""Tiny ImageNet as its course published it: 200 classes, 64×64, in ``tiny-imagenet-200`` of the data folder.
+"""Tiny ImageNet as originally published: 200 classes, 64×64, in ``tiny-imagenet-200`` of the data folder.
 
 Its own test split has no classes; the test split here is its validation split, as is usual. Source: Le and Yang, Tiny
 ImageNet Visual Recognition Challenge (2015).
@@ -29,8 +29,8 @@ SIZES = {"train": 90_000, "validation": 10_000, "test": 10_000}
 def stream(split: str, root: Path, shape: Shape | None) -> Stream:
     """Return one split; validation is drawn at random from the published train split.
 
-    A class is the place of its WordNet id among all, sorted. An index is a picture's place among those of the published
-    split: train by class and name, validation by name.
+    A class is the position of its WordNet id in sorted order. An index is a picture's position in the published split:
+    train sorted by class and name, validation by name.
     """
     missing = [path for path in files(root) if not path.exists()]
     if missing:

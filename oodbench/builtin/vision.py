@@ -1,4 +1,4 @@
-"""The usual image sets, in torchvision's file layout: read from the data folder, downloaded where they are missing."""
+"""The common image data sets, in torchvision's file layout: read from the data folder, downloaded if missing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Source:
-    """Where one data set lies below the data folder; ``parts`` are the files each of its own two splits needs."""
+    """Where one data set is below the data folder; ``parts`` has the files that each of its published splits needs."""
 
     name: str
     torchvision: str
@@ -46,7 +46,7 @@ class Source:
     licence: str
 
     def paths(self, root: Path, part: str) -> list[Path]:
-        """Return the files of a part; an idx file may also lie there gzipped."""
+        """Return the files of a part; an idx file may also be gzipped."""
         plain = [root / self.folder / name for name in self.parts[part]]
         gzipped = [path.with_name(f"{path.name}.gz") for path in plain]
         return [
@@ -58,7 +58,7 @@ class Source:
         return list(dict.fromkeys(path for part in self.parts for path in self.paths(root, part)))
 
     def checksums(self) -> dict[str, str]:
-        """Return the MD5 of each file as published, for MNIST and its like of the gzipped files."""
+        """Return the published MD5 of each file; for MNIST and similar sets, that of the gzipped file."""
         class_ = self.class_()
         if self.read is read_idx:
             listed = class_.resources
@@ -77,12 +77,12 @@ class Source:
 def load(source: Source, split: str, root: Path, shape: Shape | None) -> ImageSet:
     """Return one split; validation is drawn at random from the source's train split.
 
-    Indices are places in the source.
+    Indices are positions in the source.
     """
     part = "test" if split == "test" else "train"
     try:
         if not all(map(isfile, source.paths(root, part))):
-            # with the train split goes the test split: one fetched later would have the cache decode all again
+            # fetch the test split with the train split: fetched later, it would make the cache decode all again
             for each in source.parts if part == "train" else [part]:
                 if not all(map(isfile, source.paths(root, each))):
                     download(source, root, each)
@@ -102,7 +102,7 @@ def choose(split: str, count: int, sizes: tuple[int, int, int]) -> np.ndarray:
         return np.arange(count)
     train, validation, _ = sizes
     held_out = round(count * validation / (train + validation))
-    # numpy promises the raw stream of Philox for good, which it does not of `permutation`
+    # numpy promises never to change the raw stream of Philox, but not so for `permutation`
     order = np.argsort(np.random.Philox(key=SEED).random_raw(count), kind="stable")
     return np.sort(order[:held_out] if split == "validation" else order[held_out:])
 
@@ -121,7 +121,7 @@ def read_idx(source: Source, root: Path, part: str) -> Arrays:
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
-    """MNIST's format, gzipped or not: 0, 0, 8 for bytes, the number of dimensions, each as big-endian int32, bytes."""
+    """Read MNIST's format, gzipped or not: bytes 0, 0, 8, number of dimensions; big-endian int32 sizes; uint8 data."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         try:
@@ -150,7 +150,7 @@ def read_svhn(source: Source, root: Path, part: str) -> Arrays:
 
 
 def _check(source: Source, root: Path, part: str) -> None:
-    """Torchvision refuses a file of another checksum too, but does not say which."""
+    """Raise DataError for a file with another checksum; torchvision refuses it too, but does not say which it is."""
     from torchvision.datasets.utils import check_integrity
 
     published = source.checksums()
@@ -167,7 +167,7 @@ def _damaged(path: Path, why: str) -> DataError:
 
 
 def download(source: Source, root: Path, part: str) -> None:
-    """Let torchvision fetch it beside its place, then move in what is missing: a broken download leaves nothing."""
+    """Let torchvision download to a temporary folder, then move missing files: a broken download leaves nothing."""
     missing = [path for path in source.paths(root, part) if not isfile(path)]
     try:
         with beside(root) as folder:
@@ -178,13 +178,13 @@ def download(source: Source, root: Path, part: str) -> None:
                 if isfile(fetched) and not isfile(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     fetched.rename(path)
-    except Exception as error:  # whatever it was, the way out is the same
+    except Exception as error:  # whatever it was, the remedy is the same
         raise DataError(_how_to_get(source, missing, error)) from error
 
 
 @contextlib.contextmanager
 def beside(root: Path) -> Iterator[Path]:
-    """Yield a folder on the root's disk to download into, gone afterwards. OSError where downloads are not wanted."""
+    """Yield a temporary folder on the root's disk to download into. Raises OSError where downloads are not wanted."""
     if os.environ.get("OODBENCH_OFFLINE", "0") not in ("", "0"):
         raise OSError("OODBENCH_OFFLINE is set")
     root.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def beside(root: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Standard output is for tables: what torchvision prints goes to standard error. A dead connection ends."""
+    """Send torchvision's prints to standard error, as standard output is for tables; let dead connections time out."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:

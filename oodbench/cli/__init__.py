@@ -1,8 +1,8 @@
 """The command line: one file per command, imported only when that command is run, so that ``--help`` is quick.
 
-A command parses its options, calls one function of another wing, and prints what it returns, as a table or as JSON.
-Here belong options, messages, tables for the terminal, progress bars and shell completion. What a notebook would want
-too does not belong here: it is a function of the wing it is about. Nothing imports this wing but ``__main__``.
+A command parses its options, calls one function of another package, and prints what it returns, as a table or as JSON.
+This package has options, messages, tables for the terminal, progress bars and shell completion. What a notebook needs,
+too, is a function of the package that it is about, and not here. Within oodbench, only ``__main__`` imports this.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ INTERRUPTED = 130
 
 
 def echo(text: str = "", err: bool = False, nl: bool = True) -> None:
-    """Print text on stdout, or on stderr, without what a terminal would act on: names and notes come from anywhere."""
+    """Print text on stdout or stderr without terminal control characters: names and notes may come from anyone."""
     click.echo(printable(text), err=err, nl=nl)
 
 
 class Commands(click.Group):
-    """The command group: imports a command when it is run, and turns every exception into one line."""
+    """The command group, which imports a command when it is run, and turns every exception into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         # Not list(): that name is the module of `oodbench list` as soon as it is imported.
@@ -79,7 +79,7 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):
-            # A terminal that lacks a character is no reason to lose the rest. In JSON this escape means the character.
+            # A character that a terminal lacks must not lose the rest. In JSON this escape stands for the character.
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **extra)
@@ -97,7 +97,7 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
     def _invoke(self, ctx: click.Context) -> Any:
-        """Run the command. A plugin's may choose its exit code by ``sys.exit``; in one of ours no code may."""
+        """Run the command. A plugin's command may set its exit code with ``sys.exit``; in our commands, no code may."""
         try:
             return super().invoke(ctx)
         except SystemExit:
@@ -113,7 +113,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except OODBenchError as error:
-        line = printable(str(error)).replace("\n", "\\n")  # of a name with one
+        line = printable(str(error)).replace("\n", "\\n")  # a name may contain one
         raise click.ClickException(shorten(line, LONGEST_LINE)) from None
     except click.ClickException as error:
         error.message = shorten(printable(error.message), LONGEST_LINE)  # type: ignore[misc]

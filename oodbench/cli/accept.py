@@ -1,4 +1,4 @@
-"""``oodbench accept``: an entry that somebody handed in goes into a suite, after all of it is checked."""
+"""``oodbench accept``: check a submitted entry, and add it to a suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oodbench bundle``: runs of a store become one file that can be handed in."""
+"""``oodbench bundle``: pack runs of a store into one file that can be submitted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from oodbench.leaderboard.entries import Bundle
 
 SHOWN = 5
-"""The most runs left out that are named."""
+"""The most left-out runs that are listed."""
 
 
 @click.command()
@@ -45,7 +45,7 @@ def command(runs: tuple[str, ...], output: Path, latest: bool, store: str) -> No
 
 
 def _print(made: Bundle) -> None:
-    """Say which runs were taken, by version of the code, and which were left out."""
+    """Print which runs were taken, by version of the code, and which were left out."""
     versions = made.runs.groupby(["detector", "distribution", "plugin_version"], sort=False)
     for (detector, distribution, version), runs in versions:
         echo(f"Taken: {len(runs)} of {detector}, by {distribution or 'a local file'} {version}", err=True)

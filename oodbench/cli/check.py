@@ -1,4 +1,4 @@
-"""``oodbench check NAME``: does a detector, data set, metric or executor keep its contract?"""
+"""``oodbench check NAME``: check a detector, data set, metric or executor against its contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oodbench compare``: is one detector better than another, or is it the chance of the images?"""
+"""``oodbench compare``: test whether two detectors differ significantly on the same images."""
 
 from __future__ import annotations
 

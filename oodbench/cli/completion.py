@@ -9,14 +9,14 @@ from click.shell_completion import CompletionItem
 
 
 def detectors(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Registered names; once a path is begun, files."""
+    """Return registered names; once a path is begun, files."""
     if "/" in incomplete:
         return [CompletionItem(incomplete, type="file")]
     return _items(_rows("detectors"), incomplete)
 
 
 def in_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Data sets with a train split, so that a detector can be fitted to them."""
+    """Return data sets with a train split, to which a detector can be fitted."""
     return _items([row for row in _rows("datasets") if row["train"]], incomplete)
 
 
@@ -33,13 +33,13 @@ def executors(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def anything(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Detectors, data sets, metrics and executors."""
+    """Return detectors, data sets, metrics and executors."""
     kinds = ("detectors", "datasets", "metrics", "executors")
     return _items([row for kind in kinds for row in _rows(kind)], incomplete)
 
 
 def presets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Presets of the detectors named so far on the command line; of all detectors if none is."""
+    """Return the presets of the detectors named so far on the command line; of all detectors if none is."""
     chosen = ctx.params.get("detectors") or ()
     rows = [row for row in _rows("detectors") if row["name"] in chosen or not chosen]
     names = dict.fromkeys(name for row in rows for name in row["presets"].split(", "))

@@ -1,4 +1,4 @@
-"""``oodbench data``: which data sets are there, and where; ``oodbench data prepare``: download and decode them."""
+"""``oodbench data``: which data sets are available, and where; ``oodbench data prepare``: download and decode them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COUNTS = ("train", "validation", "test")
 MESSAGE_SECONDS = 5
-"""Between two messages on how far a data set is decoded."""
+"""Seconds between two messages on how far a data set is decoded."""
 
 
 @click.group(invoke_without_command=True)
@@ -30,7 +30,7 @@ MESSAGE_SECONDS = 5
 @json_option
 @click.pass_context
 def command(ctx: click.Context, verify: bool, data_dir: Path | None, as_json: bool) -> None:
-    """Show which data sets are there, and prepare them.
+    """Show which data sets are available, and prepare them.
 
     For a prepared data set, that is one decoded in the cache, the numbers of images are those decoded; for any other
     they are the published ones. With --verify the exit code is 1 if a file differs from the published one.
@@ -93,7 +93,7 @@ def _loader(data_dir: Path | None, show: Callable[[str], None] = lambda text: No
 
 
 class _DecodingProgress:
-    """Shows how far the decoding of a split is, at its end and every few seconds."""
+    """A display of how far the decoding of a split is, at its end and every few seconds."""
 
     def __init__(self, show: Callable[[str], None]):
         self.show = show

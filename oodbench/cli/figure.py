@@ -1,4 +1,4 @@
-"""``oodbench figure``: draw what finished runs make of images, and their scores."""
+"""``oodbench figure``: draw inputs, reconstructions and score histograms of finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oodbench leaderboard``: results as ranked tables, of a store or of a suite, beside what others reported."""
+"""``oodbench leaderboard``: results of a store or a suite as ranked tables, beside what others reported."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _open(suite: Path | None, reported: bool) -> Suite:
 
 
 def _check_savable(save: Path | None, found: Publication, source: str) -> None:
-    """Refuse to write nothing, or what is in one store over what a suite has published."""
+    """Raise OODBenchError if there is nothing to save, or the file is that of a suite's published results."""
     from oodbench.errors import OODBenchError
 
     if save and found.results.empty:
@@ -151,12 +151,12 @@ def _only_latest(found: Publication) -> Publication:
 
     chosen = latest_versions(found.results)
     if len(chosen) < len(found.results) and "p_best" in chosen:
-        chosen = chosen.drop(columns="p_best")  # which row is the best was tested among all
+        chosen = chosen.drop(columns="p_best")  # the tests were among all rows
     return replace(found, results=chosen)
 
 
 def _metrics(found: Publication, registry: Registry, names: Sequence[str]) -> list[Metric]:
-    """The metrics of these names, or all; also those that the published results have, and no plugin here offers."""
+    """Return the metrics of these names, or all; also published ones that no installed plugin offers."""
     from oodbench.api.full_spectrum import with_full_spectrum
     from oodbench.leaderboard.publication import shown_metrics
 
@@ -167,7 +167,7 @@ def _metrics(found: Publication, registry: Registry, names: Sequence[str]) -> li
 
 
 def _print_reported(suite: Suite, results: pd.DataFrame, metrics: Sequence[Metric], as_json: bool) -> None:
-    """Each reported figure beside ours, then where the reported ones come from."""
+    """Print each reported figure beside ours, then the sources of the reported ones."""
     from oodbench.leaderboard import suites
 
     rows = suites.comparison(suite, results, metrics)

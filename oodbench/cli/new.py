@@ -1,4 +1,4 @@
-"""``oodbench new``: a package of a detector, a data set, a metric or an executor that already works."""
+"""``oodbench new``: create a package that works, for a detector, a data set, a metric or an executor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, what their values become, and how results are printed."""
+"""Options that several commands share, conversion of their values, and printing of results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodbench.cli import INTERRUPTED, completion, echo
-from oodbench.plan.requests import MOST_SEEDS, RunRequest
+from oodbench.plan.requests import MOST_SEEDS, RunRequest, override
 from oodbench.text import printable_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from oodbench.runs.task_runner import Failure
 
 JSON_STREAM = f"{__name__}.json"
-"""Where in the context the stream is that JSON goes to."""
+"""Key, in the context's ``meta``, of the stream that JSON is printed to."""
 
 RESUMES = "The same command resumes from the last checkpoint."
 FORCED = "The same command starts over; without --force it resumes from the last checkpoint, and finished runs stay."
@@ -105,7 +105,7 @@ data_option = click.option(
 
 
 def _keep_stdout(ctx: click.Context, option: click.Parameter, as_json: bool) -> bool:
-    """Leave stdout to ``print_json`` while the command runs: what code of plugins prints there goes to stderr."""
+    """Reserve stdout for ``print_json`` while the command runs: what plugins print there goes to stderr."""
     if as_json:
         ctx.meta[JSON_STREAM] = sys.stdout
         ctx.with_resource(redirect_stdout(sys.stderr))
@@ -159,7 +159,7 @@ def variant_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say where and how to run; the command gets them as ``options``, an ExecutionOptions."""
+    """Add the options that say where and how to run; the command receives them as ``options``, an ExecutionOptions."""
 
     @wraps(command)
     def with_options(**given: Any) -> None:
@@ -193,16 +193,16 @@ def requests_from_options(
     if count and seeds:
         raise click.UsageError("give --seed or --seeds, not both")
     request = RunRequest(seeds=seeds or tuple(range(count or 0)), **given)  # type: ignore[arg-type]
-    return [read.overridden_by(request) for read in read_suite(suite)] if suite else [request]
+    return override(read_suite(suite), request) if suite else [request]
 
 
 @contextmanager
 def progress_display(quiet: bool, shorter: str = "", force: bool = False) -> Iterator[Progress]:
-    """Show progress while the block runs. Ctrl-C in it ends the command with a message on how to resume.
+    """Return a context that shows progress. Ctrl-C in it ends the command with a message on how to resume.
 
     Args:
         shorter: options that would make a long fit shorter, for the message about it.
-        force: whether the same command would do it all again.
+        force: whether the same command would start over.
     """
     from oodbench.progress import RichProgress
 
@@ -215,7 +215,7 @@ def progress_display(quiet: bool, shorter: str = "", force: bool = False) -> Ite
 
 
 def counted(progress: Progress, what: str) -> Callable[[int, int], None]:
-    """Plan work of one kind, and return what to call with the number of its parts that are done, and of all."""
+    """Plan one phase of work, and return a function to call with the number of parts done and the total."""
     progress.plan({what: 1.0})
     return lambda done, total: progress.advance(what, done / max(total, 1), "", {})
 

@@ -1,4 +1,4 @@
-"""``oodbench plot roc|scores|history|ranks``: plots of what finished runs left in a store."""
+"""``oodbench plot roc|scores|history|ranks``: plots of finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oodbench publish``: what a store has of a suite goes into the suite's folder, with scores, and the page."""
+"""``oodbench publish``: add a store's results of a suite, with scores, to the suite's folder, and write its page."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def command(
 
 
 def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
-    """Print what became of the runs of a suite."""
+    """Print which runs of a suite were added, replaced, kept and dropped."""
     if as_json:
         names = ("added", "replaced", "kept", "dropped", "older", "lost", "uncomputed")
         print_json({name: list(getattr(merged, name)) for name in names})
@@ -86,7 +86,7 @@ def print_merge(merged: Merge, suite: Path, as_json: bool) -> None:
     if merged.lost:
         places = ", ".join(f"{run} on {out_dataset}" for run, out_dataset in merged.lost[:SHOWN])
         more = f" and {len(merged.lost) - SHOWN} more" if len(merged.lost) > SHOWN else ""
-        echo(f"The results of an earlier fit are left out, which the new ones have not: {places}{more}", err=True)
+        echo(f"Left out, as the replaced runs were of another fit or dropped: {places}{more}", err=True)
     if merged.dropped:
         more = f" and {len(merged.dropped) - SHOWN} more" if len(merged.dropped) > SHOWN else ""
         echo(f"Dropped: {', '.join(merged.dropped[:SHOWN])}{more}", err=True)

@@ -57,7 +57,7 @@ def command(sql: str, folder: Path | None, store: str, as_json: bool, as_csv: bo
 
 
 def _named(columns: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
-    """A row by column; the second of two columns of one name is told apart by a number."""
+    """Return a row by column; a number is appended to the name of a second column of the same name."""
     row: dict[str, Any] = {}
     for column, value in zip(columns, values, strict=True):
         name, number = column, 2
@@ -72,7 +72,7 @@ def _records(found: Answer) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON has; a number that is not finite becomes None."""
+    """Return the value in types that JSON has; a number that is not finite becomes None."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, float):
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    """What stands in a table: six digits; --csv and --json have all."""
+    """Return the text of a value in a table, with six digits; --csv and --json have all."""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -30,7 +30,8 @@ def command(options: ExecutionOptions, quiet: bool, as_json: bool, **given: Any)
     """Fit detectors, score data sets, and show the metrics.
 
     Every combination of detector, in-data set and seed is run. Runs already finished in the store are not repeated; an
-    interrupted fit resumes. A SUITE file gives the same settings as these options; an option overrides the file.
+    interrupted fit resumes. A SUITE file gives the same settings as these options; an option overrides the file. A
+    --detector that the suite names runs as the suite says; any other runs on its data, with its preset and seeds.
 
     \b
     oodbench run --detector ae --in mnist5k:0,2-9 --out mnist5k:1 --out noise --preset quick

@@ -1,4 +1,4 @@
-"""``oodbench score``: what a finished run makes of images that it has not seen."""
+"""``oodbench score``: score new images with a finished run."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def command(
 
 
 def _split_words(words: tuple[str, ...], registry: Registry, **given: Any) -> tuple[str | RunWords, tuple[str, ...]]:
-    """Return which run is meant, and the images. A detector that is a file is registered, and goes by its own name."""
+    """Return which run is meant, and the images. A detector given by its file is registered under its own name."""
     from oodbench.data.loading import open_loader
     from oodbench.plan.settings import split_setting
     from oodbench.plugin.local_files import is_file_word
@@ -129,7 +129,7 @@ def _split_words(words: tuple[str, ...], registry: Registry, **given: Any) -> tu
         return words[0], words[1:]
     if is_file_word(given["detector"]):
         given["detector"] = registry.detector(given["detector"]).name
-    if given["in_dataset"].partition(":")[0] in registry.datasets:  # else it is that of a plugin that is not here
+    if given["in_dataset"].partition(":")[0] in registry.datasets:  # else its plugin is not installed here
         given["in_dataset"] = open_loader(registry).canonical(given["in_dataset"])
     return RunWords(params=dict(split_setting("--set", text) for text in sets), **given), words
 

@@ -49,7 +49,7 @@ def _print(field: str, value: Any) -> None:
 
 
 def _text(value: Any) -> str:
-    """``train 36, test 8``; of a mapping of mappings ``train: cat 18, dog 18; test: cat 8``."""
+    """Return ``train 36, test 8``; for a mapping of mappings ``train: cat 18, dog 18; test: cat 8``."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if not isinstance(value, Mapping):

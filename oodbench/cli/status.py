@@ -1,4 +1,4 @@
-"""``oodbench status``: what is done, worked on, failed and waiting, on whichever machine."""
+"""``oodbench status``: which runs are done, running, failed and waiting, on any machine."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _one_store(place: str) -> str:
 
 
 def _look(suite: Path | None, address: str, data_dir: Path | None) -> Any:
-    """Return a function that gives the states as they are now."""
+    """Return a function that returns the current states."""
     from oodbench.runs.states import store_states, suite_states
     from oodbench.store.selection import check_there
     from oodbench.store.store import Store
@@ -135,7 +135,7 @@ def _progress(work: Work) -> str:
 def _seconds_since(work: Work) -> float:
     try:
         return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(work.since)).total_seconds())
-    except (ValueError, TypeError):  # it is another program's
+    except (ValueError, TypeError):  # written by another program
         return 0.0
 
 

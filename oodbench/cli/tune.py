@@ -94,7 +94,7 @@ def _print(tuned: Tuned, registry: Registry) -> None:
 
 
 def _row(point: Point, chosen: bool) -> dict[str, str]:
-    """Four decimals, as on easy out-data many points are close to 1."""
+    """Return a row of the table, with four decimals, as on easy out-data many points are close to 1."""
     aurocs = [auroc for auroc in point.runs.values() if auroc is not None]
     text = "failed" if point.auroc is None else f"{point.auroc:.4f}"
     if point.auroc is not None and len(aurocs) > 1:

@@ -1,4 +1,4 @@
-"""``oodbench verify``: compute every published number again from its scores."""
+"""``oodbench verify``: recompute every published number from its scores."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MOST_LINES = 50
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @json_option
 def command(published: Path, rerun: int, data_dir: Path | None, quiet: bool, as_json: bool) -> None:
-    """Compute every published number again from its scores.
+    """Recompute every published number from its scores.
 
     PUBLISHED is the folder of a suite or its suite.toml, or an entry of `oodbench bundle`. Results, intervals and
-    tests are computed from the scores, the page is made from the results, and the images are compared with those
-    that are here. Each cell that differs is named, and the exit code is 1. --rerun shows that the scores, too, are
-    what the code gives.
+    tests are computed from the scores, the page is made from the results, and the images are compared with the data
+    sets available here. Each cell that differs is listed, and the exit code is then 1. --rerun also shows that the
+    code gives these scores.
 
     \b
     oodbench verify leaderboards/mnist5k-ood
@@ -68,7 +68,7 @@ def _verify(published: Path, registry: Registry, data_dir: Path | None, count: i
 
         try:
             checked.differences += rerun(found, count, registry, loader, progress)
-        except OODBenchError as error:  # what was found before is not lost
+        except OODBenchError as error:  # earlier findings must not be lost
             checked.differences.append(f"nothing was fitted again: {error}")
     return checked
 

@@ -1,4 +1,4 @@
-"""Decoded images in files: each split an array that is mapped, never loaded, and written a chunk at a time."""
+"""The cache of decoded images: each split is an array, written in chunks and memory-mapped, never loaded whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oodbench.errors import DataError
 
 
 def load(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
-    """Return what the folder has, the images mapped read-only; None if that is nothing, or damaged."""
+    """Return the cached split, its images mapped read-only; None if it is missing or damaged."""
     try:
         record = json.loads((folder / f"{stem}.json").read_text())
         images = np.load(folder / f"{stem}.npy", mmap_mode="r")
@@ -31,7 +31,7 @@ def load(folder: Path, stem: str, name: str, split: str) -> ImageSet | None:
 
 
 def count(folder: Path, stem: str) -> int | None:
-    """Return the number of images that the folder has under that name; None if it has none that can be read."""
+    """Return the number of images cached under this stem; None if there are none or they cannot be read."""
     try:
         return int(json.loads((folder / f"{stem}.json").read_text())["shape"][0])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -39,9 +39,9 @@ def count(folder: Path, stem: str) -> int | None:
 
 
 def save(folder: Path, stem: str, stream: Stream, on_progress: Callable[[int], None]) -> None:
-    """Write a split; each file appears whole or not at all, the record last, so that several processes may do this.
+    """Write a split; each file appears whole or not at all, the record last, so that several processes may write it.
 
-    What killed processes left in the folders of the cache is deleted.
+    Files that killed processes left in the folders of the cache are deleted.
 
     ``on_progress`` is called with the number of images written so far, after every chunk. Raises DataError if the
     chunks are not what the stream promised.
@@ -61,7 +61,7 @@ def save(folder: Path, stem: str, stream: Stream, on_progress: Callable[[int], N
 
 
 def _written(file: BinaryIO, stream: Stream, on_progress: Callable[[int], None]) -> Iterator[np.ndarray]:
-    """The chunks of the stream, each after it was written to the .npy file."""
+    """Yield the chunks of the stream, each after writing it to the .npy file."""
     expected = len(stream.labels)
     header = {"descr": "|u1", "fortran_order": False, "shape": (expected, *stream.shape)}
     np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""Pictures → uint8 arrays of one shape. Every data set is resized here, so that no resize betrays the source."""
+"""Pictures → uint8 arrays of one shape. All data sets are resized here, so that no kind of resize reveals a source."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 CHUNK = 4096
 GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F")
-# What a picture may be, by its content, however its file is called. Of all that Pillow knows it reads no more than
-# these: EPS, for one, would start another program.
+# Accepted formats, by the content of a file, whatever its name. Pillow is restricted to them: reading EPS, for one,
+# would start another program.
 FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on height and width change places
+ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are swapped
 
 
 def conform(images: np.ndarray, shape: Shape) -> np.ndarray:
@@ -58,7 +58,7 @@ def _conform_chunk(images: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def picture_shape(path: Path) -> Shape:
-    """Return the shape that ``read_picture`` gives, from the beginning of the file alone. Raises DataError as there."""
+    """Return the shape that ``read_picture`` would give, from the file's header. Raises DataError as it does."""
     with _opened(path, path) as picture:
         height, width = picture.height, picture.width
         if picture.format != "TIFF" and picture.getexif().get(ORIENTATION, 1) >= 5:  # Pillow turns a TIFF itself
@@ -83,9 +83,9 @@ def read_picture(source: Path | BinaryIO, name: str | Path = "") -> np.ndarray:
 def read_pictures(
     paths: Iterable[Path], shape: Shape, prepare: Callable[[np.ndarray], np.ndarray] = lambda picture: picture
 ) -> Iterator[np.ndarray]:
-    """Yield these files in order, as chunks of uint8 (b, *shape).
+    """Yield the pictures of these files in order, as chunks of uint8 (b, *shape).
 
-    ``prepare`` is given each picture before its resize.
+    ``prepare`` is called with each picture before its resize.
     """
     rows, left = chunk_rows(shape), iter(paths)
     while chosen := [*islice(left, rows)]:
@@ -93,7 +93,7 @@ def read_pictures(
 
 
 def file_error(name: str | Path, error: BaseException, what: str) -> DataError:
-    """Return the error for a file that cannot be read: it is not permitted, or why the file is no valid ``what``."""
+    """Return the error for a file that cannot be read: permission denied, or why the file is no valid ``what``."""
     if isinstance(error, PermissionError):
         return DataError(f"{name} may not be read: permission denied; change its permissions")
     text = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "…", " ".join(str(error).split()))  # code in a header
@@ -102,9 +102,9 @@ def file_error(name: str | Path, error: BaseException, what: str) -> DataError:
 
 
 def check_regular(path: Path, name: str | Path = "") -> None:
-    """Raise DataError unless the path, or what it links to, is a regular file; others may have no end, or never begin.
+    """Raise DataError unless the path, or its link's target, is a regular file: reading another kind may never end.
 
-    ``name`` is what to call it.
+    ``name`` is what the message calls it.
     """
     name = name or path
     try:
@@ -130,14 +130,14 @@ def _opened(source: Path | BinaryIO, name: str | Path) -> Iterator[Image]:
     known = [each for each in FORMATS if each in Image.OPEN]
     try:
         with warnings.catch_warnings():
-            # What Pillow warns of is a large picture, which is read all the same, or metadata that do not matter here.
+            # Pillow warns of large pictures, which are read all the same, and of metadata that do not matter here.
             warnings.simplefilter("ignore")
             with _as_file(source) as file, Image.open(file, formats=known) as picture:
                 _check_plain(picture, name)
                 yield picture
     except DataError:
         raise
-    except Exception as error:  # Pillow meets damage with errors of every type
+    except Exception as error:  # Pillow raises errors of every type for damage
         refusal = file_error(name, error, "picture")
         if isinstance(error, PermissionError):
             raise refusal from error
@@ -145,21 +145,21 @@ def _opened(source: Path | BinaryIO, name: str | Path) -> Iterator[Image]:
 
 
 def _as_file(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
-    """The file opened, as Pillow scrambles an uncompressed TIFF that is to be turned where it maps the path itself."""
+    """Open the file: given a path, Pillow maps an uncompressed TIFF, and scrambles it where it must be turned."""
     return open(source, "rb") if isinstance(source, Path) else nullcontext(source)
 
 
 def _check_plain(picture: Image, name: str | Path) -> None:
-    """Raise DataError if there is more in the file than one picture of 8 bits per channel."""
+    """Raise DataError if the file has several pictures, or more than 8 bits per channel."""
     layout = str(
         getattr(picture, "tile", "")
-    )  # the only place where Pillow says that it would take the high byte of RGB
+    )  # the only place where Pillow shows that it would keep only the high byte of RGB
     is_deep = picture.format in ("PNG", "TIFF") and ";16" in layout
     if picture.format == "PPM":
         is_deep = any(int(number) > 255 for number in re.findall(r"'[A-Z]+', (\d+)\)", layout))
     if is_deep or picture.mode.startswith(DEEP_MODES):
         raise DataError(f"{name} has more than 8 bits per channel: convert it to 8 bits")
-    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # a camera's MPO has previews behind it
+    frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # previews follow in a camera's MPO
     if frames > 1:
         raise DataError(f"{name} has {frames:,} frames, and a picture is one: save each to a file of its own")
 

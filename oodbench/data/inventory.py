@@ -1,4 +1,4 @@
-"""Which data sets are on this machine: their state, files, numbers of images and checksums; and preparing them."""
+"""The data sets on this machine: their state, files, numbers of images and checksums; and how they are prepared."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from oodbench.errors import DataError, reason
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """What is known of one data set on this machine.
+    """What is known about one data set on this machine.
 
     Args:
-        state: ``prepared`` (decoded in the cache), ``there`` (its files are), ``built in`` (it needs no files),
+        state: ``prepared`` (decoded in the cache), ``there`` (its files exist), ``built in`` (it needs no files),
             ``to be downloaded``, ``fetch by hand``, ``faulty``, or ``name a path`` for a kind such as ``folder``.
         train, validation, test: number of images: those decoded, else those published; None if there is no such split.
-        checksum: what comparing the files with their published MD5 checksums gave; empty if files are missing.
+        checksum: result of comparing the files with their published MD5 checksums; empty if files are missing.
         where: the file, or the folder that has all files; empty if it needs none.
         missing: required files that do not exist.
         damaged: files that differ from the published ones; found only when they are verified.
         download_instructions: which files to put where; empty unless they must be fetched by hand and are missing.
-        error: why nothing of this can be known, as its plugin is at fault; the state is then ``faulty``.
+        error: the plugin's error because of which none of this is known; the state is then ``faulty``.
     """
 
     name: str
@@ -68,7 +68,7 @@ def dataset_status(dataset: Dataset, loader: Loader, verify: bool = False) -> Da
     """Return the status of one data set; see ``dataset_statuses``."""
     try:
         return _status(dataset, loader, verify)
-    except Exception as error:  # of a plugin's function
+    except Exception as error:  # raised by a plugin's function
         return DatasetStatus(dataset.name, "faulty", None, None, None, "", "", error=reason(error))
 
 
@@ -110,7 +110,7 @@ def _decode_splits(name: str, loader: Loader) -> Iterator[tuple[str, int]]:
         raise DataError(_what_is_missing(dataset, loader.root))
     for split in SPLITS:
         if split in dataset.sizes:
-            # without a shape of its own it is made when it is scored, in the shape of the in-data
+            # a data set without a shape of its own is made when it is scored, in the shape of the in-data
             yield split, len(loader.load(name, split)) if dataset.shape else dataset.sizes[split]
 
 
@@ -148,7 +148,7 @@ def _verify(dataset: Dataset, root: Path, verify: bool) -> tuple[str, list[str]]
 
 @cache
 def _has_checksum(path: Path, md5: str) -> bool:
-    """Cached, as several data sets may be made from one file."""
+    """Whether a file has this MD5; cached, as several data sets may be made from one file."""
     from torchvision.datasets.utils import check_md5
 
     return bool(check_md5(path, md5))

@@ -1,4 +1,4 @@
-"""Data sets as they are named on the command line → image sets, decoded once and mapped from the cache after that."""
+"""Data sets as named on the command line → image sets, decoded once, then mapped from the cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oodbench.folders import cache_folder, data_folder
 from oodbench.plugin.registry import Registry
 
 ANY_SHAPE: Shape = (1, 1, 1)
-"""For a data set without a shape, where only its labels are looked at."""
+"""Stands in for the shape of a data set that has none, where only its labels are read."""
 
 
 def open_loader(registry: Registry, data_dir: Path | None = None, progress: Progress | None = None) -> Loader:
@@ -43,7 +43,7 @@ def open_loader(registry: Registry, data_dir: Path | None = None, progress: Prog
 
 
 class Loader:
-    """Finds, decodes, caches, selects and brings to shape.
+    """Loads data sets by name: finds, decodes and caches them, selects classes and brings images to a shape.
 
     Args:
         root: the folder of the data sets' own files.
@@ -67,7 +67,7 @@ class Loader:
     def find(self, name: str) -> tuple[Dataset, tuple[int, ...] | None]:
         """Return the data set of that name, and the classes chosen from it, None for all.
 
-        What a path holds is read once. Raises UnknownName, and DataError where the name or the path is invalid.
+        A path is read only once. Raises UnknownName, and DataError where the name or the path is invalid.
         """
         kind, _, path = name.partition(":")
         dataset = self.registry.dataset(kind)
@@ -86,13 +86,13 @@ class Loader:
         return found, None if chosen is None else tuple(chosen)
 
     def canonical(self, name: str) -> str:
-        """Return what a run calls this data set, however its classes were written; a path stays as it is."""
+        """Return the data set's name as runs record it, however its classes were written; a path stays as it is."""
         return canonical(name) if self.registry.dataset(name.partition(":")[0]).from_path is None else name
 
     def share_classes(self, one: str, other: str) -> bool:
-        """Whether two names choose the same class of one source: as in and out they would call the same images both.
+        """Whether two names share a class of one source: the same images would be both in- and out-data.
 
-        Raises DataError where two paths are of different sources that have files in common, as nested folders have.
+        Raises DataError where two paths are different sources with files in common, such as nested folders.
         """
         if self._source(one) != self._source(other):
             self._check_files(one, other)
@@ -101,7 +101,7 @@ class Loader:
         return classes is None or other_classes is None or bool(set(classes) & set(other_classes))
 
     def _check_files(self, one: str, other: str) -> None:
-        """Refuse two paths with files in common, by whatever names, links and hard links among them."""
+        """Raise DataError for two paths with files in common, under any names, by links and hard links too."""
         if any(self.registry.dataset(name.partition(":")[0]).from_path is None for name in (one, other)):
             return
         files, other_files = set(self._file_ids(one)), self._file_ids(other)
@@ -115,7 +115,7 @@ class Loader:
         return [(status.st_dev, status.st_ino) for status in statuses]
 
     def picture_files(self, name: str, split: str) -> tuple[list[Path], np.ndarray] | None:
-        """Return the files of a split's chosen classes, and their indices; None where its images are no pictures."""
+        """Return the picture files of a split's chosen classes, and their indices; None for other kinds of data set."""
         dataset, chosen = self.find(name)
         if dataset.location is None or dataset.location.files is None or dataset.stream is None:
             return None
@@ -125,13 +125,13 @@ class Loader:
         return [every[index] for index in indices], indices
 
     def _files(self, name: str) -> list[Path]:
-        """The files of the images that a name chooses: all of them but where it chooses classes of pictures."""
+        """Return the files of the images that a name chooses: all files, unless it chooses classes of pictures."""
         dataset, chosen = self.find(name)
         found = [self.picture_files(name, split) for split in dataset.sizes] if chosen is not None else [None]
         return [path for each in found if each for path in each[0]] or dataset.files(self.root)
 
     def _source(self, name: str) -> str:
-        """The same for two names of one place, however its path is written."""
+        """Return what identifies the source: the same for two names of one place, however its path is written."""
         kind, _, path = name.partition(":")
         dataset = self.find(name)[0]
         if self.registry.dataset(kind).from_path is None:
@@ -144,7 +144,7 @@ class Loader:
         return self.find(name)[0].shape
 
     def check(self, name: str, split: str) -> None:
-        """Refuse a data set, split or class that does not exist, without reading anything."""
+        """Raise an error for a data set, split or class that does not exist, without reading any images."""
         dataset, classes = self.find(name)
         if split not in SPLITS:
             raise UnknownName("split", str(split), SPLITS)
@@ -160,9 +160,9 @@ class Loader:
             raise DataError(f"{dataset.name} has classes {there}; there is no class {ranges(missing)}")
 
     def load(self, name: str, split: str, shape: Shape | None = None) -> ImageSet:
-        """Return one split, only the classes named, brought to ``shape`` where one is given.
+        """Return one split, only the classes named, brought to ``shape`` if one is given.
 
-        DataError if nothing is left.
+        Raises DataError if no image is left.
         """
         self.check(name, split)
         dataset, classes = self.find(name)
@@ -177,20 +177,20 @@ class Loader:
         return chosen
 
     def has_files(self, name: str) -> bool:
-        """Whether all files of the data set are here, so that loading it fetches nothing."""
+        """Whether all files of the data set exist, so that loading it downloads nothing."""
         return self._complete(self.find(name)[0])
 
     def cached_counts(self, name: str) -> dict[str, int]:
-        """Return the number of images of each split that the cache has; decodes and fetches nothing."""
+        """Return the number of images of each split in the cache, without decoding or downloading anything."""
         dataset, _ = self.find(name)
         folder = self._folder(dataset, None)
         counts = {split: cache.count(folder, split) for split in SPLITS if split in dataset.sizes}
         return {split: count for split, count in counts.items() if count is not None}
 
     def notes(self, name: str, splits: Sequence[str] = SPLITS) -> list[str]:
-        """Return what a reader of the numbers must know of the data set: that it is not as large as published.
+        """Return what a reader of the numbers must know about the data set: that it is not as large as published.
 
-        Reads these splits, but fetches nothing: files that are not there yet say nothing.
+        Reads these splits but downloads nothing: without its files there is no note.
         """
         dataset, _ = self.find(name)
         if dataset.shape is None or not self._complete(dataset):
@@ -205,7 +205,7 @@ class Loader:
         return [f"{dataset.name}: {counts} images of {promised} published{reduced}"]
 
     def _whole(self, dataset: Dataset, split: str, shape: Shape | None) -> ImageSet:
-        """All classes of a split in the shape, from the cache where it has them."""
+        """Return all classes of a split in the shape, from the cache if it has them."""
         if dataset.shape is None:
             return self._decoded(dataset, split, shape)
         decoded = self._decoded(dataset, split, None)
@@ -226,12 +226,12 @@ class Loader:
         complete = self._complete(dataset)
         with no_exit(f"data set {dataset.name}", DataError):
             made = self._decode(dataset, split, shape)
-            if not complete:  # decoding fetched the files that the folder is named after
+            if not complete:  # decoding has downloaded files, on which the folder's name depends
                 folder = self._folder(dataset, shape)
-            return self._save(folder, split, made)  # which decodes what is a stream
+            return self._save(folder, split, made)  # a stream is decoded here
 
     def _save(self, folder: Path, stem: str, made: Stream) -> ImageSet:
-        """Put it into the cache and map it from there."""
+        """Write a split to the cache and return it mapped from there."""
         what, count = f"{made.name} {made.split}", len(made.labels)
         try:
             cache.save(folder, stem, made, lambda done: self.on_progress(what, done, count))
@@ -263,7 +263,7 @@ class Loader:
         return made
 
     def _folder(self, dataset: Dataset, shape: Shape | None) -> Path:
-        """Where its arrays are kept; another folder as soon as anything changes that they are made from."""
+        """Return the cache folder of its arrays; it is another one when anything changes that they are made from."""
         files = stamp(dataset.files(self.root), self.cache)
         version = self.registry.code_version("data set", dataset.name.partition(":")[0])
         made_in = shape if dataset.shape is None else None

@@ -13,7 +13,7 @@ CLASSES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 
 
 def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """``mnist:0,2-4`` → ``("mnist", (0, 2, 3, 4))``, the classes in order; ``mnist`` → ``("mnist", None)``.
+    """Parse ``mnist:0,2-4`` → ``("mnist", (0, 2, 3, 4))``, the classes in order; ``mnist`` → ``("mnist", None)``.
 
     Raises DataError where the classes cannot be read.
     """
@@ -36,7 +36,7 @@ def parse(name: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def canonical(name: str) -> str:
-    """Return the one way to write the name, its classes as ranges in order: ``mnist:1,0`` → ``mnist:0-1``.
+    """Return the canonical form of a name, its classes as ranges in order: ``mnist:1,0`` → ``mnist:0-1``.
 
     Raises DataError where the classes cannot be read.
     """
@@ -45,7 +45,7 @@ def canonical(name: str) -> str:
 
 
 def ranges(classes: Sequence[int], comma: str = ", ") -> str:
-    """(0, 1, 2, 5) → 0-2, 5."""
+    """Return classes as text: (0, 1, 2, 5) → ``0-2, 5``."""
     runs: list[list[int]] = []
     for number in sorted(classes):
         if runs and number == runs[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""Whether two sets of images share images, by their bytes."""
+"""Finds the images that two sets have in common, by their bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oodbench.atomic import write_atomically
 from oodbench.errors import DataError
 
 MOST_SHARED = 0.1
-"""From this share on, out-images that are in-images too are no accident."""
+"""Share of out-images that are also in-images, from which on the overlap is no accident."""
 
 
 def image_hashes(images: ImageSet) -> Iterator[bytes]:
@@ -28,7 +28,7 @@ def count_shared(hashes: Sequence[bytes], images: ImageSet) -> int:
 
 
 def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cache: Path) -> str:
-    """Return a note on out-images that are among the in-images too; "" if there are none.
+    """Return a note on out-images that are also in-images; "" if there are none.
 
     Args:
         in_splits: the splits of the in-data.
@@ -36,7 +36,7 @@ def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cach
         cache: the cache folder, in which the hashes of every set of images are kept.
 
     Raises DataError where they are a tenth of the out-images or more: they would be on both sides at once. Fewer are
-    expected of published sets: a few test images of CIFAR-100 are among those of its train split.
+    normal in published sets: a few test images of CIFAR-100 are also in its train split.
     """
     out_hashes = _kept_hashes(out_images, cache)
     shared = {split: np.isin(out_hashes, _kept_hashes(images, cache)) for split, images in in_splits.items()}
@@ -53,7 +53,7 @@ def check_separate(in_splits: Mapping[str, ImageSet], out_images: ImageSet, cach
 
 
 def training_images_note(splits: Mapping[str, ImageSet], cache: Path) -> list[str]:
-    """Return a note on test images of the in-data that are among its training images; none if there are none.
+    """Return a note on test images of the in-data that are also training images; an empty list if there are none.
 
     Args:
         splits: of the in-data.
@@ -67,9 +67,9 @@ def training_images_note(splits: Mapping[str, ImageSet], cache: Path) -> list[st
 
 
 def _kept_hashes(images: ImageSet, cache: Path) -> np.ndarray:
-    """A hash of each image, uint64 (n,), from the cache where it has them.
+    """Return a hash of each image, uint64 (n,), from the cache if it has them.
 
-    64 bits: the chance that 10,000 images meet a wrong one among 60,000 is 3·10⁻¹¹.
+    64 bits: the chance of a false match between 10,000 images and 60,000 others is 3·10⁻¹¹.
     """
     path = cache / "hashes" / f"{images.fingerprint}.npy"
     try:

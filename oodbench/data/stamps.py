@@ -1,8 +1,8 @@
-"""What tells one state of a data set's files from another.
+"""Stamps, which distinguish one state of a data set's files from another.
 
-Small files are known by their content, so that a copied or moved folder need not be decoded again, and so that no trick
-with times deceives. The digest is remembered by the files' status, and so computed once. Large files are known by
-their status: size, modification time, inode and change time, of which ``cp -p`` can forge only the first two.
+Small files are identified by their content, so that a copied or moved folder need not be decoded again, and so that
+changed times do not deceive. The digest is cached by the files' status, and so computed once. Large files are
+identified by their status: size, modification time, inode and change time; ``cp -p`` can forge only the first two.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pathlib import Path
 from oodbench.atomic import write_atomically
 
 LARGEST_CONTENT = 2**26
-"""Bytes: files of this size together, or less, are known by their content."""
+"""Bytes: files whose total size is at most this are identified by their content."""
 
 Status = tuple[int, int, int, int]
 
 
 def stamp(paths: Sequence[Path], cache: Path) -> str:
-    """Return a text that is another one as soon as any of the files is.
+    """Return a text that changes when any of the files changes.
 
     Args:
-        paths: files or folders, of which a folder is known by its status alone; they may be missing.
-        cache: the cache folder, in which digests of contents are remembered.
+        paths: files or folders; a folder is identified by its status alone. They may be missing.
+        cache: the cache folder, in which digests of contents are kept.
     """
     found = [_status(path) for path in paths]
     state = _digest(json.dumps([list(map(str, paths)), [status for status, _ in found]]))
@@ -42,7 +42,7 @@ def stamp(paths: Sequence[Path], cache: Path) -> str:
     try:
         content = _content(paths)
     except OSError:
-        return state  # whoever decodes them says why they cannot be read
+        return state  # decoding them will say why they cannot be read
     try:
         remembered.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(remembered, lambda file: file.write(content.encode()))
@@ -52,7 +52,7 @@ def stamp(paths: Sequence[Path], cache: Path) -> str:
 
 
 def _content(paths: Sequence[Path]) -> str:
-    """A digest of the files' names, from the folder on that all are in, and of their bytes."""
+    """Return a digest of the files' names, relative to the folder that all are in, and of their bytes."""
     top = os.path.commonpath([path.parent for path in paths])
     digest = hashlib.sha256()
     for path in paths:
@@ -62,7 +62,7 @@ def _content(paths: Sequence[Path]) -> str:
 
 
 def _status(path: Path) -> tuple[Status, bool]:
-    """Size, modification time, inode and change time; whether it is a regular file."""
+    """Return size, modification time, inode and change time, and whether it is a regular file."""
     try:
         status = path.stat()
     except (OSError, ValueError):

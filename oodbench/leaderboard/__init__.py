@@ -1,5 +1,5 @@
-"""Views of results: suites with what came out, tables, pages and figures.
+"""Views of results: suites with their published results, tables, pages and figures.
 
-Here belongs how numbers are compared, ranked and shown. Nothing here fits a detector or scores a data set: what is
-shown was made before, and ``runs`` does not know this folder.
+This package compares, ranks and shows numbers that were computed before; only ``rerun`` calls ``runs`` to fit again.
+``runs`` does not import this package.
 """

@@ -1,4 +1,4 @@
-"""Two rows of a table, or two runs, compared on the same images: is their difference more than the images' chance?"""
+"""Comparison of two rows of a table, or two runs, on the same images: is their difference significant?"""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class ComparedRows:
 def compare_rows(store: Store, first: str, second: str) -> list[ComparedRows]:
     """Compare two rows, or two runs, of a store by AUROC on every out-data set that both have.
 
-    Seeds that both have are compared pair by pair; where they share none, each seed of one with each of the other.
+    Seeds that both have are compared pair by pair; if they share none, each seed of one with each of the other.
 
     Args:
-        first, second: the label of a row, a detector that has one row, or the beginning of a run's key.
+        first, second: the label of a row, a detector that has one row, or a prefix of a run's key.
 
-    Raises OODBenchError where a name is unknown or stands for several, or the two share no out-data set.
+    Raises OODBenchError where a name is unknown or matches several, or the two share no out-data set.
     """
     results = add_row_labels(store.read_results())
     one, other = (rows_of(results, name) for name in (first, second))
@@ -74,7 +74,7 @@ def compare_rows(store: Store, first: str, second: str) -> list[ComparedRows]:
 
 
 def _shared(one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """The (in-data set, out-data set) pairs that both have, sorted."""
+    """Yield the (in-data set, out-data set) pairs that both have, sorted."""
     pairs = [set(rows[["in_dataset", "out_dataset"]].itertuples(index=False, name=None)) for rows in (one, other)]
     yield from sorted(pairs[0] & pairs[1])
 
@@ -82,7 +82,7 @@ def _shared(one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tuple[str, str]]
 def _compared(
     store: Store, one: pd.DataFrame, other: pd.DataFrame, in_dataset: str, out_dataset: str
 ) -> tuple[Sequence[tuple[int, int]], Comparison | None]:
-    """The pairs of seeds and their comparison on one out-data set; None where some images are not the same."""
+    """Return the pairs of seeds and their comparison on one out-data set; None where some images are not the same."""
     runs, others = (_runs(rows, in_dataset, out_dataset) for rows in (one, other))
     pairs = seed_pairs(runs, others)
     comparisons = []
@@ -97,7 +97,7 @@ def _compared(
 
 
 def _runs(rows: pd.DataFrame, in_dataset: str, out_dataset: str) -> dict[int, str]:
-    """Seed → key of the runs with results on an out-data set."""
+    """Return seed → key of the runs with results on an out-data set."""
     chosen = rows[(rows["in_dataset"] == in_dataset) & (rows["out_dataset"] == out_dataset)]
     return dict(zip(chosen["seed"], chosen["run"], strict=True))
 

@@ -1,4 +1,4 @@
-"""ROC curves and histograms of scores, small enough that a page carries hundreds of them."""
+"""ROC curves and histograms of scores, small enough that a page can contain hundreds of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 POINTS = 81  # so that a step is 25 thousandths, and straight parts stay straight
 BINS = 32
 TAIL = 0.005
-"""The share of the scores at either end that a histogram puts into its first and its last bin."""
+"""The share of the scores at each end that a histogram puts into its first and its last bin."""
 
 
 def roc_points(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the false- and the true-positive rates of the ROC curve, (p,) each, from (0, 0) to (1, 1), never falling.
+    """Return the false- and true-positive rates of the ROC curve, (p,) each, from (0, 0) to (1, 1), non-decreasing.
 
-    Out-images are positive; there is a point for each distinct score, so that equal scores are one slanted step.
+    Out-images are positive. There is a point for each distinct score, so that equal scores give one slanted line.
     """
     values = np.concatenate([in_scores, out_scores])
     order = np.argsort(-values, kind="stable")
@@ -27,8 +27,8 @@ def roc_points(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarra
 def small_roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> list[int]:
     """Return the false-positive rate, in thousandths, at POINTS equal steps of the sum of both rates from 0 to 2.
 
-    The true-positive rate there is what the sum leaves: along a curve that rises everywhere, the sum says where one is,
-    and equal steps of it follow steep and flat parts alike.
+    The true-positive rate there is the sum minus the false-positive rate. The sum grows all along the curve, so that it
+    identifies every point, and equal steps of it follow steep and flat parts equally well.
     """
     false, true = roc_points(in_scores, out_scores)
     at = np.interp(np.linspace(0, 2, POINTS), true + false, false)
@@ -38,7 +38,7 @@ def small_roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> list[int]:
 def histograms(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[float, float, list[int], list[int]] | None:
     """Return the lowest and the highest edge, and the share of in- and out-images in each of BINS bins, in thousandths.
 
-    None of scores that no such bins can tell apart.
+    Return None where no such bins can separate the scores.
     """
     parts = in_scores, out_scores
     low = float(min(np.quantile(part, TAIL) for part in parts))
@@ -48,7 +48,7 @@ def histograms(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[float, fl
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             counts = [np.histogram(np.clip(part, low, high), BINS, (low, high))[0] for part in parts]
-    except ValueError:  # closer to each other than numbers are, or further than any number
+    except ValueError:  # the scores are too close together, or too far apart, for floats
         return None
     shares = [np.round(1000 * count / len(part)) for count, part in zip(counts, parts, strict=True)]
     return low, high, shares[0].astype(int).tolist(), shares[1].astype(int).tolist()

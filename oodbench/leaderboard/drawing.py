@@ -1,4 +1,4 @@
-"""What all figures share: colours that everyone can tell apart, one style, and files that are the same each time."""
+"""Common parts of all figures: colours that everyone can distinguish, one style, and reproducible files."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "oodbench",  # the same figure is the same file
 }
 LINES = len(COLOURS) * len(DASHES)
-"""The most lines that one figure can tell apart."""
+"""The most lines that can be distinguished in one figure."""
 
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """Draw and save in this style, whatever the user's own settings of matplotlib are."""
+    """Return a context for drawing and saving in this style, whatever the user's own matplotlib settings are."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -63,7 +63,7 @@ def line_style(number: int) -> tuple[str, str]:
 
 
 def plain_text(text: str, longest: int = LONGEST_LABEL) -> str:
-    """Return a name as matplotlib shows it: without mathematics, commands to a terminal, or hundreds of characters."""
+    """Return a name that is safe to draw: no mathematics, no control characters, at most ``longest`` characters."""
     shown = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return printable(shown.replace("\n", " ")).replace("$", r"\$")
 
@@ -71,7 +71,7 @@ def plain_text(text: str, longest: int = LONGEST_LABEL) -> str:
 def bin_edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return edges of bins over all scores, and whether they are logarithmic.
 
-    They are where the scores are positive and span more than a decade.
+    They are logarithmic where the scores are positive and span more than a decade.
     """
     low, high = values.min(), values.max()
     if low == high:
@@ -81,7 +81,7 @@ def bin_edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def label_outer(places: np.ndarray, used: int, x_label: str, y_label: str = "") -> None:
-    """Write the labels of a grid of panels (rows, columns) at its left and lower ends; panels not used are removed."""
+    """Label a grid of panels (rows, columns) at its left and lower edges only, and remove panels that are not used."""
     columns = places.shape[1]
     for number, axes in enumerate(places.flat):
         if number >= used:
@@ -93,14 +93,14 @@ def label_outer(places: np.ndarray, used: int, x_label: str, y_label: str = "") 
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure; its kind is the file's ending (png, svg, pdf). The same figure gives the same bytes.
+    """Write a figure in the format of the file's suffix (png, svg, pdf). The same figure gives the same bytes.
 
-    Raises OODBenchError where the ending names no format, or the file cannot be written.
+    Raises OODBenchError where the suffix names no format, or the file cannot be written.
     """
     kind, drawn = path.suffix[1:].lower() or "png", io.BytesIO()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for it
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
             figure.savefig(drawn, format=kind, metadata=NO_DATE.get(kind))
     except ValueError:
         raise OODBenchError(

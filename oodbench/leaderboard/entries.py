@@ -1,7 +1,7 @@
-"""What a stranger hands in: the results and scores of some runs, in one file.
+"""Entries: the results and scores of some runs in one file, to be submitted to a leaderboard.
 
 An entry is a zip archive of ``manifest.json`` (the format, and size and SHA-256 of each other member),
-``results.parquet`` and ``scores.parquet``, which are as in a suite's folder. Nothing in it is believed before it is
+``results.parquet`` and ``scores.parquet``, which are as in a suite's folder. Nothing in it is trusted before it is
 checked, nothing is unpacked to disk, and nothing in it is executed.
 """
 
@@ -58,13 +58,13 @@ class _Manifest(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An entry, and what it was made of.
+    """An entry, and the runs that it was made of.
 
     Args:
         data: the file.
-        runs: one row per run that is in it, as ``Store.read_results`` gives them.
-        failed: what failed of their rows, which is in it, too.
-        left_out: run → its state, of those that were named too and have no results.
+        runs: one row per run that is in it, as ``Store.read_results`` returns them.
+        failed: failures of the same rows, which are in it, too.
+        left_out: run → its state, of runs that were also named but have no results.
     """
 
     data: bytes
@@ -76,7 +76,7 @@ class Bundle:
 def bundle(store: str, runs: Sequence[str], registry: Registry, latest: bool = False) -> Bundle:
     """Return an entry with all results and scores of these runs of a store: keys, labels or detectors.
 
-    What failed of their rows, as another seed, is in it too: a row must show that beside its numbers.
+    Failures of the same rows, such as of another seed, are in it too: a row must show them beside its numbers.
 
     Args:
         latest: take only the runs of the newest version of each detector.
@@ -104,9 +104,9 @@ def bundle(store: str, runs: Sequence[str], registry: Registry, latest: bool = F
 
 
 def _without_results(record: Store, names: Iterable[str], done: set[str]) -> dict[str, str]:
-    """Run → state, of the runs that are meant by these names and have no results yet."""
+    """Return run → state of the runs that match these names and have no results yet."""
     beginnings = tuple(names)
-    titles = tuple(f"{name.partition(', ')[0]} on " for name in beginnings)  # a label begins with its detector
+    titles = tuple(f"{name.partition(', ')[0]} on " for name in beginnings)  # a label starts with its detector
     return {
         each.title: "not evaluated" if each.state == "done" else each.state
         for each in store_states(record)
@@ -129,7 +129,7 @@ def _entry(results: pd.DataFrame, record: Store, registry: Registry) -> bytes:
 
 
 def read_entry(path: Path) -> Publication:
-    """Return what an entry has. Raises OODBenchError, saying what is wrong, where it is not as ``bundle`` makes it."""
+    """Return the publication in an entry. Raises OODBenchError, with the reason, if ``bundle`` would not make it so."""
     parts = _unpack(read_bytes(path, LARGEST_ENTRY), path.name)
     results = parse_results(parts[RESULTS], f"{path.name}: {RESULTS}")
     scores = parse_scores(parts[SCORES], f"{path.name}: {SCORES}")
@@ -142,7 +142,7 @@ def _unpack(data: bytes, name: str) -> dict[str, bytes]:
             _check_members(archive.infolist())
             manifest = _manifest(archive.read(MANIFEST))
             parts = {part: archive.read(part) for part in (RESULTS, SCORES)}
-    except Exception as error:  # zipfile's, and those of each kind of compression
+    except Exception as error:  # errors of zipfile and of each kind of compression
         why = "it ends too early" if isinstance(error, EOFError) else shorten(one_line(str(error)))
         raise OODBenchError(f"{name} is no entry: {why}") from None
     for part, content in parts.items():
@@ -153,7 +153,7 @@ def _unpack(data: bytes, name: str) -> dict[str, bytes]:
 
 
 def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
-    """Raise ValueError unless there are exactly the three members, each once and of a size that makes sense."""
+    """Raise ValueError unless there are exactly the three members, each once and of a plausible size."""
     expected = {MANIFEST, RESULTS, SCORES}
     names = [member.filename for member in members]
     for name in names:

@@ -1,4 +1,4 @@
-"""Why an entry cannot go into a suite: what of it is wrong, is not of the suite, or is published already."""
+"""Checks of an entry before it goes into a suite: is anything wrong, not part of the suite, or already published?"""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CELL = ["label", "in_dataset", "out_dataset"]
 def faults(
     suite: Suite, old: Publication, new: Publication, registry: Registry, checked: Verification
 ) -> Iterator[str]:
-    """Yield reasons not to take an entry in.
+    """Yield reasons to refuse an entry.
 
     Args:
-        old: what is published and stays.
+        old: the published runs that stay.
         new: the entry.
-        checked: what was found of the entry by itself.
+        checked: the verification of the entry by itself.
     """
     rows = new.results[~is_failure(new.results)]
     yield from _failures_alone(new.results[is_failure(new.results)], rows)
@@ -51,7 +51,7 @@ def faults(
 
 
 def _failures_alone(failures: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]:
-    """Yield failures that stand beside no result."""
+    """Yield failures on data sets that have no results."""
     if rows.empty:
         yield "it has failed runs, or no results at all"
     there = {"", *rows["in_dataset"], *rows["out_dataset"], *(name for name, _ in _shifted_images(rows))}
@@ -61,7 +61,7 @@ def _failures_alone(failures: pd.DataFrame, rows: pd.DataFrame) -> Iterator[str]
 
 
 def _foreign(suite: Suite, rows: pd.DataFrame) -> Iterator[str]:
-    """Yield what the suite does not have: data sets, pairs of them, and covariate-shifted sets."""
+    """Yield what is not part of the suite: data sets, pairs of them, and covariate-shifted sets."""
     foreign = rows[~rows["in_dataset"].isin(suite.named("in_datasets"))]
     foreign_out = rows[~rows["out_dataset"].isin(suite.named("out_datasets"))]
     for name in [*foreign["in_dataset"], *foreign_out["out_dataset"]]:
@@ -77,7 +77,7 @@ def _foreign(suite: Suite, rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _missing_metrics(rows: pd.DataFrame, registry: Registry) -> Iterator[str]:
-    """Yield the metrics of oodbench itself that a run has no result of: whoever hands it in has left them out."""
+    """Yield the metrics of oodbench itself that a run has no result of: the submitter has left them out."""
     core = {name for name in registry.metrics if not registry.metric_version(name)}
     for (run, out_dataset), cell in rows[rows["covariate"] == ""].groupby(["run", "out_dataset"]):
         for metric in sorted(core - {*cell["metric"]}):
@@ -85,9 +85,9 @@ def _missing_metrics(rows: pd.DataFrame, registry: Registry) -> Iterator[str]:
 
 
 def _missing_seeds(suite: Suite, old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
-    """Yield the seeds that the suite names, and a row of the entry has neither a result nor a failure of.
+    """Yield the suite's seeds for which a row of the entry has neither a result nor a failure.
 
-    A row that leaves out a seed would look like one that has all. What is published of the row counts.
+    A row that leaves out a seed would look complete. Published results of the row count, too.
     """
     import pandas
 
@@ -102,9 +102,9 @@ def _missing_seeds(suite: Suite, old: pd.DataFrame, new: pd.DataFrame) -> Iterat
 
 
 def _seeds(suite: Suite, detector: str, in_dataset: str, out_dataset: str) -> set[int]:
-    """Return the seeds that the suite names for a cell: the fewest, where it does several times.
+    """Return the seeds that the suite names for a cell; the smallest set, where several requests name it.
 
-    Those of a detector that it does not name are as for those that it does.
+    A detector that the suite does not name needs the same seeds as those that it names.
     """
     places = [each for each in suite.requests if in_dataset in each.in_datasets and out_dataset in each.out_datasets]
     named = [each for each in places if detector in each.detectors]
@@ -112,7 +112,7 @@ def _seeds(suite: Suite, detector: str, in_dataset: str, out_dataset: str) -> se
 
 
 def _other_images(old: Publication, new: Publication) -> Iterator[str]:
-    """Yield where the entry's images of a data set are not those of the runs that are published."""
+    """Yield data sets of which the entry has other images than the published runs."""
     for column, kind in (("in_dataset", "in_images"), ("out_dataset", "out_images")):
         known = {str(name): set(rows[kind]) - {""} for name, rows in old.results.groupby(column)}
         for name, images in new.results[[column, kind]].drop_duplicates().itertuples(index=False, name=None):
@@ -130,7 +130,7 @@ def _other_images(old: Publication, new: Publication) -> Iterator[str]:
 
 
 def _places_by_images(found: Publication) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return data set and fingerprint of its images → a run and the data set, of which there are scores."""
+    """Return (data set, fingerprint of its images) → (a run that has scores of them, data set)."""
     rows = found.results[~is_failure(found.results)]
     places: dict[tuple[str, str], tuple[str, str]] = {}
     for name, images in (("in_dataset", "in_images"), ("out_dataset", "out_images")):

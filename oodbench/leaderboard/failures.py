@@ -1,4 +1,4 @@
-"""Seeds that failed, and cells whose seeds are not alike: what a row must show beside its numbers."""
+"""Failed seeds, and cells whose seeds scored different images: what a row must show beside its numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def failed_seeds(results: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, str]]:
-    """Return (in-data set, out-data set, label) → seed → error, of those that have no result there.
+    """Return (in-data set, out-data set, label) → seed → error, of the seeds without a result there.
 
-    A run that failed as a whole failed on every out-data set that others were scored on. A covariate-shifted set is no
-    out-data set, so that a failure on one is none of these (see ``run_facts.run_notes``).
+    A run that failed as a whole failed on every out-data set that others were scored on. A failure on a
+    covariate-shifted set, which is no out-data set, is not included (see ``run_facts.run_notes``).
     """
     errors = results[is_failure(results) & (results["covariate"] == "")]
     if errors.empty:
@@ -36,7 +36,7 @@ def failed_seeds(results: pd.DataFrame) -> dict[tuple[str, str, str], dict[int, 
 
 
 def is_failure(results: pd.DataFrame) -> pd.Series:
-    """Return which rows are failures, and no results."""
+    """Return which rows are failures rather than results."""
     return results["metric"] == ""
 
 
@@ -51,14 +51,14 @@ def mixed_images(label: str, out_dataset: str, seeds: Sequence[int], images: Seq
 
 
 def related_failures(failures: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return those failures that are of other seeds, or other out-data sets, of rows that have results.
+    """Return the failures on other seeds, or other out-data sets, of rows that have results.
 
-    What else failed in a store was perhaps never meant for a table, as the points that ``oodbench tune`` tried.
+    Other failures in a store may never have been meant for a table, such as points that ``oodbench tune`` tried.
     """
     rows = {*configurations(results)}
     places = {*zip(results["in_dataset"], results["out_dataset"], strict=True)}
     places |= {(in_dataset, "") for in_dataset in results["in_dataset"]}
-    out_datasets = failures["out_dataset"].where(failures["covariate"] == "", "")  # a shifted set is of the whole run
+    out_datasets = failures["out_dataset"].where(failures["covariate"] == "", "")  # on a shifted set: the whole run's
     keep = [
         configuration in rows and place in places
         for configuration, place in zip(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OUT_COLOURS = COLOURS[1:]
 Blocks = Mapping[str, np.ndarray]
-"""Heading → what stands in this block of columns, one entry per image; the in-data's blocks come first."""
+"""Heading → content of this block of columns, one entry per image; the in-data's blocks come first."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def draw_runs(
 ) -> None:
     """Draw the finished runs that the requests name, side by side.
 
-    They must have one in-data set; of several seeds the first is drawn. Raises OODBenchError, naming the command that
-    makes it, where the store lacks a run or its scores.
+    They must have the same in-data set; of several seeds, the first is drawn. Raises OODBenchError, naming the command
+    to run, where the store lacks a run or its scores.
 
     Args:
-        count: show the first images of each test split.
-        most_anomalous: if not 0, show instead this number of images of each with the lowest scores, and with the
-            highest; each detector has its own.
+        count: number of images shown, the first of each test split.
+        most_anomalous: if not 0, show instead this number of images with the lowest scores of each test split, and with
+            the highest; each detector has its own.
     """
     registry = registry or load_registry()
     loader = open_loader(registry, data_dir)
@@ -119,20 +119,20 @@ def _panel(
 
 
 def heading(images: ImageSet, is_in: bool) -> str:
-    """Return what stands above a data set's images."""
+    """Return the heading above a data set's images."""
     return f"{'in' if is_in else 'out'}: {images.name}"
 
 
 def extreme_images(sets: Sequence[ImageSet], scores: Sequence[Scores], count: int) -> tuple[Blocks, Blocks]:
     """Return the images with the lowest and with the highest scores of each set, and their scores.
 
-    Images of equal scores come in their order in the set.
+    Images with equal scores keep their order in the set.
 
     Args:
         sets: test splits, the in-data first.
         scores: of these, in any order; a set without scores is left out.
 
-    Raises StoreError where the scores are of other images than those that are there now.
+    Raises StoreError where the scores are of other images than those available now.
     """
     of_set = {(each.dataset, number == 0): each for number, each in enumerate(scores)}
     images: dict[str, np.ndarray] = {}
@@ -167,7 +167,7 @@ def reconstruct(detector: Detector, images: np.ndarray) -> np.ndarray | None:
 
 
 def draw(panels: Sequence[Panel], path: Path, title: str = "") -> None:
-    """Write the figure; its kind is the file's ending (png, svg, pdf)."""
+    """Write the figure in the format of the file's suffix (png, svg, pdf)."""
     rows = _image_rows(panels)
     columns = sum(_widths(rows).values())
     width = max(8.0, 0.48 * columns)
@@ -187,7 +187,7 @@ def draw(panels: Sequence[Panel], path: Path, title: str = "") -> None:
 
 
 def _image_rows(panels: Sequence[Panel]) -> list[tuple[str, Blocks, Blocks]]:
-    """Label, images, and scores to write below them, of each row: the inputs once, where all panels have the same."""
+    """Return label, images and the scores below them for each row; the inputs once if all panels show the same."""
     reconstructed: list[tuple[str, Blocks, Blocks]] = [
         (panel.detector, panel.reconstructions, {}) for panel in panels if panel.reconstructions
     ]
@@ -202,12 +202,12 @@ def _image_rows(panels: Sequence[Panel]) -> list[tuple[str, Blocks, Blocks]]:
 
 
 def _widths(rows: Sequence[tuple[str, Blocks, Blocks]]) -> dict[str, int]:
-    """Heading → number of images in its block."""
+    """Return heading → number of images in its block."""
     return {name: len(stack) for _, stacks, _ in rows for name, stack in stacks.items()}
 
 
 def _reconstructions(figure: SubFigure, rows: Sequence[tuple[str, Blocks, Blocks]]) -> None:
-    """Rows of images, a block of columns for each heading."""
+    """Draw rows of images, with a block of columns for each heading."""
     widths = _widths(rows)
     blocks = figure.subplots(len(rows), len(widths), width_ratios=[*widths.values()], squeeze=False)
     for line, (label, stacks, values) in zip(blocks, rows, strict=True):
@@ -215,14 +215,14 @@ def _reconstructions(figure: SubFigure, rows: Sequence[tuple[str, Blocks, Blocks
         for axes, name in zip(line, widths, strict=True):
             if name in stacks:
                 _show(axes, stacks[name], values.get(name, ()))
-            else:  # a suite may have other out-data sets for each detector
+            else:  # a suite's detectors may have different out-data sets
                 axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, name in zip(blocks[0], widths, strict=True):
         axes.set_title(plain_text(name), fontsize=8, color=IN_COLOUR if name.startswith("in: ") else OUT_COLOURS[0])
 
 
 def _show(axes: Axes, stack: np.ndarray, values: Sequence[float] | np.ndarray) -> None:
-    """Images (k, C, H, W) side by side, with a gap of one pixel, and below each its score where there are any."""
+    """Draw images (k, C, H, W) side by side, each with a margin of one pixel, and with its score below, if any."""
     if stack.dtype == np.uint8:
         stack = stack / 255.0
     padded = np.pad(stack, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=1.0)

@@ -1,4 +1,4 @@
-"""The page of a suite in each format, and which part of it is shown."""
+"""The page of a suite in each format, and the choice of the part that is shown."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ BY_SUITE = Order("")
 
 @dataclass(frozen=True)
 class Page:
-    """What a page is made of.
+    """The input of a page.
 
     Args:
         metrics: those to show, the main one first.
-        order: an empty ``sort`` is what the suite ranks by.
-        are_named: whether somebody asked for these metrics: a page that has room for one shows the first of all, or
-            all that were asked for.
+        order: an empty ``sort`` stands for the column that the suite ranks by.
+        are_named: whether the user requested these metrics; if not, a LaTeX page shows only ``Board.main``.
     """
 
     suite: Suite
@@ -54,7 +53,7 @@ class Page:
 
 
 def format_of(output: Path | None) -> str:
-    """Return the format that a file's name asks for: Markdown where it asks for none."""
+    """Return the format that a file's suffix names; Markdown where it names none."""
     return EXTENSIONS.get(output.suffix.lower(), "markdown") if output else "markdown"
 
 
@@ -68,7 +67,7 @@ def write(page: Page, format_name: str) -> str:
 
 
 def only_groups(suite: Suite, published: Publication, names: Sequence[str]) -> tuple[Suite, Publication]:
-    """Return the part of both that is of the out-data sets of these groups; all of it where none is named.
+    """Return both with the out-data sets of these groups only; unchanged where no group is named.
 
     Raises OODBenchError for a group that the suite does not have.
     """
@@ -88,9 +87,9 @@ def only_groups(suite: Suite, published: Publication, names: Sequence[str]) -> t
 
 
 def only(suite: Suite, published: Publication, in_datasets: Sequence[str]) -> tuple[Suite, Publication]:
-    """Return the part of both that is of these in-data sets; all of it where none is named.
+    """Return both with these in-data sets only; unchanged where none is named.
 
-    Raises OODBenchError for one that neither has.
+    Raises OODBenchError for an in-data set that neither has.
     """
     if not in_datasets:
         return suite, published

@@ -1,4 +1,4 @@
-"""Results in full spectrum: which they are, and which covariate-shifted images count as in-distribution in them."""
+"""Results in full spectrum: which rows they are, and which covariate-shifted images they count as in-distribution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPECTRUM = "the full spectrum"
-"""What messages call all covariate-shifted images of a result."""
+"""Name in messages of all covariate-shifted images of a result."""
 
 
 def in_full_spectrum(results: pd.DataFrame) -> pd.Series:
@@ -35,9 +35,9 @@ def covariates(results: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def differing_covariates(results: pd.DataFrame) -> dict[tuple[str, str, int], str]:
-    """Return (in-data set, label, seed) → a note of its covariate-shifted images.
+    """Return (in-data set, label, seed) → a note on its covariate-shifted images.
 
-    Only of in-data sets of which some results have others than the rest.
+    Only in-data sets whose results do not all have the same covariate-shifted images are included.
     """
     full = results[in_full_spectrum(results)]
     found: dict[str, dict[str, set[tuple[str, str, int]]]] = {}

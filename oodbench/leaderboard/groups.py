@@ -1,7 +1,7 @@
 """Groups of out-data sets, such as near and far: the mean of a row over each group.
 
 The mean is taken per seed, over out-data sets with equal weight, as OpenOOD does. It is no result of its own: it has no
-interval and no test, and the values that it is made from stand beside it.
+interval and no test, and the values that it is made from are shown beside it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def group_records(records: Iterable[Record], groups: Groups) -> list[Record]:
     """Return a record for each row, in-data set, metric and group, in the order of the groups.
 
     Args:
-        records: of single out-data sets, as ``tables.records`` gives them.
+        records: of single out-data sets, as ``tables.records`` returns them.
 
     The record is that of a cell, with the group's name as ``out_dataset`` and its members as ``mean_of``. A row that
-    lacks one of the members has none; a seed that one of them lacks is left out, and a
-    failed one where it failed there.
+    lacks one of the members has no record. A seed that lacks one of them is left out, and a seed that failed on one of
+    them counts as failed.
     """
     rows: dict[tuple[str, str, str], dict[str, Record]] = {}
     for record in records if groups else ():

@@ -1,4 +1,4 @@
-"""Which results are of the newest version of each detector."""
+"""Selection of the results of the newest version of each detector."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def latest_versions(results: pd.DataFrame) -> pd.DataFrame:
     one version has several source fingerprints, it is that of the run created last.
 
     Args:
-        results: rows as ``Store.read_results`` and ``read_failures`` give them.
+        results: rows as ``Store.read_results`` and ``read_failures`` return them.
 
-    Raises OODBenchError where that would be needed and the rows do not say when runs were created, as older ones.
+    Raises OODBenchError where creation times are needed for that, but missing, as in older rows.
     """
     done = results[results["metric"] != ""]
     only_failed = results[~results["detector"].isin(done["detector"])]
@@ -36,14 +36,14 @@ def latest_versions(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _newest(detector: str, runs: pd.DataFrame) -> tuple[str, str]:
-    """The version and distribution of the newest code, given one row per run of one detector."""
+    """Return the version and distribution of the newest code, given one row per run of one detector."""
     versions = {text: public_version(text) for text in runs["plugin_version"]}
     greatest = max(versions.values())
     rows = runs[[versions[text] == greatest for text in runs["plugin_version"]]]
     sources = [*rows[SOURCE].itertuples(index=False, name=None)]
     if len(set(sources)) == 1:
         return sources[0]
-    is_failure = (rows["metric"] == "").all()  # of which nobody knows when; any of them says as much
+    is_failure = (rows["metric"] == "").all()  # failures have no creation time: any of them will do
     if not is_failure and (rows["created"] == "").any():
         texts = ", ".join(sorted({version for version, _ in sources}))
         raise OODBenchError(
@@ -53,7 +53,7 @@ def _newest(detector: str, runs: pd.DataFrame) -> tuple[str, str]:
 
 
 def public_version(text: str) -> Version:
-    """Return ``0.1.1`` of ``0.1.1+5a85784f027a4875``; what is no version counts as older than any."""
+    """Return ``0.1.1`` for ``0.1.1+5a85784f027a4875``; a text that is no version counts as older than any."""
     from packaging.version import InvalidVersion, Version
 
     try:

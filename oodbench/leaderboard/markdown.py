@@ -1,7 +1,7 @@
-"""A page in Markdown: tables, how the runs were made, and what a reader must know as footnotes.
+"""A page in Markdown: tables, how the runs were made, and notes for the reader as footnotes.
 
-Figures that others reported stand below ours, in italics, with their source: they are not ranked, and never the best of
-a column.
+Figures that others reported are below ours, in italics, with their source. They are not ranked, and never the best of a
+column.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MARKUP = re.compile(r"[\\`*|<>\[\]~]|(?<![^\W_])_|_(?![^\W_])|^#", re.MULTILINE)
 
 
 def escape(text: str) -> str:
-    """Return text from outside so that Markdown shows it as it is: no markup, no HTML, no link, on one line."""
+    """Return untrusted text so that Markdown shows it literally: no markup, no HTML, no link, on one line."""
     line = one_line(text)
     return MARKUP.sub(lambda match: {"<": "&lt;", ">": "&gt;"}.get(match[0], f"\\{match[0]}"), line)
 
@@ -34,10 +34,10 @@ def escape(text: str) -> str:
 def render(board: Board, title: str = "", introduction: str = "", computed_by: Mapping[str, str] | None = None) -> str:
     """Return a page: for each in-data set the table of the first metric, then all else, folded; notes as footnotes.
 
-    Of several in-data sets, a table of them all comes first.
+    With several in-data sets, a table of all of them comes first.
 
     Args:
-        introduction: Markdown that stands below the title.
+        introduction: Markdown to put below the title.
         computed_by: metric → the package, with version, that computed it.
     """
     writer = _Writer(board)
@@ -48,13 +48,13 @@ def render(board: Board, title: str = "", introduction: str = "", computed_by: M
 
 
 class _Writer:
-    """Writes the tables of a board, with marks for its footnotes."""
+    """A writer of a board's tables, with marks for its footnotes."""
 
     def __init__(self, board: Board):
         self.board = board
 
     def tables(self) -> Iterator[str]:
-        """Yield all between the page's head and its footnotes."""
+        """Yield everything between the page's head and its footnotes."""
         for in_dataset in self.board.shown:
             sections = self.board.sections(in_dataset)
             if in_dataset is None:
@@ -77,7 +77,7 @@ class _Writer:
         return [f"[^{number}]: {escape(text)}" for number, text in enumerate(self.board.footnotes, 1)]
 
     def sources(self, computed_by: Mapping[str, str]) -> list[str]:
-        """Which packages computed the metrics: ``Computed by oodbench 0.2.0: auroc, aupr_out.``"""
+        """Return which packages computed the metrics: ``Computed by oodbench 0.2.0: auroc, aupr_out.``"""
         has_results = set(self.board.results["metric"])
         names: dict[str, list[str]] = {}
         for metric in self.board.metrics:
@@ -86,7 +86,7 @@ class _Writer:
         return [f"Computed by {escape(source)}: {', '.join(each)}." for source, each in names.items()]
 
     def _table(self, section: Section) -> str:
-        """One table of one metric under its heading; a column names its in-data set where the table does not."""
+        """Return one metric's table under its heading; columns name their in-data set where the table does not."""
         metric, cells = section.metric, section.table.cells
         rows = [
             [
@@ -107,11 +107,11 @@ class _Writer:
         return f"{head}\n\n{_markdown(['detector', *_heads(section), *map(escape, section.fact_names)], rows)}"
 
     def _marked(self, label: str, in_dataset: str | None) -> str:
-        """The row's name with the marks of its notes on this in-data set, or on all."""
+        """Return the row's name with the marks of its notes on this in-data set, or on all."""
         return escape(label) + "".join(f"[^{number}]" for number in self.board.notes_on(label, in_dataset))
 
     def _seeds(self, sections: Sequence[Section]) -> list[str]:
-        """The values of each seed; nothing where the cells show all there is to know."""
+        """Return tables of each seed's value; none where results are not published or no cell has several seeds."""
         return [
             _markdown(
                 ["detector", *_heads(section)],
@@ -137,7 +137,7 @@ class _Writer:
 
 
 def _ranks(sections: Sequence[Section]) -> list[str]:
-    """Average ranks by the first metric, where there are enough data sets for them to mean anything."""
+    """Return a text on average ranks by the first metric, if there are enough data sets for them to be meaningful."""
     ranks = average_ranks(sections[0].table) if sections else None
     if ranks is None:
         return []
@@ -150,7 +150,7 @@ def _ranks(sections: Sequence[Section]) -> list[str]:
 
 
 def _heads(section: Section) -> list[str]:
-    """The head of each column, which names the in-data set where the table does not."""
+    """Return the head of each column, which names the in-data set where the table does not."""
     heads = [(column[0], section.head(column)) for column in section.columns]
     names = [head if section.in_dataset is not None else f"{head} (in {of_in})" for of_in, head in heads]
     return [f"{escape(name)} {arrow(section.metric)}" for name in names]
@@ -163,7 +163,7 @@ def _cell(cell: Cell | None) -> str:
 
 
 def _seeds_text(cell: Cell | None) -> str:
-    """``0: 0.938 (0.917–0.954), 1: …``, by seed."""
+    """Return ``0: 0.938 (0.917–0.954), 1: …``, by seed."""
     texts = [
         f"{seed}: {value:.3f}" + (f" ({interval_text(interval)})" if interval else "")
         for seed, value, interval in (cell.fits if cell else ())
@@ -172,7 +172,7 @@ def _seeds_text(cell: Cell | None) -> str:
 
 
 def _folded(summary: str, parts: Iterable[str]) -> Iterator[str]:
-    """What not every reader needs: closed until somebody opens it; nothing where there is nothing."""
+    """Yield the parts in a collapsed block, for what not every reader needs; nothing if there are no parts."""
     if parts := [*parts]:
         yield f"<details>\n<summary>{summary}</summary>"
         yield from parts

@@ -14,14 +14,14 @@ COLUMNS = (
     "in", "out", "row", "metric", "mean", "sd", "n_seeds", "n_failed", "seeds", "values", "low", "high", "p_best",
     "best", "reported", "source", "mean_of",
 )  # fmt: skip
-"""``seeds``, ``values``, ``low`` and ``high`` have one entry per seed, with spaces between: the 95 % interval over
-images is of one seed. ``best``: whether the cell is bold in the other formats. ``mean_of``: the out-data sets of a
-group, of which the row has the mean; ``out`` is the group's name then. A row without ``out`` is a fact of the fits on
-the in-data's test split, such as accuracy. Numbers have all their digits."""
+"""``seeds``, ``values``, ``low`` and ``high`` have one entry per seed, separated by spaces: the 95 % interval over
+images is of one seed. ``best``: whether the cell is bold in the other formats. ``mean_of``: for the mean over a group,
+the group's out-data sets; ``out`` is then the group's name. A row without ``out`` is a fact of the fits on the
+in-data's test split, such as accuracy. Numbers have all their digits."""
 
 
 def render(board: Board) -> str:
-    """Return the table, under a line of names; rows in the order of the other formats, the reported ones last."""
+    """Return the table with a header line; rows are in the order of the other formats, the reported ones last."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -66,7 +66,7 @@ def _reported(section: Section) -> Iterator[list[str]]:
 
 
 def _facts(section: Section) -> Iterator[list[str]]:
-    """What the fits do on the in-data's test split, with no out-data set."""
+    """Yield a row for each fact of the fits on the in-data's test split; it has no out-data set."""
     for label in section.table.rows:
         for name, (value, sd) in section.facts.get(label, {}).items():
             names = [text_cell(text) for text in (section.in_dataset or "", "", label, name)]
@@ -82,13 +82,13 @@ def _number(value: float | None) -> str:
 
 
 def _numbers_of(values: Sequence[float | None]) -> str:
-    """One entry per seed; nan where a seed has none, and nothing where all have none."""
+    """Return one entry per seed, nan where a seed has no value; an empty text if no seed has one."""
     return " ".join("nan" if value is None else repr(value) for value in values) if any(
         value is not None for value in values
     ) else ""  # fmt: skip
 
 
 def text_cell(text: str) -> str:
-    """Return text from outside on one line, and so that no spreadsheet takes it for a formula."""
+    """Return untrusted text on one line, so that no spreadsheet takes it for a formula."""
     line = one_line(text)
     return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line

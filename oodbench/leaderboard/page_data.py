@@ -1,6 +1,6 @@
-"""What an HTML page carries beside its tables, for the panel of a cell: seeds, curves, provenance, the command.
+"""The data that an HTML page has beside its tables, for the panel of a cell: seeds, curves, provenance, the command.
 
-It is JSON in one script element. A place is what a row has in a column, in all metrics.
+It is JSON in one script element. A place is a row and a column of the tables, for all metrics together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_CURVES = 2000
-"""Of runs on out-data sets: about 0.4 KB each."""
+"""The most curves, one per run and out-data set, of about 0.4 KB each."""
 SETTING = re.compile(r"(?:^|, )([A-Za-z_][A-Za-z0-9_.]*)=")
 FACTS = {
     "run": "run",
@@ -41,14 +41,14 @@ FACTS = {
     "parameters": "parameters",
     "created": "created",
 }
-"""What the panel calls a fact → the column that has it."""
+"""Name of a fact in the panel → its column."""
 
 Place = tuple[str, str, str]
 """(row, in-data set, out-data set)."""
 
 
 def page_data(board: Board, scores: ScoreTable) -> tuple[dict[Place, int], str]:
-    """Return the number of each place, and the JSON, which is fit to stand in a script element."""
+    """Return the number of each place, and the JSON, escaped for a script element."""
     done = board.results[~is_failure(board.results)]
     shown = {
         (label, *column)
@@ -76,7 +76,7 @@ def page_data(board: Board, scores: ScoreTable) -> tuple[dict[Place, int], str]:
 
 
 def _groups(results: pd.DataFrame, places: set[Place]) -> list[tuple[Place, list[Row]]]:
-    """The rows of each place, by seed. Plain rows, as pandas takes milliseconds for a group."""
+    """Return the rows of each place, by seed. They are plain dicts, as pandas takes milliseconds per group."""
     groups: dict[Place, list[Row]] = {}
     for row in results.sort_values("seed", kind="stable").to_dict("records"):
         place = row["label"], row["in_dataset"], row["out_dataset"]
@@ -86,7 +86,7 @@ def _groups(results: pd.DataFrame, places: set[Place]) -> list[tuple[Place, list
 
 
 def embedded_json(data: Any) -> str:
-    """Return JSON that cannot end the script element it stands in, nor begin a comment there."""
+    """Return JSON that can neither end the script element that it is in nor start a comment there."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
     return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
@@ -110,13 +110,13 @@ def _place(place: Place, rows: list[Row], runs: list[int], board: Board) -> dict
 
 
 def _values(rows: list[Row]) -> dict[str, Any]:
-    """The p against the best of the column, and seed, value, low and high of each seed."""
+    """Return p against the best of the column, and seed, value, low and high of each seed."""
     fits = [[int(row["seed"]), *(_short(row.get(name)) for name in ("value", "low", "high"))] for row in rows]
     return {"p": _short(rows[0].get("p_best")), "fits": fits}
 
 
 def _short(value: float | None) -> float | None:
-    """Six digits; None for what JSON has no number for."""
+    """Return the value with six digits; None where it is not finite, as JSON has no such number."""
     return float(f"{value:.6g}") if value is not None and abs(value) < float("inf") else None
 
 
@@ -135,7 +135,7 @@ def _fact(value: Any) -> str:
 
 
 def commands(rows: Sequence[Row]) -> list[str]:
-    """Return the commands that make the results of one row and out-data set again: one per way to ask for them."""
+    """Return the commands that reproduce the results of one row and out-data set; one per distinct set of options."""
     runs = {row["run"]: row for row in rows}
     covariates = {row["run"]: covariate_sets(row["covariate"]) for row in rows if row["covariate"]}
     seeds: dict[tuple[str, ...], list[str]] = {}
@@ -153,7 +153,7 @@ def _words(row: Row, covariates: Iterable[str]) -> tuple[str, ...]:
     words = ["oodbench", "run", "--detector", row["detector"], "--in", row["in_dataset"], "--out", row["out_dataset"]]
     words += [word for name in covariates for word in ("--covariate", name)]
     words += ["--preset", preset] if preset else []
-    for path in SETTING.findall(settings):  # the words are Python's and may have commas; the parameters are exact
+    for path in SETTING.findall(settings):  # values here are Python's, with commas; params are exact
         if path in params:
             words += ["--set", f"{path}={_setting(params[path])}"]
     return (*words, *(["--precision", row["precision"]] if row["precision"] not in ("", "float32") else []))
@@ -169,7 +169,7 @@ def _setting(value: Any) -> str:
 def _curves(
     groups: list[tuple[Place, list[Row]]], runs: Mapping[str, int], scores: ScoreTable
 ) -> tuple[dict[str, Any], int]:
-    """``run number|out-data set`` → ROC curve and histograms, the first seeds first; and how many were left out."""
+    """Return ``run number|out-data set`` → ROC curve and histograms, by seed, and how many were left out."""
     wanted = {
         (seed, run, in_dataset, out_dataset)
         for (_, in_dataset, out_dataset), rows in groups

@@ -1,7 +1,7 @@
-"""A page in HTML: one file that needs nothing else, and shows the tables of the first metric where scripts do not run.
+"""A page in HTML: one self-contained file, which shows the tables of the first metric where scripts do not run.
 
-Everything that scripts add (sorting, filtering, the choice of a metric, the panel of a cell) works on what is in the
-file; the policy in its head forbids every request, and every script but its own.
+Everything that scripts add (sorting, filtering, the choice of a metric, the panel of a cell) works on data in the file.
+The security policy in its head forbids every request, and every script but its own.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def render(
     """Return the page.
 
     Args:
-        introduction: Markdown that stands below the title.
+        introduction: Markdown to put below the title.
         computed_by: metric → the package, with version, that computed it.
-        scores: of the runs whose curves the page is to have.
+        scores: of the runs whose curves the page shows.
     """
     numbers, data = page_data(board, scores or {})
     writer = _Writer(board, numbers)
@@ -64,12 +64,12 @@ def render(
 
 
 def escape(text: str) -> str:
-    """Return text from outside so that HTML shows it as it is, in an element or in an attribute, on one line."""
+    """Return untrusted text so that HTML shows it literally, in an element or in an attribute, on one line."""
     return escape_html(one_line(text))
 
 
 def _introduction(markdown: str) -> str:
-    """Open at first; the script closes it on a narrow screen, where the tables would be far below."""
+    """Return the introduction, open; the script closes it on a narrow screen, where the tables would be far below."""
     if not markdown:
         return ""
     return f'<details class="prose" id="introduction" open>\n<summary>Notes</summary>\n{to_html(markdown)}\n</details>'
@@ -90,14 +90,14 @@ def _sources(metrics: list[str], computed_by: Mapping[str, str]) -> Iterator[str
 
 
 class _Writer:
-    """Writes the tables of a board: ``numbers`` are those of the places in the page's data."""
+    """A writer of a board's tables; ``numbers`` are those of the places in the page's data."""
 
     def __init__(self, board: Board, numbers: Mapping[Place, int]):
         self.board, self.numbers = board, numbers
         self.sections = {name: board.sections(name) for name in board.shown}
 
     def metrics(self) -> list[str]:
-        """The metrics that some table shows; the first of them stands in the page without scripts."""
+        """Return the metrics that some table shows; without scripts, the page shows the first of them."""
         shown = {section.metric.name for sections in self.sections.values() for section in sections}
         return [metric.name for metric in self.board.metrics if metric.name in shown]
 
@@ -171,7 +171,7 @@ class _Writer:
         return f'<tr><th scope="row"><em>{escape(row.name)} (reported)</em>{marks}</th>{cells}</tr>'
 
     def _how_made(self, in_dataset: str) -> str:
-        """How the runs of the rows were made: closed until somebody opens it."""
+        """Return how the runs of the rows were made, as a collapsed block."""
         runs = self.board.runs_of(in_dataset)
         if runs.empty:
             return ""

@@ -1,4 +1,4 @@
-"""A page in LaTeX: a booktabs table for each in-data set and metric, to be put into a paper with ``\\input``."""
+"""A page in LaTeX: a booktabs table for each in-data set and metric, to be included in a paper with ``\\input``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD = (
 
 
 def render(board: Board, title: str = "") -> str:
-    """Return a table for each in-data set and metric, with what a reader must know in its caption and as comments."""
+    """Return a table for each in-data set and metric, with notes for the reader in its caption and as comments."""
     parts = [HEAD, *([f"% {one_line(title)}"] if title else [])]
     for in_dataset in board.in_datasets:
         parts += [_table(section, board) for section in board.sections(in_dataset)]
@@ -34,7 +34,7 @@ def render(board: Board, title: str = "") -> str:
 
 
 def escape(text: str) -> str:
-    """Return text from outside so that LaTeX prints it as it is: no command, no mathematics, on one line."""
+    """Return untrusted text so that LaTeX prints it literally: no command, no mathematics, on one line."""
     apart = re.split(r"(?<=-)(?=-)|(?<=,)(?=,)", one_line(text))  # -- and ,, would become one character
     return "{}".join("".join(SPECIAL.get(character, character) for character in part) for part in apart)
 

@@ -1,4 +1,4 @@
-"""The Markdown that people write into notes.md, as HTML: paragraphs, lists, bold, code, links; else as it stands."""
+"""Conversion of the Markdown in notes.md to HTML: headings, paragraphs, lists, bold, italics, code and links."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAFE_LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
 def to_html(markdown: str) -> str:
-    """Return the text as HTML in which nothing is markup but what this makes. Links lead to the web, or nowhere."""
+    """Return the text as HTML. HTML in the text is escaped, and only links to the web (http, https) stay links."""
     blocks = re.split(r"\n[ \t]*\n", printable(markdown).strip())
     return "\n".join(_block(block) for block in blocks if block.strip())
 

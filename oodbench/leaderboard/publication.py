@@ -1,7 +1,7 @@
-"""What is published of a suite: results, the scores that they come from, and what its metrics are; and how it grows.
+"""The publication of a suite: its results, the scores behind them, and facts of its metrics; and merging two of them.
 
-A publication is made from a store, read from a suite's folder, or read from an entry that somebody handed in. Merging
-adds or replaces exactly the runs of the newer one, and keeps all others.
+A publication is made from a store, read from a suite's folder, or read from a submitted entry. Merging adds or replaces
+exactly the runs of the newer one, and keeps all others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 OLDER = "older"
 ROW_ORDER = ["in_dataset", "detector", "run", "out_dataset", "metric"]
-"""So that files and labels do not depend on the order in which runs came in."""
+"""Rows are sorted so that files and labels do not depend on the order in which runs were added."""
 TABLE = ["in_dataset", "metric"]
 """What all rows of one table have in common."""
 RESULTS, SCORES, PAGE = "results.parquet", "scores.parquet", "README.md"
@@ -42,9 +42,9 @@ RESULTS, SCORES, PAGE = "results.parquet", "scores.parquet", "README.md"
 
 @dataclass(frozen=True)
 class Publication:
-    """Results (rows as ``published.PublishedResults`` has them), scores by run and data set, and metrics by name.
+    """Results (rows as in ``published.PublishedResults``), scores by run and data set, and metrics by name.
 
-    Runs without scores are of a version that did not publish them: they cannot be verified.
+    Runs without scores were published by a version that did not publish scores: they cannot be verified.
     """
 
     results: pd.DataFrame
@@ -65,12 +65,12 @@ class Publication:
 
 
 def read_publication(folder: Path) -> Publication:
-    """Return what a suite's folder has published. Raises OODBenchError where there is none, or it is damaged."""
+    """Return the publication in a suite's folder. Raises OODBenchError where there is none, or it is damaged."""
     return read_files(folder / RESULTS)
 
 
 def read_files(results: Path) -> Publication:
-    """Return the published results in this file, with the scores that lie beside it, where there are any."""
+    """Return the published results in this file, with the scores in the file beside it, if there is one."""
     published, beside = load_results(results), results.with_name(SCORES)
     scores = load_scores(beside) if os.path.lexists(beside) else {}
     return Publication(published.rows, scores, published.metrics)
@@ -79,7 +79,7 @@ def read_files(results: Path) -> Publication:
 def from_store(results: pd.DataFrame, store: Store, registry: Registry) -> Publication:
     """Return these results of a store with their scores.
 
-    Raises OODBenchError where a value is not what its scores give: another version of the metric computed it.
+    Raises OODBenchError where a value does not follow from its scores: another version of the metric computed it.
     """
     scores: ScoreTable = {}
     done = results[results["metric"] != ""]
@@ -101,7 +101,7 @@ def _image_scores(run: str, scores: Scores) -> ImageScores:
 
 
 def facts_of(metric: Metric, registry: Registry) -> MetricFacts:
-    """Return what a page says of a metric that is installed here, or of one in full spectrum."""
+    """Return the facts that a page shows of an installed metric, or of its full-spectrum version."""
     source = registry.source("metric", metric.name.removeprefix(PREFIX))
     return MetricFacts(
         name=metric.name,
@@ -113,18 +113,18 @@ def facts_of(metric: Metric, registry: Registry) -> MetricFacts:
 
 
 def shown_metrics(found: Publication, installed: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the installed metrics, those in full spectrum that there are results of, and those of other packages.
+    """Return the installed metrics, those in full spectrum that have results, and those of other packages.
 
-    Of a package that is not installed here the publication says what its metrics are.
+    If a package is not installed here, the facts of its metrics come from the publication.
     """
     known = with_full_spectrum(installed, set(found.results["metric"]))
     return {**known, **{name: each.metric() for name, each in found.metrics.items() if name not in known}}
 
 
 def differing_values(publication: Publication, metrics: Mapping[str, Metric]) -> Iterable[str]:
-    """Yield a line for each result that is not what its scores give.
+    """Yield a line for each result that does not follow from its scores.
 
-    Equal means to within 12 digits: the order in which a processor adds may change the last ones.
+    Values are compared to 12 digits: the order in which a processor adds may change the last ones.
     """
     results = publication.results
     columns = ["run", "in_dataset", "out_dataset", "covariate", "metric", "value", "n_in", "n_out"]
@@ -149,10 +149,11 @@ def differing_values(publication: Publication, metrics: Mapping[str, Metric]) ->
 
 @dataclass(frozen=True)
 class Merge:
-    """What a merge did: runs by what became of them. ``older`` are kept ones that a newer run stands in for.
+    """The outcome of a merge: the runs by what was done to them. ``older`` are kept ones that have a newer version.
 
-    ``lost`` are results, as (run, out-data set), of earlier fits of replaced runs, which the new ones do not have.
-    ``uncomputed`` are metrics whose code is not installed: what came in has no interval of them, and nothing a test.
+    ``lost`` are results, as (run, out-data set), of replaced runs, which the new ones do not have: they were of another
+    fit, or to be dropped.
+    ``uncomputed`` are metrics whose code is not installed: new results have no interval of them, and none has a test.
     """
 
     publication: Publication
@@ -166,15 +167,16 @@ class Merge:
 
 
 def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge:
-    """Return the old publication with every run of the new one added, or put in the place of its older self.
+    """Return the old publication with every run of the new one added, or in place of the old run of the same key.
 
-    What only the older self has, as results on other out-data sets, stays where both are one fit.
+    Results that only the replaced run has, such as on other out-data sets, are kept if both are of the same fit.
 
     Args:
-        drop: runs of the old one to leave out: labels, detectors, keys or their beginnings; ``older`` for those of
-            which the new one has the same detector, preset, in-data and seed from other code or with other parameters.
+        drop: runs of the old one to leave out: labels, detectors, keys or their prefixes; ``older`` for those of which
+            the new one has the same detector, preset, in-data, seed and precision from other code or with other
+            parameters.
 
-    Raises OODBenchError where nothing has a name in ``drop``.
+    Raises OODBenchError where a name in ``drop`` matches nothing.
     """
     import pandas as pd
 
@@ -186,13 +188,14 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
     kept = [run for run in there if run not in named and run not in set(coming)]
     before = old.keep({*old.results["run"]} - named - {*new.results["run"]})
     more, lost = _more_of_the_same(old.keep({*there} & {*coming} - named), new)
-    added = new.results.drop(columns=[*PUBLISHED_COLUMNS], errors="ignore")  # of the table that they come into
+    added = new.results.drop(columns=[*PUBLISHED_COLUMNS], errors="ignore")  # they depend on the whole table
     parts = [part for part in (before.results, more.results, added) if len(part)]
     results = pd.concat(parts, ignore_index=True) if parts else added
     results = results.reindex(columns=[*dict.fromkeys([*results.columns, *PUBLISHED_COLUMNS])])
     results = _without_old_tests(results.sort_values(ROW_ORDER, ignore_index=True), others)
     scores = {**before.scores, **more.scores, **new.scores}
     merged = Publication(results, scores, {**before.metrics, **new.metrics})
+    lost += _lost(old.keep({*there} & {*coming} & named), new)
     return Merge(
         merged,
         [run for run in coming if run not in there],
@@ -205,12 +208,12 @@ def merge(old: Publication, new: Publication, drop: Iterable[str] = ()) -> Merge
 
 
 def _runs(results: pd.DataFrame) -> list[str]:
-    """Those that have results."""
+    """Return the runs that have results."""
     return list(dict.fromkeys(results["run"][results["metric"] != ""]))
 
 
 def _is_resolved(old: pd.DataFrame, new: pd.DataFrame) -> np.ndarray:
-    """Which rows are failures of what is there now: (n,) bool."""
+    """Return which old rows are failures that rows of the new publication replace: (n,) bool."""
     seed = [*CONFIGURATION, "seed"]
     is_whole = (old["out_dataset"] == "").to_numpy()
     is_there = np.where(is_whole, _is_in(old, new, seed), _is_in(old, new, [*seed, "out_dataset"]))
@@ -218,9 +221,9 @@ def _is_resolved(old: pd.DataFrame, new: pd.DataFrame) -> np.ndarray:
 
 
 def _more_of_the_same(old: Publication, new: Publication) -> tuple[Publication, list[tuple[str, str]]]:
-    """Return what the old publication has of runs that come in, and these have not; and what of it is lost.
+    """Return the old results of incoming runs that the new publication lacks: those to keep, and those that are lost.
 
-    It stays where both are of one fit, and gave the in-data the same scores.
+    A result is kept if both runs are of the same fit, and gave the in-data the same scores.
     """
     columns = ["run", "out_dataset", "metric"]
     coming = {*new.results[columns].itertuples(index=False, name=None)}
@@ -235,9 +238,14 @@ def _more_of_the_same(old: Publication, new: Publication) -> tuple[Publication, 
     stays = np.array([is_same[run] for run in rows["run"]], dtype=bool)
     stay = rows[stays].assign(**{name: rows["run"][stays].map(facts[name]) for name in RUN_COLUMNS})
     places = {*stay[["run", "out_dataset"]].itertuples(index=False, name=None), *covariate_places(stay)}
-    gone = rows.loc[~stays, ["run", "out_dataset"]]
-    lost = sorted({*gone.itertuples(index=False, name=None)} - {(run, out) for run, out, _ in coming})
-    return Publication(stay, {place: old.scores[place] for place in places if place in old.scores}), lost
+    kept = Publication(stay, {place: old.scores[place] for place in places if place in old.scores})
+    return kept, _lost(Publication(rows[~stays], {}), new)
+
+
+def _lost(old: Publication, new: Publication) -> list[tuple[str, str]]:
+    """Return the (run, out-data set) pairs with results in the old publication and none in the new one."""
+    before, now = ({*zip(each.results["run"], each.results["out_dataset"], strict=True)} for each in (old, new))
+    return sorted(before - now)
 
 
 def _have_same_scores(old: Publication, new: Publication, run: str, in_dataset: str) -> bool:
@@ -246,7 +254,7 @@ def _have_same_scores(old: Publication, new: Publication, run: str, in_dataset: 
 
 
 def _without_old_tests(results: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
-    """Return the results without p where the tests were of other rows: all of a metric on one in-data are one table.
+    """Return the results without p where the rows of the table have changed; a table is one metric on one in-data set.
 
     Args:
         kept: the rows of the old publication that no newer ones replace.
@@ -268,13 +276,13 @@ def _older(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:
 
 
 def _is_in(rows: pd.DataFrame, others: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Which rows have, in these columns, the values of some other row: (n,) bool."""
+    """Return which rows have the same values in these columns as one of the others: (n,) bool."""
     known = {*configurations(others, columns)}
     return np.array([row in known for row in configurations(rows, columns)], dtype=bool)
 
 
 def named_runs(name: str, publication: Publication) -> set[str]:
-    """Return the runs that a name stands for (see ``row_choice.all_rows_of``)."""
+    """Return the runs that match a name (see ``row_choice.all_rows_of``)."""
     return set(all_rows_of(add_row_labels(publication.results), name)["run"])
 
 

@@ -36,7 +36,7 @@ METADATA = b"oodbench"
 
 
 class MetricFacts(pydantic.BaseModel):
-    """What a page says of a metric, also to a reader who does not have its plugin.
+    """What a page shows of a metric, also to a reader who does not have its plugin.
 
     Args:
         source: the package that computed it, with version and fingerprint of its code.
@@ -51,7 +51,7 @@ class MetricFacts(pydantic.BaseModel):
     source: str = pydantic.Field("", max_length=300)
 
     def metric(self) -> Metric:
-        """Return a metric that can be shown, and not computed."""
+        """Return a metric that can be shown, but not computed."""
         return Metric(self.name, self._compute, self.higher_is_better, self.summary, self.bounds)
 
     def _compute(self, in_scores: np.ndarray, out_scores: np.ndarray) -> float:
@@ -65,21 +65,21 @@ class _Metadata(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class PublishedResults:
-    """Rows as ``Store.read_results`` gives them, with PUBLISHED_COLUMNS, and what their metrics are."""
+    """Rows as ``Store.read_results`` returns them, with PUBLISHED_COLUMNS, and facts of their metrics."""
 
     rows: pd.DataFrame
     metrics: Mapping[str, MetricFacts]
 
 
 def results_file(results: pd.DataFrame, metrics: Iterable[MetricFacts] = ()) -> bytes:
-    """Return the results that a page shows as the Parquet file beside it. Columns that are missing become empty."""
+    """Return a page's results as the bytes of the Parquet file beside it. Missing columns become empty."""
     metadata = {"format": FORMAT, "metrics": [facts.model_dump() for facts in metrics]}
     table = results_table(results, nan_is_null=False)
     return parquet.to_bytes(table.replace_schema_metadata({METADATA: json.dumps(metadata)}))
 
 
 def results_table(results: pd.DataFrame, nan_is_null: bool) -> pa.Table:
-    """Return rows as ``Store.read_results`` gives them, each column of its type; what they lack is empty."""
+    """Return rows of ``Store.read_results`` as a table, each column of its type; missing columns are empty."""
     import pyarrow as pa
 
     types = dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys([*NUMBERS, *PUBLISHED_COLUMNS], pa.float64())
@@ -98,10 +98,10 @@ def load_results(path: Path) -> PublishedResults:
 
 
 def parse_results(data: bytes, where: str) -> PublishedResults:
-    """Return the rows in a file's bytes, and what their metrics are.
+    """Return the rows in a file's bytes, and the facts of their metrics.
 
-    Columns that older versions did not have are empty. Raises OODBenchError where the file has no such rows, or some
-    that cannot be: of another type, out of range, twice, or of a run that the name in ``run`` does not stand for.
+    Columns that older versions did not have are empty. Raises OODBenchError where the file has no such rows, or has
+    invalid ones: of a wrong type, out of range, duplicate, or of another run than the key in ``run`` says.
     """
     try:
         read = parquet.read_table(data)
@@ -110,14 +110,14 @@ def parse_results(data: bytes, where: str) -> PublishedResults:
             raise ValueError("a newer oodbench wrote it; `pip install --upgrade oodbench`")
         results = _table(read).to_pandas()
         _check_rows(results)
-    except Exception as error:  # pyarrow's errors are many
+    except Exception as error:  # pyarrow raises many kinds
         why = shorten(str(error) if isinstance(error, ValueError | OSError) else reason(error))
         raise OODBenchError(f"{where} holds no results ({why}); `oodbench publish` writes them") from None
     return PublishedResults(results, {facts.name: facts for facts in metadata.metrics})
 
 
 def _table(read: pa.Table) -> pa.Table:
-    """The columns, each of its type and without nulls. Raises ValueError."""
+    """Return the columns, each of its type and without nulls. Raises ValueError for others."""
     import pyarrow as pa
 
     return pa.table({name: _column(read, name) for name in COLUMNS})
@@ -158,7 +158,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _check_rows(results: pd.DataFrame) -> None:
-    """Raise ValueError for a row that cannot be. A failure has no metric and no value; all else has both."""
+    """Raise ValueError for an invalid row. A failure has no metric and no value; every other row has both."""
     failed = results["error"] != ""
     numbers = results[list(NUMBERS)].to_numpy(dtype=float)
     if not np.isfinite(numbers[~failed]).all() or (results["metric"][failed] != "").any():
@@ -177,9 +177,9 @@ def _check_rows(results: pd.DataFrame) -> None:
 
 
 def _check_runs(results: pd.DataFrame, failed: pd.Series[bool]) -> None:
-    """Raise ValueError unless the rows of a run agree on it, and its name stands for what they say of it.
+    """Raise ValueError unless the rows of a run agree on it, and its key is the one that follows from them.
 
-    Older records do not say of which images they are; of their names the hash says nothing.
+    Older records do not say which images were used, so the hash in their keys is not checked.
     """
     for row in results.drop_duplicates(["run", "params", "base", "facts"]).to_dict("records"):
         _check_json(row)
@@ -198,7 +198,7 @@ def _without_hash(key: str) -> str:
 
 
 def _check_json(row: Mapping[Any, Any]) -> None:
-    """Raise ValueError unless parameters, also of what the run stands on, and facts are what a page reads there."""
+    """Raise ValueError unless the parameters of the run and its bases, and its facts, have the form that pages read."""
     run: Run | None = _run(row)
     while run:
         if not isinstance(json.loads(run.params), dict):

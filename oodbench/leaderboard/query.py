@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
 Tables = Mapping[str, Callable[[], Any]]
-"""Name of a view → reads what it shows: a pyarrow table or data set. Only what a query names is read."""
+"""Name of a view → function that reads it, as a pyarrow table or data set. Only what a query names is read."""
 
 CLOSED = {
     "enable_external_access": "false",  # no file and no network from SQL
@@ -35,7 +35,7 @@ CLOSED = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a query gives: the names of the columns, and the rows, each with a value per column; NULL is None."""
+    """The answer to a query: the names of the columns, and the rows, each with a value per column; NULL is None."""
 
     columns: Sequence[str]
     rows: Sequence[tuple[Any, ...]]
@@ -44,7 +44,7 @@ class Answer:
 def query_store(store: Store, sql: str, on_damaged: OnDamaged = None) -> Answer:
     """Answer a query over the views ``results``, ``scores`` and ``history`` of a store (docs/columns.md).
 
-    A run or a file that cannot be read goes to ``on_damaged`` and is left out; where it is None it raises StoreError.
+    A run or file that cannot be read is reported to ``on_damaged`` and left out; if that is None, it raises StoreError.
     Raises OODBenchError as ``answer`` does, StoreError where there is no such folder.
     """
     check_there(store)
@@ -59,7 +59,7 @@ def query_store(store: Store, sql: str, on_damaged: OnDamaged = None) -> Answer:
 
 
 def query_folder(folder: Path, sql: str) -> Answer:
-    """Answer a query over the views ``results`` and ``scores`` of a leaderboard's folder, of ``scores`` if it has any.
+    """Answer a query over the views ``results`` and, if there are any, ``scores`` of a leaderboard's folder.
 
     Raises OODBenchError as ``answer`` does, and where the files are missing or hold something else.
     """
@@ -83,9 +83,9 @@ def answer(sql: str, tables: Tables, without_names: Sequence[str] | None = None)
     """Answer one SELECT (or DESCRIBE, SUMMARIZE, PIVOT, EXPLAIN …) over tables.
 
     Args:
-        without_names: the tables that a query has which names none, as ``show tables`` does; None for all.
+        without_names: the tables available to a query that names none, such as ``show tables``; None for all.
 
-    Raises OODBenchError in one line where DuckDB is not installed, or the SQL is wrong, does something else, or fails.
+    Raises OODBenchError, in one line, where DuckDB is not installed, or the SQL is invalid, does not read, or fails.
     """
     engine = _engine()
     connection = engine.connect(":memory:", config=CLOSED)
@@ -111,7 +111,7 @@ def _engine() -> Any:
 
 
 def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Raise OODBenchError for what is not one statement that reads; DuckDB's own error where it is no SQL."""
+    """Raise OODBenchError unless the SQL is one statement that reads; DuckDB's own error where it is not SQL."""
     from duckdb import StatementType
 
     statements = connection.extract_statements(sql)
@@ -122,5 +122,5 @@ def _check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _one_line(message: str) -> str:
-    """DuckDB's message without its drawing of the query."""
+    """Return DuckDB's message on one line, without its picture of the query."""
     return shorten(" ".join(re.split(r"\n+LINE \d+:", message)[0].split()), 600)

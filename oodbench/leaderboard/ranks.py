@@ -1,8 +1,8 @@
-"""Several data sets: average ranks of the rows, and whether they differ by more than chance.
+"""Average ranks of the rows over several data sets, and whether they differ significantly.
 
 After Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets (JMLR 2006): Friedman's test of all rows,
 then Nemenyi's critical difference, by which two average ranks must differ. A data set is a column of the table, and is
-one observation: with few of them, next to nothing can be told, and nothing is said (``LEAST_COLUMNS``).
+one observation. From fewer than ``LEAST_COLUMNS`` almost nothing follows, so no ranks are given.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ LEAST_ROWS = 3
 
 @dataclass(frozen=True)
 class Ranks:
-    """The average rank of each row, and how far two must lie apart.
+    """The average rank of each row, and by how much two must differ.
 
     Args:
         average: row → mean over the columns of its rank, 1 for the best; equal values share their ranks.
         columns: number of columns.
-        p: of Friedman's test that all rows are alike.
+        p: of Friedman's test that all rows are equal.
         critical_difference: Nemenyi's, for all pairs of rows, at ``ALPHA``.
         left_out: rows that lack a column.
     """
@@ -38,7 +38,7 @@ class Ranks:
 
 
 def average_ranks(table: RankedTable) -> Ranks | None:
-    """Return the ranks over all columns of a table, of the rows that have every column, shown or not.
+    """Return the ranks over all columns of a table, of all rows, shown or not, that have every column.
 
     None where there are fewer than LEAST_COLUMNS columns or LEAST_ROWS such rows.
     """
@@ -83,8 +83,8 @@ def nemenyi_critical_difference(rows: int, columns: int, level: float = 1 - ALPH
 def studentized_range_quantile(level: float, rows: int) -> float:
     """Return q with P(range of ``rows`` standard normal values ≤ q) = level: infinitely many degrees of freedom.
 
-    The probability is rows · ∫ φ(z) (Φ(z) − Φ(z − q))^(rows − 1) dz. SciPy's ``studentized_range`` gives the same, and
-    takes a second to import, which is longer than a whole page.
+    The probability is rows · ∫ φ(z) (Φ(z) − Φ(z − q))^(rows − 1) dz. SciPy's ``studentized_range`` gives the same, but
+    takes a second to import, longer than a whole page takes.
     """
     from scipy.special import ndtr
 
@@ -99,7 +99,7 @@ def studentized_range_quantile(level: float, rows: int) -> float:
 
 
 def cliques(ranks: Ranks) -> list[tuple[str, ...]]:
-    """Return the largest groups of rows, best first, within which no two differ by the critical difference."""
+    """Return the maximal groups of rows, best first, within which no two differ by the critical difference."""
     ordered = sorted(ranks.average, key=lambda row: (ranks.average[row], row))
     groups: list[tuple[str, ...]] = []
     for start, first in enumerate(ordered):

@@ -1,20 +1,20 @@
-"""Figures that others reported, as a suite's ``reported.toml`` holds them. They are never ours, and never ranked.
+"""Figures that others reported, from a suite's ``reported.toml``. They are kept apart from ours, and never ranked.
 
 A ``[[table]]`` is a table of its source, or the part of one that a suite needs::
 
     [[table]]
     metric = "auroc"
     source = "A. Author, A paper (2021), Table 2"
-    reliability = "read in the paper"           # or how else the figures came here
+    reliability = "read in the paper"           # or how else the figures were obtained
     in = "cifar10"                              # or a list as long as out
-    out = ["svhn", "noise"]                     # a figure of each row belongs to each of these
+    out = ["svhn", "noise"]                     # each row has one value for each of these
     rows = [
         { name = "AE", detector = "ae", values = [0.175, 1.0] },
         { name = "NAE", values = [[0.920, 0.011], 1.0] },         # [value, standard deviation]
     ]
 
-``detector`` is the one of ours that is the same method, where there is one, and ``preset`` is which of its rows, where
-it has several: ``paper, spherical=False``.
+``detector`` names our detector of the same method, if there is one, and ``preset`` one of its rows, if it has several:
+``paper, spherical=False``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Value = Number | tuple[Number, Deviation]
 
 @dataclass(frozen=True)
 class LiteratureResult:
-    """One figure that was measured elsewhere. ``row`` is what its source calls the method."""
+    """One figure that was measured elsewhere. ``row`` is the method's name in the source."""
 
     row: str
     detector: str
@@ -54,7 +54,7 @@ class LiteratureResult:
 
     @property
     def origin(self) -> str:
-        """Where it comes from, and how sure that is."""
+        """The source of the figure, and how reliable it is."""
         return f"{self.source}; {self.reliability}"
 
 
@@ -83,7 +83,7 @@ class _File(_Model):
 
 
 def read_reported(path: Path) -> list[LiteratureResult]:
-    """Return the figures of a file, in its order.
+    """Return the figures of a file, in the file's order.
 
     Raises OODBenchError, naming the file, where it cannot be read or is not as described above.
     """
@@ -96,7 +96,7 @@ def read_reported(path: Path) -> list[LiteratureResult]:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
         raise OODBenchError(f"{path}: {where}: {fault['msg']} (got {shorten(repr(fault['input']))})") from None
-    except (ValueError, RecursionError) as error:  # what is no TOML, or does not fit together
+    except (ValueError, RecursionError) as error:  # invalid TOML, or inconsistent
         raise OODBenchError(f"{path}: {error}") from None
 
 
@@ -127,10 +127,10 @@ def _figures(table: _Table) -> Iterable[LiteratureResult]:
 
 
 def compare(records: Iterable[Mapping[str, Any]], reported: Iterable[LiteratureResult]) -> list[dict[str, Any]]:
-    """Return every reported figure beside ours, if there is one: one dict per figure and row of ours that it is for.
+    """Return every reported figure beside ours, if there is one: one dict per figure and matching row of ours.
 
     Args:
-        records: as ``tables.records`` gives them.
+        records: as ``tables.records`` returns them.
         reported: figures of others.
 
     ``difference`` is our mean minus the reported value.
@@ -158,7 +158,7 @@ def _beside(figure: LiteratureResult, ours: Mapping[str, Any] | None) -> dict[st
 
 
 def _ours(figure: LiteratureResult, records: list[Mapping[str, Any]]) -> list[Mapping[str, Any] | None]:
-    """Return our records of the same detector, data sets, metric, and preset if the figure names one; else one None."""
+    """Return our records of the same detector, data sets, metric, and preset if the figure names one; else [None]."""
     found: list[Mapping[str, Any] | None] = [
         record
         for record in records
@@ -171,6 +171,6 @@ def _ours(figure: LiteratureResult, records: list[Mapping[str, Any]]) -> list[Ma
 
 
 def _settings(preset: str) -> tuple[str, list[str]]:
-    """A preset and its settings, in whatever order they were given: ``paper, b=2, a=1`` → (paper, [a=1, b=2])."""
+    """Return a preset's name and its settings, sorted: ``paper, b=2, a=1`` → (paper, [a=1, b=2])."""
     name, *settings = re.split(r",\s+", preset.strip())
     return name, sorted(settings)

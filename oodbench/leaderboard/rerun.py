@@ -1,4 +1,4 @@
-"""Are published scores what the stated code gives? Some of the runs are fitted again, and their scores compared."""
+"""A check that the stated code gives the published scores: some runs are fitted again, and their scores compared."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def rerun(found: Publication, count: int, registry: Registry, loader: Loader, progress: Progress) -> Iterator[str]:
-    """Fit some of the runs again, and yield a line for each data set on which the scores are too far from published.
+    """Fit some of the runs again, and yield a line for each out-data set on which the scores deviate too much.
 
-    On the same device, threads and versions scores are the same, and that is said. Elsewhere rounding makes another
-    fit of it; then the AUROC must lie within the published 95 % interval.
+    With the same device, threads and versions, scores are the same, which is reported. Otherwise rounding leads to
+    another fit; then the AUROC must lie within the published 95 % interval.
 
     Args:
-        count: number of runs, chosen at random among those of which the detector is installed.
+        count: number of runs, chosen at random among those whose detector is installed.
     """
     rows = found.results[(found.results["metric"] != "") & found.results["detector"].isin(registry.detector_names)]
     runs = [
@@ -56,7 +56,7 @@ def rerun(found: Publication, count: int, registry: Registry, loader: Loader, pr
 
 
 def _task(rows: pd.DataFrame, registry: Registry, progress: Progress) -> Task:
-    """The run, and what it stands on, with the code that is here, which may be newer."""
+    """Return a task for the run and its bases, with the installed code, which may be newer."""
     row = rows.iloc[0]
     then = Run(
         row["detector"], row["plugin_version"], row["params"], row["in_dataset"], int(row["seed"]), row["precision"],
@@ -70,7 +70,7 @@ def _task(rows: pd.DataFrame, registry: Registry, progress: Progress) -> Task:
 
 
 def _scored(rows: pd.DataFrame) -> tuple[str, ...]:
-    """The out-data sets, then those that are covariate-shifted, whose scores are compared in the same way."""
+    """Return the out-data sets, then the covariate-shifted sets, whose scores are compared in the same way."""
     shifted = sorted(name for _, name in covariate_places(rows))
     return tuple(dict.fromkeys([*rows["out_dataset"], *shifted]))
 

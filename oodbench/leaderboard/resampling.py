@@ -1,7 +1,7 @@
-"""Metrics over resamples of the images: intervals and paired tests come from these where there is no exact variance.
+"""Metrics over resamples of the images, for intervals and paired tests where there is no exact variance.
 
-All detectors that scored as many in- and out-images are resampled together, so that images are drawn once for all, and
-the values of two detectors of the same images are paired.
+All detectors with equal numbers of in- and out-images are resampled together. Images are drawn once for all of them, so
+that the values of two detectors on the same images are paired.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ RESAMPLES = 1000
 DRAWN_AT_ONCE = 2**22
 """Images that are drawn at once: 32 MiB. Another number gives other resamples."""
 COUNTED_AT_ONCE = 2**16
-"""Images whose metrics are computed at once: many more, or fewer, take longer."""
+"""Images whose metrics are computed at once: many more, or fewer, are slower."""
 
 Resampled = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From counts of each distinct score in resamples of in- and out-images, (r, u) each, to the metric's values (r,)."""
+"""Function from counts of each distinct score in resamples of in- and out-images, (r, u) each, to values (r,)."""
 
 
 def resampled_values(
@@ -29,11 +29,11 @@ def resampled_values(
 ) -> list[list[np.ndarray]]:
     """Return for each pair the values of its metrics over resamples of the images, (r,) each.
 
-    In- and out-images are drawn with replacement, each kind by itself, as many as there are.
+    In- and out-images are drawn with replacement, separately, as many as there are.
 
     Args:
         pairs: scores of in-images (n,) and of out-images (m,), with the same n and m in all pairs.
-        metrics: of each pair, functions of the counts of each distinct score, in ascending order of the scores.
+        metrics: for each pair, functions of the counts of each distinct score, in ascending order of the scores.
         advance: called with the number of resamples that are done.
     """
     detectors = [_Detector(*pair, functions) for pair, functions in zip(pairs, metrics, strict=True)]
@@ -49,7 +49,7 @@ def resampled_values(
 
 
 class _Detector:
-    """Scores of one detector, and the metrics of them that are wanted."""
+    """Scores of one detector, and the metrics to compute from them."""
 
     def __init__(self, in_scores: np.ndarray, out_scores: np.ndarray, metrics: Iterable[Resampled]):
         self.metrics = list(metrics)
@@ -58,7 +58,7 @@ class _Detector:
         self.of_in, self.of_out = numbers[: len(in_scores)], numbers[len(in_scores) :]
 
     def values(self, in_drawn: np.ndarray, out_drawn: np.ndarray) -> list[np.ndarray]:
-        """Return each metric in each resample, (r,), given the images that are drawn for it: (r, n) and (r, m)."""
+        """Return each metric on each resample, (r,), given the images drawn for it, (r, n) and (r, m)."""
         at_once = max(1, COUNTED_AT_ONCE // (in_drawn.shape[1] + out_drawn.shape[1]))
         parts: list[list[np.ndarray]] = []
         for first in range(0, len(in_drawn), at_once):
@@ -68,7 +68,7 @@ class _Detector:
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     def _counts(self, numbers: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """How often each distinct score is in each resample, (r, u), given the number of each image's score: (n,)."""
+        """Return how often each distinct score is in each resample, (r, u), given the number of each image's score."""
         counts = np.empty((len(drawn), self.distinct), dtype=np.int64)
         for row, images in zip(counts, drawn, strict=True):
             row[:] = np.bincount(numbers[images], minlength=self.distinct)

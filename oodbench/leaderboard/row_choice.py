@@ -1,4 +1,4 @@
-"""Which results a word of the command line stands for: a row of a table, a detector, or runs."""
+"""Selection of results by a word of the command line: the label of a row, a detector, or run keys."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def all_rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the results, labelled by ``add_row_labels``, that a name stands for, also where that is several rows.
+    """Return the results, labelled by ``add_row_labels``, that match a name, possibly of several rows.
 
     Args:
-        name: the label of a row, else a detector, else the beginning of run keys, the whole detector in it: ``vae`` is
-            no beginning of the runs of ``vae-likelihood``.
+        name: the label of a row, else a detector, else a prefix of run keys that contains the whole detector name:
+            ``vae`` is no prefix of the runs of ``vae-likelihood``.
 
     Raises UnknownName where it is none of these.
     """
@@ -32,9 +32,9 @@ def all_rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def rows_of(results: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the results of the one row, or the one run, that a name stands for (see ``all_rows_of``).
+    """Return the results of the one row, or the one run, that matches a name (see ``all_rows_of``).
 
-    Raises OODBenchError where it stands for several.
+    Raises OODBenchError where several match.
     """
     found = all_rows_of(results, name)
     if (found["label"] == name).all():

@@ -1,4 +1,4 @@
-"""What tells apart the rows of a table: the detector, its preset, and whatever else differs between runs."""
+"""Labels that distinguish the rows of a table: the detector, its preset, and whatever else differs between runs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 Row = Mapping[Any, Any]
 """Column → value."""
 CONFIGURATION = ["detector", "distribution", "plugin_version", "params", "base", "in_dataset", "precision"]
-"""The columns in which all seeds of one row are alike."""
+"""The columns in which all seeds of one row agree."""
 NOT_OF_FAILURES = ("n_train", "in_images")
-"""What is not on record of a run that failed."""
+"""Columns that are not recorded for a run that failed."""
 UNKNOWN = "unknown"
 
 
 def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the results with the column ``label``: the detector, its preset, and what else tells runs apart.
+    """Return the results with the column ``label``: the detector, its preset, and what else distinguishes runs.
 
-    The preset ``paper`` is not named; a detector in a file that no package has is labelled as such. A run that is
-    smaller than published is labelled reduced, by whatever options it was requested. Failed runs have the label of
-    other seeds of the same configuration; where it has none, one that tells them from all others. Results that have
-    labels keep them, as a part of a table may lack the very runs that they tell apart.
+    The preset ``paper`` is not named; a detector from a user's own file is labelled as such. A run that is smaller than
+    published is labelled reduced, whichever options made it so. Failed runs have the label of other seeds of the same
+    configuration; if there are none, a label that distinguishes them from all others. Existing labels are kept, as part
+    of a table may lack the very runs that its labels distinguish.
     """
     if "label" in results:
         return results
@@ -52,7 +52,7 @@ def add_row_labels(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def configurations(results: pd.DataFrame, columns: Sequence[str] = CONFIGURATION) -> list[tuple[Any, ...]]:
-    """Return what each row has in these columns, without the paths of files that are known by their content."""
+    """Return each row's values in these columns, without the paths of files that are identified by their content."""
     texts = {"params": without_paths, "base": base_without_paths}
     found = []
     for name in columns:
@@ -63,9 +63,9 @@ def configurations(results: pd.DataFrame, columns: Sequence[str] = CONFIGURATION
 
 
 def _labels(runs: Sequence[Row]) -> dict[str, str]:
-    """Run → label."""
+    """Return run → label."""
     labels: dict[str, str] = {}
-    preset: dict[tuple[str, ...], str] = {}  # one set of parameters can be requested in many words: the shortest
+    preset: dict[tuple[str, ...], str] = {}  # the same parameters can be requested in many ways: the shortest
     for row in runs:
         parameters, words = _parameters(row), row["preset"]
         preset[parameters] = min(preset.get(parameters, words), words, key=lambda text: (len(text), text))
@@ -85,7 +85,7 @@ def _parameters(row: Row) -> tuple[str, ...]:
 
 
 def _preset_label(preset: str, reduced: str) -> str:
-    """``reduced (preset quick)``; records made before 0.2.0 do not say whether a run is reduced: quick presets are."""
+    """Return ``reduced (preset quick)``; older records (before 0.2.0) lack whether a run is reduced: quick ones are."""
     is_reduced = reduced == "yes" or (reduced != "no" and preset.startswith("quick"))
     if is_reduced:
         return f"reduced (preset {preset})"
@@ -93,12 +93,12 @@ def _preset_label(preset: str, reduced: str) -> str:
 
 
 def _differences(runs: Sequence[Row]) -> dict[str, list[str]]:
-    """For each run the facts, other than the seed, in which these runs are not all alike: ``latent_dim=8``."""
+    """Return for each run the facts, other than the seed, in which these runs differ: ``latent_dim=8``."""
     facts = {row["run"]: _identity(row) for row in runs}
     seeds = {row["run"]: row["seed"] for row in runs}
     twins = Counter((repr(facts[run]), seeds[run]) for run in facts)
     for run, fact in facts.items():
-        if twins[repr(fact), seeds[run]] > 1:  # only their data differ: not two seeds of one thing
+        if twins[repr(fact), seeds[run]] > 1:  # only their data differ: not two seeds of one row
             fact["run"] = run.rpartition("-")[2]
     names = dict.fromkeys(name for fact in facts.values() for name in fact)
     differing = [name for name in names if _tells_apart(name, [*facts.values()])]
@@ -106,10 +106,10 @@ def _differences(runs: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _tells_apart(name: str, facts: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a fact is not alike in all of these. Older records do not say of which package and images they are."""
+    """Whether a fact differs among these runs. Older records do not say which package and images were used."""
     if name == "in_images":
         return len({fact.get(name, UNKNOWN) for fact in facts} - {UNKNOWN}) > 1
-    if name.rpartition(".")[2] == "package":  # named only where one version is of several
+    if name.rpartition(".")[2] == "package":  # named only where one version is of several packages
         version = name.removesuffix("package") + "version"
         known = {(fact.get(version), fact[name]) for fact in facts if fact.get(name, UNKNOWN) != UNKNOWN}
         return len(known) > len({version for version, _ in known})
@@ -125,7 +125,7 @@ def _identity(row: Row) -> dict[str, Any]:
 
 
 def base_facts(text: str) -> dict[str, Any]:
-    """Return code and parameters of what a run stands on, as ``Run.base_text`` has them: ``classifier.epochs`` → 2."""
+    """Return the code and parameters of a run's base, from its ``Run.base_text``: ``classifier.epochs`` → 2."""
     return _facts_of_base(json.loads(text)) if text else {}
 
 

@@ -1,10 +1,10 @@
-"""How the runs of a page were made, and what a reader must know of them, as plain data."""
+"""How the runs of a page were made, and the notes on them for readers, as plain data."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodbench.api.full_spectrum import covariate_sets
@@ -19,7 +19,7 @@ FACT_COLUMNS = (
     "run", "label", "seed", "preset", "precision", "distribution", "plugin_version", "plugin_commit", "base",
     "n_train", "parameters", "fit_seconds", "device",
 )  # fmt: skip
-"""What is said of how a run was made."""
+"""Columns that say how a run was made."""
 
 UNVERIFIED = "unverified: its scores are not published, so that its numbers cannot be recomputed"
 
@@ -29,7 +29,7 @@ def run_facts(results: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     failed = is_failure(results)
-    runs: dict[str, list[Row]] = {}  # plain rows: pandas takes milliseconds for a group
+    runs: dict[str, list[Row]] = {}  # plain rows: pandas takes milliseconds per group
     known = [name for name in FACT_COLUMNS if name in results]
     for row in results.loc[~failed, known].drop_duplicates("run").to_dict("records"):
         runs.setdefault(row["label"], []).append(row)
@@ -57,11 +57,10 @@ def _fact(runs: Sequence[Row], failed_seeds: set[int]) -> dict[str, str]:
 
 
 def fit_facts(results: pd.DataFrame) -> dict[str, dict[str, tuple[float, float | None]]]:
-    """Return what fitted detectors, or their bases, do on the in-data's test split, per label and name.
+    """Return the facts of fitted detectors, or of their bases, on the in-data's test split, by label and name.
 
-    Given results of one in-data set that have ``facts``.
-
-    As ``{"po-msp": {"accuracy": (0.97, 0.01)}}``: the mean over seeds and its sample standard deviation, None for one.
+    The results must be of one in-data set, and have ``facts``. Example: ``{"po-msp": {"accuracy": (0.97, 0.01)}}``, the
+    mean over seeds and the sample standard deviation, None for one seed.
     """
     found: dict[str, dict[str, list[float]]] = {}
     runs = results.drop_duplicates("run")
@@ -78,7 +77,7 @@ def fit_facts(results: pd.DataFrame) -> dict[str, dict[str, tuple[float, float |
 
 
 def _base_fact(runs: Sequence[Row]) -> dict[str, str]:
-    """What the runs stand on, where some do: ``classifier 0.1.0``."""
+    """Return the bases of the runs, if they have any: ``classifier 0.1.0``."""
     bases = [json.loads(row["base"]) for row in runs if row.get("base")]
     names = {f"{base['detector']} {base['version']}" for base in bases}
     return {"stands on": ", ".join(sorted(names))} if names else {}
@@ -94,7 +93,7 @@ def image_counts(results: pd.DataFrame) -> tuple[str, dict[str, str]]:
 
 
 def image_notes(results: pd.DataFrame) -> list[str]:
-    """Return what a reader must know of the images: that some are in-data too, and which count as in-data."""
+    """Return notes on the images for readers: that some are also in-data, and which count as in-distribution."""
     notes = sorted(set(results.get("out_note", [])) - {""})
     full = results[in_full_spectrum(results)]
     for covariate, rows in full.groupby("covariate") if len(full) else ():
@@ -104,17 +103,19 @@ def image_notes(results: pd.DataFrame) -> list[str]:
 
 
 def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return the notes of each in-data set and label that has some, each with the seeds that it is about.
+    """Return (in-data set, label) → its notes, each with the seeds that it is about if these are not all of several.
 
-    What is to be said of a label on several in-data sets alike is one text. Among the notes are the errors of seeds
-    that failed, and why seeds of a cell cannot be averaged.
+    Rows with the same notes have one text. The notes include the errors of failed seeds, and why the seeds of a cell
+    cannot be averaged.
     """
     texts: dict[Any, dict[str, list[int]]] = {}
     for in_dataset, label, seed in unverified(results)[["in_dataset", "label", "seed"]].itertuples(index=False):
         texts.setdefault((in_dataset, label), {}).setdefault(UNVERIFIED, []).append(seed)
     noted = results[results["notes"] != ""].drop_duplicates("run")
     for in_dataset, label, note, seed in noted[["in_dataset", "label", "notes", "seed"]].itertuples(index=False):
-        texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
+        for part in note.split("; "):
+            seeds = texts.setdefault((in_dataset, label), {}).setdefault(part, [])
+            seeds += [] if seed in seeds else [seed]
     for in_dataset, label, seed, note in _failures(results):
         seeds = texts.setdefault((in_dataset, label), {}).setdefault(note, [])
         seeds += [] if seed in seeds else [seed]
@@ -129,7 +130,8 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
             texts.setdefault((in_dataset, label), {})[problem] = [*seeds_images]
     for (in_dataset, label, seed), note in differing_covariates(results).items():
         texts.setdefault((in_dataset, label), {}).setdefault(note, []).append(seed)
-    return _worded(texts)
+    seeds_of_rows = {place: {*rows["seed"]} for place, rows in results.groupby(["in_dataset", "label"])}
+    return _worded(texts, seeds_of_rows)
 
 
 def _failures(results: pd.DataFrame) -> Iterator[tuple[str, str, int, str]]:
@@ -146,29 +148,41 @@ def _failures(results: pd.DataFrame) -> Iterator[tuple[str, str, int, str]]:
             yield in_dataset, label, seed, f"failed on the covariate-shifted {out_dataset}: {error}"
 
 
-def _worded(notes: dict[Any, dict[str, list[int]]]) -> dict[tuple[str, str], str]:
-    """Return (in-data set, label) → text, given (in-data set, label) → note → its seeds."""
-    places: dict[tuple[str, str], list[str]] = {}
+def _worded(
+    notes: Mapping[tuple[str, str], Mapping[str, list[int]]], all_seeds: Mapping[Any, set[int]]
+) -> dict[tuple[str, str], str]:
+    """Return (in-data set, label) → text, given the notes of each and the seeds that they are about."""
+    in_datasets: dict[tuple[str, str], list[str]] = {}
     for (in_dataset, label), seeds_of in sorted(notes.items()):
-        texts = [f"{note} (seed {', '.join(map(str, sorted(seeds)))})" for note, seeds in sorted(seeds_of.items())]
-        places.setdefault((label, "; ".join(texts)), []).append(in_dataset)
+        texts = [_with_seeds(note, seeds, all_seeds[in_dataset, label]) for note, seeds in sorted(seeds_of.items())]
+        in_datasets.setdefault((label, "; ".join(texts)), []).append(in_dataset)
+    labels: dict[tuple[str, ...], list[str]] = {}
+    for (label, text), names in in_datasets.items():
+        labels.setdefault((text, *names), []).append(label)
     return {
-        (in_dataset, label): f"{label} on {_listed(in_datasets)}: {text}"
-        for (label, text), in_datasets in places.items()
-        for in_dataset in in_datasets
+        (in_dataset, label): f"{_listed(rows, 'rows')} on {_listed(names, 'in-data sets')}: {text}"
+        for (text, *names), rows in labels.items()
+        for label in rows
+        for in_dataset in names
     }
 
 
-def _listed(in_datasets: list[str]) -> str:
-    """Their names, of which each may have commas; their number where nobody would read the names."""
-    return " and ".join(in_datasets) if len(in_datasets) <= 3 else f"{len(in_datasets)} in-data sets"
+def _with_seeds(note: str, seeds: Sequence[int], all_seeds: set[int]) -> str:
+    """Return the note, with its seeds unless it is about all of several."""
+    is_of_all = len(all_seeds) > 1 and {*seeds} == all_seeds
+    return note if is_of_all else f"{note} (seed {', '.join(map(str, sorted(seeds)))})"
+
+
+def _listed(names: Sequence[str], what: str) -> str:
+    """Return the names, joined by "and" as names may have commas; if there are more than three, their number."""
+    return " and ".join(names) if len(names) <= 3 else f"{len(names)} {what}"
 
 
 def unverified(results: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per published run that lacks scores; none of results that are not published.
+    """Return one row per published run that lacks scores; none where the results are not published.
 
-    Such a run has no interval on some out-data set; one metric may have none for another reason, as its code is not
-    here.
+    Such a run has no interval of any metric on some out-data set. One metric may lack intervals for another reason, for
+    example because its code is not installed.
     """
     if "low" not in results:
         return results.iloc[:0]
@@ -178,7 +192,7 @@ def unverified(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _code(run: Row) -> str:
-    """Package, version and commit that a run's detector came from: ``oodbench-ae 0.1.2+34f2c3a5 at 8f136f9``."""
+    """Return the package, version and commit of a run's detector: ``oodbench-ae 0.1.2+34f2c3a5 at 8f136f9``."""
     commit = f" at {run['plugin_commit'][:7]}" if run["plugin_commit"] else ""
     return f"{run['distribution']} {run['plugin_version']}{commit}".strip()
 

@@ -1,7 +1,7 @@
 """The scores of all published runs ↔ one Parquet file: exact, small, and checked when read.
 
-One row per run, data set and image: run, dataset, split, index, label, score. Bytes of equal weight lie together
-(byte-stream split) before compression, so that a score that a float32 holds takes the room of one: about 3.5 bytes.
+One row per run, data set and image: run, dataset, split, index, label, score. Bytes of equal significance are grouped
+(byte-stream split) before compression, so that a score that fits a float32 takes only the room of one: about 3.5 bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class ImageScores:
-    """What one run gave the images of one split of one data set: indices, labels (n,) int64, values (n,) float64."""
+    """The scores of one run on one split of one data set: indices, labels (n,) int64, values (n,) float64."""
 
     run: str
     dataset: str
@@ -48,12 +48,12 @@ ScoreTable = dict[tuple[str, str], ImageScores]
 
 
 def in_scores(scores: ScoreTable, run: str, in_dataset: str, covariate: str = "") -> ImageScores | None:
-    """Return the scores that count as in-distribution: of a run's in-data and, in full spectrum, of what is shifted.
+    """Return a run's scores that count as in-distribution: of its in-data and, in full spectrum, of the shifted sets.
 
-    None where some are not there.
+    Return None where some are missing.
 
     Args:
-        covariate: the covariate-shifted sets, as a result has them (see ``full_spectrum.covariate_text``).
+        covariate: the covariate-shifted sets, as recorded in a result (see ``full_spectrum.covariate_text``).
     """
     parts = [scores.get((run, name)) for name in (in_dataset, *covariate_sets(covariate))]
     found = [part for part in parts if part is not None]
@@ -102,14 +102,14 @@ def load_scores(path: Path) -> ScoreTable:
 def parse_scores(data: bytes, where: str) -> ScoreTable:
     """Return the scores in a file's bytes.
 
-    Raises OODBenchError where the file has none, or some that cannot be: of another type, not finite, too many, a test
-    split in two pieces, or an image twice.
+    Raises OODBenchError where the file has no scores, or has invalid ones: of a wrong type, not finite, too many, of
+    another split than test, a test split in two pieces, or an image twice.
     """
     return _checked(data, where, lambda table: {(part.run, part.dataset): part for part in _parts(table)})
 
 
 def load_score_table(path: Path) -> pyarrow.Table:
-    """Return the rows of a file as they are. Raises OODBenchError as ``parse_scores`` does."""
+    """Return the rows of a file as a table. Raises OODBenchError as ``parse_scores`` does."""
 
     def check(table: pyarrow.Table) -> pyarrow.Table:
         deque(_parts(table), maxlen=0)
@@ -121,13 +121,13 @@ def load_score_table(path: Path) -> pyarrow.Table:
 def _checked(data: bytes, where: str, parse: Callable[[pyarrow.Table], Any]) -> Any:
     try:
         return parse(_table(data))
-    except Exception as error:  # pyarrow's errors are many
+    except Exception as error:  # pyarrow raises many kinds
         why = shorten(str(error) if isinstance(error, ValueError | OSError) else reason(error))
         raise OODBenchError(f"{where} holds no scores ({why}); `oodbench publish` writes them") from None
 
 
 def _table(data: bytes) -> pyarrow.Table:
-    """The columns, each of its type. How much there is, is known before any of it is unpacked."""
+    """Return the columns, each of its type. The number of rows is checked before anything is unpacked."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -154,7 +154,7 @@ def _table(data: bytes) -> pyarrow.Table:
 
 
 def _parts(table: pyarrow.Table) -> Iterable[ImageScores]:
-    """One piece per run, data set and split. Raises ValueError."""
+    """Yield one piece per run, data set and split. Raises ValueError for invalid scores."""
     if not table.num_rows:
         return
     names = {name: table[name].combine_chunks() for name in NAMES}

@@ -1,6 +1,4 @@
-"""What a page shows, whatever its format: for each in-data set and metric the ranked rows, and below them what others
-reported.
-"""
+"""The content of a page in any format: for each in-data set and metric the ranked rows, then what others reported."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ FACTS_OF = ["in_dataset", "metric"]
 
 @dataclass
 class ReportedRow:
-    """What one source reported of one method: column → value and standard deviation, where it has one."""
+    """The figures of one method in one source: column → value and standard deviation, if it has one."""
 
     name: str
     origin: str
@@ -48,20 +46,20 @@ class Section:
     groups: Mapping[Column, tuple[str, ...]] = field(default_factory=dict)
     """Columns that are means → the out-data sets that each is a mean of."""
     facts: Mapping[str, Mapping[str, tuple[float, float | None]]] = field(default_factory=dict)
-    """Row → what its fits do on the in-data's test split (see ``fit_facts``); empty for all in-data sets together."""
+    """Row → facts of its fits on the in-data's test split (see ``fit_facts``); empty for all in-data sets together."""
 
     @cached_property
     def fact_names(self) -> list[str]:
-        """The facts that some row has, sorted: columns behind those of the metric."""
+        """The names of facts that any row has, sorted; they are columns after those of the metric."""
         return sorted({name for row in self.table.rows for name in self.facts.get(row, ())})
 
     def fact_texts(self, row: str) -> list[str]:
-        """The row's text in each of these columns: ``0.972 ± 0.001``, or a dash."""
+        """Return the row's text in each of these columns: ``0.972 ± 0.001``, or a dash."""
         facts = self.facts.get(row, {})
         return [value_text(*facts[name]) if name in facts else "–" for name in self.fact_names]
 
     def head(self, column: Column) -> str:
-        """What a column is called, besides its in-data set: ``near (mean of 2)``."""
+        """Return a column's heading, without its in-data set: ``near (mean of 2)``."""
         return f"{column[1]} (mean of {len(self.groups[column])})" if column in self.groups else column[1]
 
     @property
@@ -70,9 +68,9 @@ class Section:
 
     @cached_property
     def columns(self) -> list[Column]:
-        """The groups, then ours and those that others reported, sorted.
+        """The groups, then our columns and the reported ones, sorted.
 
-        Where several in-data sets stand side by side, those that have groups show these alone.
+        In a table of several in-data sets, those that have groups show only their groups.
         """
         own = {*self.table.columns, *(column for row in self.reported for column in row.cells)} - {*self.groups}
         grouped = {in_dataset for in_dataset, _ in self.groups}
@@ -84,7 +82,7 @@ class Board:
     """Everything that a page shows, computed from results and from reported figures.
 
     Args:
-        reported: figures of others; where it is not None there need be no results.
+        reported: figures of others; if not None, there need be no results.
         groups: of out-data sets, whose means are columns too.
 
     Raises OODBenchError where there is nothing to show.
@@ -113,7 +111,7 @@ class Board:
 
     @cached_property
     def footnotes(self) -> list[str]:
-        """What a reader must know of rows, then where reported figures come from; each text once."""
+        """The notes on rows, then the sources of reported figures; each text once."""
         return [*dict.fromkeys(self.notes.values()), *map(_reported_by, self.origins)]
 
     @cached_property
@@ -126,7 +124,7 @@ class Board:
         return [self._numbers[text] for text in dict.fromkeys(texts)]
 
     def note_on(self, origin: str) -> int:
-        """Return the number of the footnote that says where reported figures come from."""
+        """Return the number of the footnote that names the source of reported figures."""
         return self._numbers[_reported_by(origin)]
 
     @property
@@ -146,7 +144,7 @@ class Board:
 
     @property
     def shown(self) -> list[str | None]:
-        """What a page has sections of, in its order; None, where there are several in-data sets, for all of them."""
+        """The in-data sets that a page has sections of, in order; if there are several, first None for all of them."""
         names = self.in_datasets
         return [*names] if len(names) == 1 else [*([None] if names else []), *self.measured]
 
@@ -166,7 +164,7 @@ class Board:
 
     @cached_property
     def _records(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        """(in-data set, metric) → the records of its cells, made once: those of all in-data sets are their sum."""
+        """(in-data set, metric) → the records of its cells, made once; a table of all in-data sets joins them."""
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for record in records(self.results, self.metrics) if len(self.results) else ():
             found.setdefault((record["in_dataset"], record["metric"]), []).append(record)
@@ -178,8 +176,8 @@ class Board:
 
     @cached_property
     def _facts(self) -> Mapping[tuple[str | None, str], Mapping[str, Mapping[str, tuple[float, float | None]]]]:
-        """(in-data set, metric) → what the fits of its rows do (see ``fit_facts``), where that is known."""
-        if "facts" not in self.results:  # of a table that is older than they
+        """(in-data set, metric) → facts of its rows' fits (see ``fit_facts``), where they are known."""
+        if "facts" not in self.results:  # a table that is older than facts
             return {}
         known = self.results[self.results["facts"] != ""]
         return {(str(of_in), str(metric)): fit_facts(runs) for (of_in, metric), runs in known.groupby(FACTS_OF)}
@@ -201,7 +199,7 @@ class Board:
         return Section(in_dataset, table, [*rows.values()], groups, facts)
 
     def _add_means(self, row: ReportedRow) -> dict[Column, tuple[str, ...]]:
-        """Give a reported row the mean of each group that it has all figures of, and no mean; return its groups."""
+        """Add to a reported row the mean of each group of which it has all figures, but no mean; return its groups."""
         found = {}
         for in_dataset in dict.fromkeys(column[0] for column in row.cells):
             for name, members in self.groups.items():

@@ -23,10 +23,10 @@ def draw_sheet(images: np.ndarray, rows: pd.DataFrame, path: Path, title: str = 
 
     Args:
         images: uint8 (k, C, H, W).
-        rows: one each, in the same order: ``path``, ``index``, ``score``, ``p_value``, ``flagged``.
-        path: file to write; its ending is the kind: png, svg, pdf.
+        rows: one per image, in the same order: ``path``, ``index``, ``score``, ``p_value``, ``flagged``.
+        path: file to write; its suffix is the format: png, svg, pdf.
 
-    Raises OODBenchError where the ending names no kind or the file cannot be written.
+    Raises OODBenchError where the suffix names no format or the file cannot be written.
     """
     columns = min(COLUMNS, max(len(images), 1))
     lines = max(1, -(-len(images) // columns))
@@ -51,6 +51,6 @@ def draw_sheet(images: np.ndarray, rows: pd.DataFrame, path: Path, title: str = 
 
 
 def _name(path: str, index: int) -> str:
-    """The end of a path, which tells more than its beginning; the index where there is none."""
+    """Return the end of a path, which says more than its start; the index where there is no path."""
     shown: Sequence[str] = path or f"image {index}"
     return plain_text(str(shown) if len(shown) <= LONGEST_NAME else f"…{shown[1 - LONGEST_NAME :]}")

@@ -1,8 +1,8 @@
-"""How sure a number is: intervals over the images, paired tests on the same images, and many tests at once.
+"""The uncertainty of results: intervals over the images, paired tests on the same images, and multiple testing.
 
-Two kinds of uncertainty stay apart. What is here is about the **images** of a test split: how far a value would move if
-others were drawn from where these came from, the fit being what it is. The spread over **seeds** says how far another
-fit would move it; it is a standard deviation beside the mean, and is never pooled with these intervals.
+Two kinds of uncertainty are kept separate. This module is about the **images** of a test split: how far a value would
+move if other images were drawn from the same distribution, with the same fit. The spread over **seeds** says how far
+another fit would move it; it is a standard deviation beside the mean, and is never pooled with these intervals.
 
 AUROC has an exact variance (DeLong, DeLong and Clarke-Pearson, Comparing the Areas under Two or More Correlated ROC
 Curves, Biometrics 1988), computed here from ranks in O(n log n). Other metrics are resampled: see ``resampling``.
@@ -19,12 +19,12 @@ import numpy as np
 
 LEVEL = 0.95
 SAME = 1e-13
-"""Values this close are the same, but for the order in which a processor adds."""
+"""Values closer than this count as equal: they may differ by the order in which a processor adds."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the interval that holds the true one in ``LEVEL`` of all cases."""
+    """A value with the interval that contains the true value in a share ``LEVEL`` of all cases."""
 
     value: float
     low: float
@@ -33,12 +33,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What tells two detectors apart on the same images.
+    """The difference between two detectors on the same images.
 
     Args:
         difference: value of the first minus that of the second.
         low, high: interval of the difference.
-        p: chance of a difference as large, in either direction, if there is none.
+        p: probability of a difference at least as large, in either direction, if there is none.
         seeds: number of pairs of fits that were compared.
     """
 
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def _placements(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each in-image the share of out-images above it, (k, n); for each out-image that of in-images below, (k, m).
+    """Return the share of out-images above each in-image, (k, n), and of in-images below each out-image, (k, m).
 
     An equal score counts one half.
     """
@@ -67,7 +67,7 @@ def _placements(in_scores: np.ndarray, out_scores: np.ndarray) -> tuple[np.ndarr
 
 
 def _mean_rank(ordered: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The share of ``ordered`` below each score, with one half of those that equal it."""
+    """Return the share of ``ordered`` below each score, plus one half of the share that equals it."""
     below = np.searchsorted(ordered, scores, side="left")
     not_above = np.searchsorted(ordered, scores, side="right")
     return (below + not_above) / (2 * len(ordered))
@@ -76,10 +76,10 @@ def _mean_rank(ordered: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def auroc_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float = LEVEL) -> Interval:
     """Return AUROC and its interval, given scores (n,) of in-images and (m,) of out-images.
 
-    The interval is DeLong's, symmetric on the logit scale, so that it stays within 0 and 1. At 0 or 1 the variance of
-    DeLong is 0, which would claim certainty. There the interval is one-sided: of N independent pairs of an in- and an
-    out-image, N the smaller number of images, all were ordered alike, which has a chance of 1 - ``level`` if the true
-    value is (1 - level)^(1 / N) away from the other end. Where all scores are equal, the variance is that of N coins.
+    The interval is DeLong's, symmetric on the logit scale, so that it stays within 0 and 1. At 0 or 1 DeLong's variance
+    is 0, which would claim certainty. There the interval is one-sided: N independent pairs of an in- and an out-image,
+    N the smaller number of images, were all ordered the same way; this has probability 1 - ``level`` if the true value
+    is (1 - level)^(1 / N) from the other end. Where all scores are equal, the variance is that of N coin flips.
     """
     from scipy.special import expit, logit, ndtri
 
@@ -111,7 +111,7 @@ def compare_auroc(
         first, second: scores (n,) of the in-images and (m,) of the out-images, in the same order of images.
     """
     in_scores, out_scores = (np.stack(pair) for pair in zip(first, second, strict=True))
-    # the variance of the differences: that of two values less twice their covariance would be lost in rounding
+    # the variance of the differences: two variances minus twice the covariance would be lost in rounding
     of_in, of_out = (one - other for one, other in _placements(in_scores, out_scores))
     difference, variance = float(of_out.mean()), np.nan
     if min(len(of_in), len(of_out)) > 1:
@@ -120,10 +120,11 @@ def compare_auroc(
 
 
 def _compared(difference: float, sd: float, few: int, level: float) -> Comparison:
-    """The comparison from a difference and its standard error, which is 0 or NaN where images do not tell it.
+    """Return the comparison for a difference and its standard error, which is 0 or NaN if images do not determine it.
 
-    That is so where two rankings are the same, or both perfect, perhaps in opposite directions. p is never below the
-    chance that ``few`` coins, the smaller number of images, fall alike: a normal distribution is no guide to less.
+    That is so if two rankings are the same, or both perfect, perhaps in opposite directions. p is never below the
+    probability that ``few`` coins, the smaller number of images, all fall the same way: below that, the normal
+    approximation does not hold.
     """
     from scipy.special import ndtr, ndtri
 
@@ -136,7 +137,7 @@ def _compared(difference: float, sd: float, few: int, level: float) -> Compariso
 
 
 def seed_pairs(first: Mapping[int, Any], second: Mapping[int, Any]) -> Sequence[tuple[int, int]]:
-    """Return which fits of two rows are compared: those of equal seeds; where they share none, each with each."""
+    """Return which fits of two rows are compared: those of equal seeds; if they share none, each with each."""
     common = sorted(first.keys() & second.keys())
     return [(seed, seed) for seed in common] or [*product(sorted(first), sorted(second))]
 
@@ -145,8 +146,8 @@ def combine_seeds(comparisons: Sequence[Comparison]) -> Comparison:
     """Combine the comparisons of several pairs of fits, one per seed: two detectors differ only if every pair does.
 
     The difference is the mean; p is the largest, and 1 where the pairs do not agree on the direction; the interval is
-    the smallest that holds those of all pairs. (An intersection-union test: Berger, Technometrics 1982. A pair of fits
-    that shows nothing, or the contrary, is not averaged away by others.)
+    the smallest that contains those of all pairs. (An intersection-union test: Berger, Technometrics 1982. A pair of
+    fits that shows no difference, or the opposite, is not averaged away by others.)
     """
     agree = all(each.difference > 0 for each in comparisons) or all(each.difference < 0 for each in comparisons)
     return Comparison(
@@ -159,13 +160,13 @@ def combine_seeds(comparisons: Sequence[Comparison]) -> Comparison:
 
 
 def holm(p_values: Sequence[float], chosen_from: int = 0) -> list[float]:
-    """Return adjusted p-values, in the order given: below α, at most a share α of such tables has any false finding.
+    """Return adjusted p-values, in the order given: at most a share α of such tables has a false finding below α.
 
     Holm, A Simple Sequentially Rejective Multiple Test Procedure (Scandinavian Journal of Statistics 1979).
 
     Args:
-        chosen_from: how many tests these were chosen from, where the data chose them, as those against the best of k
-            rows are of the k(k - 1)/2 between all of them. The others count as tests that were made, and not found.
+        chosen_from: number of tests from which the data chose these: for tests against the best of k rows, the
+            k(k - 1)/2 between all of them. The others count as tests that were made, and were not significant.
     """
     values = np.asarray(p_values, dtype=float)
     order = np.argsort(values)
@@ -181,14 +182,14 @@ def holm(p_values: Sequence[float], chosen_from: int = 0) -> list[float]:
 def resample_interval(
     values: np.ndarray, value: float, bounds: tuple[float, float], few: int, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Return the interval of a metric from its values over resamples (r,) and its value on the images as they are.
+    """Return the interval of a metric from its values over resamples (r,) and its value on the original images.
 
-    It is the smallest that holds the middle ``level`` of the values and their reflection at ``value`` (the percentile
-    and the basic bootstrap interval: Davison and Hinkley, Bootstrap Methods and Their Application, 1997, chapter 5). An
-    image that is drawn twice is a tie, and average precision far below chance gains by ties: resamples are then higher
+    It is the smallest that contains the middle ``level`` of the values and their reflection at ``value`` (percentile
+    and basic bootstrap interval: Davison and Hinkley, Bootstrap Methods and Their Application, 1997, chapter 5). An
+    image that is drawn twice is a tie, and ties raise average precision far below chance: resamples are then higher
     than the value, and the percentile interval alone misses it.
 
-    Where every image is on the right side, every resample says so too. As for AUROC, the true value may then be
+    Where every image is on the right side, so it is in every resample. As for AUROC, the true value may then be
     1 - (1 - level)^(1 / few) of the metric's range away.
 
     Args:
@@ -215,10 +216,10 @@ def compare_resampled(
     """Compare two detectors by paired resamples of a metric, (r,) each: the difference over its standard error.
 
     Where all resamples give the same difference, p is the level at which their intervals, widened as in
-    ``resample_interval``, would just touch; without bounds it is 1/r, as so few resamples say no more.
+    ``resample_interval``, would just touch; without bounds it is 1/r, as r resamples cannot show less.
 
     Args:
-        difference: of the metric on the images as they are.
+        difference: of the metric on the original images.
         bounds: the least and the greatest value of the metric.
         few: the smaller number of images.
     """

@@ -1,4 +1,4 @@
-"""How results come into a suite's folder: from a store (publish), or from an entry that is handed in (accept)."""
+"""Adding results to a suite's folder: from a store (publish), or from a submitted entry (accept)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ SHOWN = 5  # detectors that a message names
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process of this machine publishes in the folder, or accepts into it.
+    """Return a context in which no other process of this machine publishes in the folder, or accepts into it.
 
-    Raises OODBenchError where one does: of two that read, merge and write at once, one would be lost.
+    Raises OODBenchError where one does: if two read, merge and write at once, the work of one would be lost.
     """
     try:
         import fcntl
@@ -65,17 +65,17 @@ def publish(
     advance: Advance = lambda done, total: None,
     detectors: Sequence[str] = (),
 ) -> Merge:
-    """Add what a store has of a suite to the suite's folder, and make its page again.
+    """Add a store's results of a suite to the suite's folder, and write its page again.
 
-    Runs that are published already, and that the store has too, are replaced; all others are kept.
+    Published runs that the store has too are replaced; all others are kept.
 
     Args:
-        drop: published runs to leave out (see ``publication.merge``), also where the store has nothing to add.
-        on_message: called with what a user should know.
+        drop: published runs to leave out (see ``publication.merge``), even where the store has nothing to add.
+        on_message: called with messages for the user.
         detectors: to publish, with the suite's data and settings, in place of those that it names; empty for those.
 
-    Raises OODBenchError where the store has nothing of the suite, a value is not what its scores give, or a file cannot
-    be written. Nothing is written before all of it is known to be right.
+    Raises OODBenchError where the store has no results of the suite, a value does not follow from its scores, or a file
+    cannot be written. Nothing is written before everything is checked.
     """
     with _alone(folder):
         return _publish(folder, store, registry, drop, on_message, advance, detectors)
@@ -113,7 +113,7 @@ def _publish(
 
 
 def _unnamed(suite: Suite, others: pd.DataFrame, old: Publication) -> str:
-    """Say which detectors a store has on the suite's data that the suite neither names nor has published."""
+    """Return a text on the store's detectors, on the suite's data, that the suite neither names nor has published."""
     is_there = others["in_dataset"].isin(suite.named("in_datasets"))
     is_there &= others["out_dataset"].isin(suite.named("out_datasets")) & (others["metric"] != "")
     is_there &= ~others["detector"].isin(suite.named("detectors")) & ~others["run"].isin(old.results["run"])
@@ -137,14 +137,14 @@ def accept(
     on_message: Callable[[str], None] = lambda text: None,
     advance: Advance = lambda done, total: None,
 ) -> Merge:
-    """Take an entry into a suite's folder, after all of it is checked (see ``verification``), and make the page again.
+    """Add an entry to a suite's folder, after checking all of it (see ``verification``), and write the page again.
 
     Args:
-        drop: published runs to leave out, or to put the entry's in the place of (see ``publication.merge``).
-        on_message: called with what a user should know.
+        drop: published runs to leave out, or to replace with the entry's (see ``publication.merge``).
+        on_message: called with messages for the user.
 
-    Raises OODBenchError with the first reason not to: something in it is wrong, is not of the suite, is published
-    already, or is of other images than the runs that are published and the data that are here.
+    Raises OODBenchError with the first reason to refuse it: something in it is wrong, not part of the suite, already
+    published, or of other images than the published runs and the data available here.
     """
     with _alone(folder):
         suite, old, new, drop = suites.open_suite(folder), existing(folder), read_entry(entry), set(drop)
@@ -160,7 +160,7 @@ def accept(
 
 
 def existing(folder: Path) -> Publication:
-    """Return what a suite's folder has published; an empty publication where that is nothing."""
+    """Return the publication in a suite's folder; an empty one where nothing is published."""
     from oodbench.store.frames import frame
 
     is_there = os.path.lexists(folder / RESULTS)
@@ -184,7 +184,7 @@ def _take_in(
     sure = publication.with_uncertainty(merged.publication, registry.metrics, advance)
     page = formats.write(formats.Page(suite, sure, [*metrics.values()]), "markdown")
     files = sure.files()
-    for name in (publication.SCORES, RESULTS):  # results last: without them, the scores of a killed process are none
+    for name in (publication.SCORES, RESULTS):  # results last: scores alone, after a kill, do not count
         write_file(folder / name, files[name])
     write_file(folder / PAGE, page.encode())
     known = with_full_spectrum(registry.metrics, set(sure.results["metric"]))

@@ -1,9 +1,9 @@
-"""The folder of a suite: what to run, what came out, what others reported, and the page of it all.
+"""The folder of a suite: what to run, its results, what others reported, and the page of all this.
 
 suite.toml        what to run
-results.parquet   what came out: the results that the page shows
+results.parquet   the results that the page shows
 reported.toml     figures that others reported (see ``reported``); may be missing
-notes.md          what a person has to say about it, at the head of the page; may be missing
+notes.md          notes by a person, for the head of the page; may be missing
 README.md         the page, generated from the others, so that anyone can verify it
 """
 
@@ -29,7 +29,7 @@ from oodbench.leaderboard.groups import Groups, group_records
 from oodbench.leaderboard.publication import ROW_ORDER
 from oodbench.leaderboard.reported import LiteratureResult, compare, read_reported
 from oodbench.leaderboard.row_labels import configurations
-from oodbench.plan.requests import RunRequest
+from oodbench.plan.requests import RunRequest, override
 from oodbench.plan.suite_files import MEAN, read_suite_file
 from oodbench.plan.tasks import Task, plan
 from oodbench.reading import read_text
@@ -49,10 +49,10 @@ IDENTITY = list(IDENTITY_COLUMNS)
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite's folder has beside results.
+    """The content of a suite's folder, except the results.
 
     Args:
-        requests: what to run; empty for no suite, where all results are meant.
+        requests: what to run; empty if there is no suite, and all results are meant.
         reported: figures of others; None where there is no such file.
         notes: Markdown that opens the page.
         groups: of out-data sets, whose means are columns.
@@ -71,19 +71,19 @@ class Suite:
         return next((request.title for request in self.requests if request.title), "")
 
     def named(self, field: str) -> set[str]:
-        """Return the words that any of the requests has in this field, as ``in_datasets``."""
+        """Return the names that any of the requests has in this field, such as ``in_datasets``."""
         return {name for request in self.requests for name in getattr(request, field)}
 
 
 @dataclass(frozen=True)
 class StoredResults:
-    """What a store has of a suite.
+    """The results of a suite in a store.
 
     Args:
         results: of the suite's runs, failures included.
         missing: number of the suite's runs that have none.
-        partial: number of those that have some, and lack an out-data set that has not failed.
-        running: number of runs that a process works on now, counted where some are missing or partial.
+        partial: number of those that have some, but lack an out-data set that has not failed.
+        running: number of runs that a process works on now; 0 if no run is missing or partial.
         others: results of all other runs.
     """
 
@@ -98,7 +98,7 @@ class StoredResults:
 
         Args:
             path: the suite's file or folder.
-            words: options of ``oodbench run`` that the results are of.
+            words: options of ``oodbench run`` that produce the results.
         """
         if not self.missing and not self.partial:
             return ""
@@ -111,7 +111,7 @@ class StoredResults:
 
 
 def open_suite(path: Path) -> Suite:
-    """Return the suite in this file, or in this folder, with what lies beside the file."""
+    """Return the suite in this file or folder, with the files beside it."""
     folder = path if os.path.isdir(path) else path.parent
     reported, notes = folder / "reported.toml", folder / "notes.md"
     read = read_suite_file(path)
@@ -130,11 +130,11 @@ def open_suite(path: Path) -> Suite:
 def stored_results(
     suite: Suite, store: str, registry: Registry, on_damaged: Callable[[str, StoreError], None] | None = None
 ) -> StoredResults:
-    """Return the results of the suite that a store has, and how many of the suite's runs have none.
+    """Return the results of a suite in a store, and how many of the suite's runs have none.
 
-    A result is the suite's where its detector, plugin version, parameters, in-data set, seed, precision and out-data
-    set are, and in full spectrum its covariate-shifted sets. Files need not be there, but for in-data that are named
-    by a path, whose shape only they say. A run that cannot be read is reported to ``on_damaged``, and left out.
+    A result belongs to the suite if its detector, plugin version, parameters, in-data set, seed, precision and out-data
+    set match, and in full spectrum also its covariate-shifted sets. Data files are needed only for in-data named by a
+    path, to know their shape. A run that cannot be read is reported to ``on_damaged``, and left out.
     """
     import pandas as pd
 
@@ -165,7 +165,7 @@ def stored_results(
 
 
 def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> bool:
-    """Whether a row of the task's run is one of its results, or a failure of it or of a data set that it scores."""
+    """Whether a row of the task's run is a requested result, or a failure of the run or of a data set to score."""
     if not metric:
         return out_dataset in ("", *task.scored)
     covariates = (*covariate_sets(covariate),)
@@ -173,14 +173,14 @@ def _is_wanted(task: Task, metric: str, out_dataset: str, covariate: str) -> boo
 
 
 def _identity(run: Run) -> tuple[str | int, ...]:
-    """Return what identifies a run, in the order of IDENTITY, without its images, which need not be here."""
+    """Return what identifies a run, in the order of IDENTITY, without its images, which need not be available."""
     params = without_paths(run.params)
     facts = (run.detector, run.version, run.distribution, params, run.in_dataset, run.seed, run.precision)
     return (*facts, base_without_paths(run.base_text))
 
 
 def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_missing: Callable[[str], None]) -> Suite:
-    """Return the suite without the detectors that are not installed here; each is named to ``on_missing``.
+    """Return the suite without the detectors that are not installed here; each is reported to ``on_missing``.
 
     Args:
         published: results that say which package a detector came from.
@@ -204,12 +204,11 @@ def installed(suite: Suite, registry: Registry, published: pd.DataFrame, on_miss
 
 def of_detectors(suite: Suite, detectors: Sequence[str]) -> Suite:
     """Return the suite with these detectors in place of its own, as ``oodbench run SUITE --detector`` runs it."""
-    instead = RunRequest(detectors=tuple(detectors))
-    return replace(suite, requests=[request.overridden_by(instead) for request in suite.requests])
+    return replace(suite, requests=override(suite.requests, RunRequest(detectors=tuple(detectors))))
 
 
 def _in_order(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows in an order that does not depend on where they were read from."""
+    """Return the rows in an order that does not depend on where they were read from."""
     return results.sort_values(ROW_ORDER, ignore_index=True)
 
 
@@ -217,15 +216,15 @@ def _in_order(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def introduction(suite: Suite, results: pd.DataFrame) -> str:
-    """Return the Markdown that opens the suite's page: its notes, and what to do where there are no results."""
+    """Return the Markdown that opens the suite's page: its notes, and what to do if there are no results."""
     to_do = "" if (results["metric"] != "").any() else f"There are no results of ours here yet. {MADE_BY}"
     return "\n\n".join(filter(None, [suite.notes, to_do]))
 
 
 def records(suite: Suite, results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
-    """Return our cells as ``tables.records`` gives them, and the means of the suite's groups.
+    """Return our cells as ``tables.records`` does, and the means of the suite's groups.
 
-    None where only reported figures are there.
+    The list is empty if there are only reported figures.
     """
     if suite.reported is not None and not (results["metric"] != "").any():
         return []

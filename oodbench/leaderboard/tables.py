@@ -1,6 +1,6 @@
-"""What the tables of a page say, as plain data: cells over seeds, and their ranks.
+"""The tables of a page as plain data: cells over seeds, and their ranks.
 
-Results are rows as ``Store.read_results`` gives them. Values stay as they are: an AUROC below 0.5 is a finding.
+Results are rows as ``Store.read_results`` returns them. Values are never flipped: an AUROC below 0.5 is a finding.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROW_COLUMNS = (
     "run", "label", "detector", "preset", "precision", "plugin_version", "params", "in_dataset", "out_dataset",
     "metric", "value", "seed", "n_train", "n_in", "n_out", "notes", "out_images", "covariate",
 )  # fmt: skip
-"""What a cell is made from."""
+"""Columns that a cell is made from."""
 SLACK = 1e-6  # so that .951 is not rounded to .950
 ALPHA = 0.05
 """Below this adjusted p-value two rows differ significantly."""
@@ -46,13 +46,13 @@ class Cell:
     Args:
         mean: over seeds; None where no seed has a value, or their values cannot be averaged.
         sd: sample standard deviation; None for one seed.
-        is_best: of published results, whether the cell is the best of its column or not significantly worse, tested
-            on the same images; of others, whether no other mean is better to the three digits that are shown. A cell
-            that lacks seeds, as they failed, is never the best: the mean of those that survive says less.
+        is_best: for published results, whether the cell is the best of its column or not significantly worse, tested
+            on the same images; for others, whether no other mean is better in the three digits that are shown. A cell
+            with failed seeds is never the best: the mean of the others says less.
         seeds: number of seeds with a value, and of all that were run.
         fits: seed, value and 95 % interval over images of each seed; the interval only where results are published.
         problem: why the values cannot be averaged.
-        p_best: of published results, the p of the test against the best of the column; None where it was not tested.
+        p_best: for published results, the p of the test against the best of the column; None where it was not tested.
     """
 
     mean: float | None
@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """``0.957 ± 0.003``, or of one seed ``0.957 (0.951–0.962)``.
+        """``0.957 ± 0.003``, or for one seed ``0.957 (0.951–0.962)``.
 
         ``0.957 ± 0.003 (2 of 3)`` where a seed failed; ``failed`` where all did.
         """
@@ -121,7 +121,7 @@ def ranked(
 ) -> RankedTable:
     """Return the table of one metric, given the records of its cells (see ``records``).
 
-    What is best is found among all rows, also those that are not shown.
+    The best cells are found among all rows, including those that are not shown.
     """
     columns = sorted({(record["in_dataset"], record["out_dataset"]) for record in measured})
     means = group_records(measured, groups)
@@ -142,7 +142,7 @@ def ranked(
 
 
 def _cells(found: Mapping[tuple[str, tuple[str, str]], Mapping[str, Any]], metric: Metric) -> dict[Any, Cell]:
-    """(row, column) → cell, given (row, column) → record."""
+    """Return (row, column) → cell, given (row, column) → record."""
     pick = max if metric.higher_is_better else min
     shown = {place: float(f"{record['mean']:.3f}") for place, record in found.items() if record["mean"] is not None}
     best: dict[tuple[str, str], float] = {}
@@ -175,11 +175,11 @@ def _is_best(record: Mapping[str, Any], has_best_mean: bool) -> bool:
 
 
 def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, Any]]:
-    """Return one dict per detector, in-data set, out-data set and metric, over its seeds; all of it fit for JSON.
+    """Return one dict per detector, in-data set, out-data set and metric, over its seeds, in types that JSON has.
 
-    ``label`` tells apart the parameters that one detector was run with; ``sd`` (ddof 1) is None for one seed; ``mean``
-    is None where there is none, as all seeds failed or ``problem`` says why they cannot be averaged. ``failed_seeds``
-    are the seeds without a result, and ``covariate`` the covariate-shifted sets of a metric in full spectrum. Raises
+    ``label`` distinguishes the parameters that a detector was run with; ``sd`` (ddof 1) is None for one seed; ``mean``
+    is None if all seeds failed, or if they cannot be averaged, for the reason in ``problem``. ``failed_seeds`` are the
+    seeds without a result, and ``covariate`` the covariate-shifted sets of a metric in full spectrum. Raises
     OODBenchError, naming the command that makes some, where there are no results.
     """
     metrics = list(metrics)
@@ -201,7 +201,7 @@ def records(results: pd.DataFrame, metrics: Iterable[Metric]) -> list[dict[str, 
 
 
 def _rows(results: pd.DataFrame) -> list[Row]:
-    """Plain dicts, by seed: a store has tens of thousands of rows, and pandas is slow one by one."""
+    """Return plain dicts, by seed: a store has tens of thousands of rows, and pandas is slow row by row."""
     names = [name for name in (*ROW_COLUMNS, *PUBLISHED_COLUMNS) if name in results]
     columns = [results[name].tolist() for name in names]
     rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
@@ -230,7 +230,7 @@ def chosen_results(results: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataF
 def _record(
     rows: Sequence[Row], failed: Mapping[int, str], first: Row, place: tuple[str, str, str], metric: Metric
 ) -> dict[str, Any]:
-    """One cell: its rows, one per seed; the seeds that failed; where all did, facts of a row of the same label."""
+    """Return one cell, given its rows, one per seed, the failed seeds, and, if all failed, a row of the same label."""
     in_dataset, out_dataset, label = place
     first = rows[0] if rows else first
     seeds, values = [row["seed"] for row in rows], [row["value"] for row in rows]
@@ -272,7 +272,7 @@ def sample_sd(values: Sequence[float]) -> float | None:
 
 
 def _interval(row: Row) -> tuple[float, float] | None:
-    """The interval of a published value; None where it has no scores, or is not published."""
+    """Return the interval of a published value; None where it has no scores, or is not published."""
     low, high = _number(row.get("low")), _number(row.get("high"))
     return None if low is None or high is None else (low, high)
 
@@ -288,5 +288,5 @@ def interval_text(interval: tuple[float, float]) -> str:
 
 
 def value_text(mean: float, sd: float | None) -> str:
-    """Return ``0.957 ± 0.003``; ``sd`` is None, or NaN where pandas made it so, for one seed."""
+    """Return ``0.957 ± 0.003``; only the mean for one seed, where ``sd`` is None, or NaN from pandas."""
     return f"{mean:.3f}" if sd is None or sd != sd else f"{mean:.3f} ± {sd:.3f}"

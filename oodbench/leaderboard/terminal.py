@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def summary(results: pd.DataFrame, metrics: Iterable[Metric]) -> str:
-    """Return in-data set, out-data set and detector (rows) by metrics, as plain text for the terminal.
+    """Return a table of in-data set, out-data set and detector (rows) by metrics, as plain text for the terminal.
 
-    Below it, where there are some, a table of the same metrics in full spectrum.
+    Below it is a table of the same metrics in full spectrum, if there are such results.
     """
     metrics = list(metrics)
     full = results[in_full_spectrum(results)]

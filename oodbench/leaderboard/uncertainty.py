@@ -1,7 +1,7 @@
 """The uncertainty of published numbers: intervals over images, and which rows are significantly worse than the best.
 
-AUROC has DeLong's interval and paired test; every other metric those of paired resamples (see ``statistics``). All is
-computed from the scores, so that whoever has them computes the same again.
+AUROC has DeLong's interval and paired test; every other metric has those of paired resamples (see ``statistics``).
+Everything is computed from the scores, so that anyone who has them can reproduce it.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ Place = tuple[str, str, bool]
 
 @dataclass
 class Uncertainty:
-    """What the scores say of how sure results are: everything is computed once, for all metrics together.
+    """The uncertainty of results, from their scores; everything is computed once, for all metrics together.
 
     Args:
-        results: rows as ``Store.read_results`` gives them; those without scores get NaN.
+        results: rows as ``Store.read_results`` returns them; those without scores get NaN.
         metrics: those that can be computed here.
-        advance: called with the number of pairs of a run and an out-data set that are done, and of all.
+        advance: called with the number of pairs of a run and an out-data set that are done, and the total number.
     """
 
     results: pd.DataFrame
@@ -61,7 +61,7 @@ class Uncertainty:
     def add(self) -> pd.DataFrame:
         """Return the results with the columns ``low``, ``high`` and ``p_best`` (see ``schema.PUBLISHED_COLUMNS``).
 
-        Those of a metric that cannot be computed here stay as they are.
+        Those of a metric that cannot be computed here are kept.
         """
         results = add_row_labels(self.results)
         keys = [*results[["run", "out_dataset", "metric"]].itertuples(index=False, name=None)]
@@ -89,7 +89,7 @@ class Uncertainty:
         return found
 
     def _resample(self, places: Sequence[Place], done_before: int) -> dict[Place, dict[str, np.ndarray]]:
-        """The same of places with the same numbers of images."""
+        """Return the same for places with the same numbers of images."""
         pairs = [(inside.values, outside.values) for inside, outside in map(self._pairs.__getitem__, places)]
         metrics = [{name: each for name, each in self._metrics_at(p).items() if not is_auroc(name)} for p in places]
         functions = [
@@ -121,7 +121,7 @@ class Uncertainty:
         return found
 
     def _metrics_at(self, place: Place) -> dict[str, Metric]:
-        """Those that it has a value of: in full spectrum, or the plain ones."""
+        """Return the metrics that a place has a value of: those in full spectrum, or the plain ones."""
         return {
             name: metric
             for name, metric in self.metrics.items()
@@ -147,10 +147,10 @@ class Uncertainty:
     # ------------------------------------------------------------------------------------------ tests
 
     def _p_values(self, results: pd.DataFrame) -> dict[tuple[str, str, str, str], float]:
-        """(label, in-data set, out-data set, metric) → p of the test against the best row there, 1 for the best itself.
+        """Return (label, in-data set, out-data set, metric) → p of the test against the best row there, whose p is 1.
 
-        All tests of one metric on one in-data set are one table, and adjusted together. Which row is the best is known
-        from the data alone, so that all pairs of rows count as tests.
+        All tests of one metric on one in-data set are one table, and adjusted together. Only the data tell which row is
+        the best, so all pairs of rows count as tests.
         """
         failed = failed_seeds(results)
         found: dict[tuple[str, str, str, str], float] = {}
@@ -174,7 +174,7 @@ class Uncertainty:
         return found
 
     def _comparable(self, rows: Mapping[str, pd.DataFrame]) -> dict[str, _Row]:
-        """Those rows of a column of which each seed has scores, all of the images that most rows were scored on."""
+        """Return the rows of a column whose seeds all have scores, of the images that most rows were scored on."""
         by_images: dict[tuple[str, ...], dict[str, _Row]] = {}
         for label, row in rows.items():
             is_full = is_full_spectrum(row["metric"].iloc[0])
@@ -192,9 +192,9 @@ class Uncertainty:
     def _against(
         self, best: str, rows: Mapping[str, _Row], metric: Metric, out_dataset: str
     ) -> Iterator[tuple[str, float]]:
-        """The p of each other row against the best, 1 where it is ahead on the seeds that both have.
+        """Yield p of each other row against the best; 1 where that row is ahead on the seeds that both have.
 
-        None of a row that was scored on other images.
+        A row that was scored on other images is left out.
         """
         sign = 1 if metric.higher_is_better else -1
         for label, row in rows.items():
@@ -210,7 +210,7 @@ class Uncertainty:
                     yield label, combined.p if sign * combined.difference > 0 else 1.0
 
     def _compare(self, one: Place, other: Place, metric: Metric) -> Comparison | None:
-        """None where the two were scored on different images, or a resample has no value."""
+        """Return the comparison; None where the two were scored on different images, or a resample has no value."""
         if self._images[one] != self._images[other]:
             return None
         (in_one, out_one), (in_other, out_other) = self._pairs[one], self._pairs[other]
@@ -254,12 +254,12 @@ def is_auroc(metric: str) -> bool:
 
 
 def same_images(one: ImageScores, other: ImageScores) -> bool:
-    """Return whether two runs scored the same images of a data set, in the same order, by index and label."""
+    """Whether two runs scored the same images of a data set, in the same order, by index and label."""
     return np.array_equal(one.indices, other.indices) and np.array_equal(one.labels, other.labels)
 
 
 def _by_repeating(metric: Metric, distinct: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Compute a metric that knows no counts on each resample, one after the other: NaN where it has no value."""
+    """Return a function of counts for a metric without ``resampled``; it computes each resample by itself, else NaN."""
 
     def value(inside: np.ndarray, out: np.ndarray) -> float:
         try:

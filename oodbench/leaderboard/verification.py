@@ -1,8 +1,8 @@
-"""Is what is published what its scores give? Every number is computed again, and every cell that differs is named.
+"""Verification of a publication: every number is recomputed from the scores, and every cell that differs is listed.
 
-What can be checked by anyone: the results follow from the scores, the intervals and tests too, the page follows from
-the results, and the images are those that are here. That the scores are what the stated code gives, only fitting again
-can show (see ``rerun``).
+Anyone can check that the results, intervals and tests follow from the scores, that the page follows from the results,
+and that the images are those available here. Only fitting again can show that the stated code gives the scores (see
+``rerun``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from oodbench.data.loading import Loader
     from oodbench.plugin.registry import Registry
 
-CLOSE = 1e-9  # of intervals and tests, whose sums are longer than those of values
+CLOSE = 1e-9  # for intervals and tests, whose sums are longer than those of values
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Verification:
     Args:
         differences: one line for each thing that is not as it should be.
         unverified: runs without scores.
-        not_compared: data sets that are not here, each with why, and metrics that are not installed.
+        not_compared: data sets that are not available here and metrics that are not installed, each with the reason.
         values, scores: how many were checked.
     """
 
@@ -69,7 +69,7 @@ class Verification:
 def verify(
     folder: Path, registry: Registry, loader: Loader, advance: Advance = lambda done, total: None
 ) -> Verification:
-    """Check all that a suite's folder has published. Raises OODBenchError where it cannot be read."""
+    """Check everything that is published in a suite's folder. Raises OODBenchError where it cannot be read."""
     found = read_publication(folder)
     checked = check_publication(found, registry, loader)
     if not checked.differences:  # else they differ for the same reason
@@ -79,7 +79,7 @@ def verify(
 
 
 def check_publication(found: Publication, registry: Registry, loader: Loader) -> Verification:
-    """Check that values follow from scores, and that these are of the images that are here."""
+    """Check that values follow from scores, and that the scores are of the images available here."""
     rows = found.results[~is_failure(found.results)]
     scored = {run for run, _ in found.scores}
     checked = Verification(unverified=sorted(set(rows["run"]) - scored))
@@ -108,7 +108,7 @@ def _misplaced(rows: pd.DataFrame, found: Publication) -> Iterator[str]:
 
 
 def _left_out(rows: pd.DataFrame, found: Publication, metrics: Collection[str]) -> Iterator[str]:
-    """Yield results that are missing where their run has one of the metric on another out-data set, and none failed."""
+    """Yield missing results of metrics that their run has on another out-data set, unless a failure is recorded."""
     failed = found.results[is_failure(found.results)]
     columns = [*CONFIGURATION, "seed", "out_dataset"]
     errors = {*configurations(failed, columns)}
@@ -122,7 +122,7 @@ def _left_out(rows: pd.DataFrame, found: Publication, metrics: Collection[str]) 
 
 
 def _differing_uncertainty(found: Publication, registry: Registry, advance: Advance) -> Iterator[str]:
-    """Yield each interval and test that the scores do not give."""
+    """Yield each interval and test that does not follow from the scores."""
     again = with_uncertainty(found, registry.metrics, advance).results
     metrics = with_full_spectrum(registry.metrics, set(again["metric"]))
     rows = found.results.to_dict("records")
@@ -140,7 +140,7 @@ def _differing_uncertainty(found: Publication, registry: Registry, advance: Adva
 def _other_images(
     rows: pd.DataFrame, found: Publication, loader: Loader, not_compared: dict[str, str]
 ) -> Iterator[str]:
-    """Yield where fingerprints, indices or labels are not those of the data that are here."""
+    """Yield where fingerprints, indices or labels are not those of the data available here."""
     for in_dataset, of_in in rows.groupby("in_dataset"):
         try:
             splits = {split: _load(loader, str(in_dataset), split) for split in SPLITS}
@@ -165,7 +165,7 @@ def _other_images(
 
 
 def _prints(rows: pd.DataFrame) -> dict[str, set[tuple[str, str]]]:
-    """Out-data or covariate-shifted set → each run with the fingerprint of the images that it scored, sorted by set."""
+    """Return out-data or covariate-shifted set → (run, fingerprint of the images that it scored), sorted by set."""
     found: dict[str, set[tuple[str, str]]] = {}
     columns = rows[["run", "out_dataset", "out_images", "covariate"]].itertuples(index=False, name=None)
     for run, out_dataset, out_images, covariate in columns:
@@ -175,7 +175,7 @@ def _prints(rows: pd.DataFrame) -> dict[str, set[tuple[str, str]]]:
 
 
 def _load(loader: Loader, name: str, split: str, shape: Shape | None = None) -> ImageSet:
-    """The images, if they are here: to verify must not fetch anything."""
+    """Return the images, or raise DataError if they are not here: verifying must not download anything."""
     if not loader.has_files(name):
         raise DataError("its files are not here")
     return loader.load(name, split, shape)
@@ -194,7 +194,7 @@ def _other_labels(found: Publication, runs: Iterable[str], images: ImageSet) -> 
 
 
 def _differing_page(folder: Path, found: Publication, registry: Registry) -> Iterator[str]:
-    """Yield each cell, or other line, of the page that is not what the results give."""
+    """Yield each cell, or other line, of the page that does not follow from the results."""
     if not os.path.lexists(folder / PAGE):
         yield f"there is no {PAGE}; `oodbench publish` makes it"
         return
@@ -212,7 +212,7 @@ def _differing_page(folder: Path, found: Publication, registry: Registry) -> Ite
 
 
 def _differing_line(page: Sequence[str], number: int, is_line: str, should_be: str) -> Iterator[str]:
-    """Name the cell where a line of a table differs, else the line."""
+    """Yield each cell in which a line of a table differs, else the line."""
     cells, expected = ([cell.strip() for cell in line.split("|")] for line in (is_line, should_be))
     if (
         is_line.startswith("|")
@@ -231,7 +231,7 @@ def _differing_line(page: Sequence[str], number: int, is_line: str, should_be: s
 
 
 def _header(page: Sequence[str], number: int) -> list[str]:
-    """The cells of the first line of the table that a line is in."""
+    """Return the cells of the first line of the table that a line is in."""
     while number > 0 and page[number - 1].startswith("|"):
         number -= 1
     return [cell.strip() for cell in page[number].split("|")]

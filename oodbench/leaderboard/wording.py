@@ -1,4 +1,4 @@
-"""What every page says of its tables, in whatever format."""
+"""The texts that explain the tables on every page, in any format."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ STATISTICS = "docs/statistics.md"
 
 
 def how_to_read(board: Board, reported: str, how: str, escape: Callable[[str], str] = str) -> str:
-    """Return what a reader must know of the cells.
+    """Return the explanation of the cells.
 
     Args:
-        reported: the word "reported", as the format sets it off; empty to say nothing of such rows.
-        how: where the tests are described, as the format writes a link.
-        escape: of the names of data sets.
+        reported: the word "reported" with the format's markup; empty to leave out such rows.
+        how: where the tests are described, with the format's markup.
+        escape: applied to the names of data sets.
     """
     order, groups = board.order, board.groups
     members = "; ".join(f"{escape(name)}: {', '.join(map(escape, each))}" for name, each in groups.items())

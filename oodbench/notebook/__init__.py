@@ -1,5 +1,5 @@
-"""The Python API: what a notebook calls, as the public names of ``oodbench`` itself.
+"""The Python API for notebooks, available as public names of ``oodbench`` itself.
 
-Here belongs what takes arrays and names from a person and gives tables and arrays back. What it does is done by the
-wings below: nothing here decides what a score or a run is.
+This package takes arrays and names from a person, and returns tables and arrays. The work is done by the packages
+below: nothing here decides what a score or a run is.
 """

@@ -1,4 +1,4 @@
-"""Arrays and tensors, as people have them → image sets. What cannot be images is refused in one line."""
+"""Conversion of users' arrays and tensors to image sets. What cannot be images is refused with a one-line error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAYOUTS = {"NHW": 3, "NCHW": 4, "NHWC": 4}
 CHANNELS = (1, 3)
 LEVELS = 255
 UNLABELLED = "the array without labels"
-"""What an image set is called that was given none: its labels are all 0."""
+"""Name of an image set that was given no labels: its labels are all 0."""
 
 
 def image_set(
@@ -32,14 +32,14 @@ def image_set(
     """Return images and their labels as an image set.
 
     Args:
-        images: an ImageSet, or uint8 from 0 to 255 or floats from 0 to 1, (n, H, W), (n, C, H, W) or (n, H, W, C), an
-            array, a tensor, or what numpy makes an array of. Floats are rounded to 256 levels.
-        labels: whole numbers (n,); None for none, which are 0 then, or for those of the ImageSet.
-        split: what the set is for, as messages call it.
+        images: an ImageSet; or an array, a tensor, or what numpy makes an array of, (n, H, W), (n, C, H, W) or
+            (n, H, W, C), uint8 from 0 to 255 or floats from 0 to 1. Floats are rounded to 256 levels.
+        labels: whole numbers (n,); None for those of the ImageSet, or for no labels, which are then 0.
+        split: name of the split that the set is for, also in messages.
         layout: the order of the axes, where the shape does not say which axis has the channels.
         expected: (C, H, W) that the images must have.
 
-    Raises DataError where they cannot be images, where their layout is ambiguous, and where they are of another shape.
+    Raises DataError where they cannot be images, where their layout is ambiguous, and where they have another shape.
     """
     if isinstance(images, ImageSet):
         found = images if labels is None else image_set(images.images, labels, split=split, layout="NCHW")
@@ -65,7 +65,7 @@ def _of_shape(images: ImageSet, split: str, expected: Shape | None) -> ImageSet:
 
 
 def _as_array(values: Any, what: str) -> np.ndarray:
-    """The values as numpy has them, of a tensor on any device too."""
+    """Return the values as a numpy array, also those of a tensor on any device."""
     try:
         array = np.asarray(without_torch(values))
     except ValueError:
@@ -106,7 +106,7 @@ def _layout(array: np.ndarray, split: str, layout: Layout | None, expected: Shap
 
 
 def _four_axes(shape: tuple[int, ...], split: str, expected: Shape | None) -> Layout:
-    """The layout of (n, C, H, W) or (n, H, W, C), by the axis that may be channels and the shape that is expected."""
+    """Return the layout, NCHW or NHWC, that follows from which axis may be channels, and from the expected shape."""
     shapes: dict[Layout, Shape] = {"NCHW": (shape[1], shape[2], shape[3]), "NHWC": (shape[3], shape[1], shape[2])}
     able = [layout for layout, found in shapes.items() if found[0] in CHANNELS]
     fitting = [layout for layout, found in shapes.items() if found == expected]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 ANY_SHAPE: Shape = (1, 28, 28)
-"""What parameters are checked with before the images are known, where a detector takes any shape."""
+"""Shape that parameters are checked with before the images are known, where a detector takes any shape."""
 
 
 def detector(
@@ -54,14 +54,14 @@ def detector(
         scores = det.score(others)  # (n,) float64; higher is more out-of-distribution
 
     Args:
-        name: as ``oodbench list detectors`` has it.
-        preset: ``paper`` as published, which needs a GPU for most; ``quick`` for a CPU; or another that it has.
+        name: as in ``oodbench list detectors``.
+        preset: ``paper`` as published, for which most need a GPU; ``quick`` for a CPU; or another that it has.
         seed: of all random numbers of the fit.
         precision: of matrix products and convolutions, ``float32`` or ``bfloat16``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: show no progress.
-        params: parameters over the preset; of a group as a mapping, ``training={"epochs": 3}``, or by a dotted name,
-            ``**{"training.epochs": 3}``. Those of the detector that it stands on begin with its name:
+        params: parameters that override the preset; those of a group as a mapping, ``training={"epochs": 3}``, or by
+            dotted name, ``**{"training.epochs": 3}``. Those of the detector's base are under the base's name:
             ``classifier={"training": {"epochs": 3}}``.
 
     Raises OODBenchError where a name or a value is invalid.
@@ -78,7 +78,7 @@ def detector(
 
 
 def _whole(seed: SupportsIndex) -> int:
-    """Return a seed, NumPy's whole numbers too, as Python's own, which alone a record can have."""
+    """Return a seed as a Python int, also if it is one of NumPy's integers, which records cannot contain."""
     try:
         whole = -1 if isinstance(seed, bool) else operator.index(seed)
     except TypeError:
@@ -89,7 +89,7 @@ def _whole(seed: SupportsIndex) -> int:
 
 
 def as_settings(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return parameters, in groups or by dotted names, as ``--set`` has them: ``training.epochs=3``.
+    """Return parameters, in groups or by dotted names, in the form of ``--set``: ``training.epochs=3``.
 
     Raises OODBenchError for a value that no parameter can have.
     """
@@ -98,7 +98,7 @@ def as_settings(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _check_groups(params: Mapping[str, Any]) -> None:
-    """Raise OODBenchError for a group without parameters: nobody would notice that its name is wrong."""
+    """Raise OODBenchError for a group without parameters: a wrong name of it would go unnoticed."""
     for name, value in params.items():
         if isinstance(value, Mapping):
             if not value:
@@ -119,7 +119,7 @@ class ArrayDetector(ArrayScorer):
     """A detector that is fitted to arrays. ``oodbench.detector`` makes one.
 
     Args:
-        settings: detector → dotted name → value, for this one and those that it stands on.
+        settings: detector → dotted name → value, for this one and its bases.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class ArrayDetector(ArrayScorer):
         self._configuration: Configuration | None = None
         self._images = ""
         self.fit_seconds = 0.0
-        """Duration of the last fit, that of its base included."""
+        """Duration of the last fit, including that of its base."""
 
     def fit(
         self,
@@ -150,14 +150,14 @@ class ArrayDetector(ArrayScorer):
         validation_labels: Any = None,
         layout: Layout | None = None,
     ) -> Self:
-        """Fit to in-distribution images, and forget any earlier fit; a detector that this one stands on is fitted too.
+        """Fit to in-distribution images, and forget any earlier fit. If the detector uses a base, that is fitted too.
 
         With the same images, validation images and seed the result is that of ``oodbench run``.
 
         Args:
             images: uint8 from 0 to 255, or floats from 0 to 1, which are rounded to 256 levels: array or tensor
-                (n, H, W), (n, C, H, W) or (n, H, W, C); or an ImageSet, such as ``load_dataset`` gives.
-            labels: whole numbers (n,), for a detector that learns from classes or stands on a classifier.
+                (n, H, W), (n, C, H, W) or (n, H, W, C); or an ImageSet, such as ``load_dataset`` returns.
+            labels: whole numbers (n,), for a detector that learns from classes or uses a classifier as base.
             validation: as ``images``; None to draw a tenth of these at random, always the same.
             validation_labels: as ``labels``.
             layout: ``NCHW`` or ``NHWC``, where both axes could be channels.
@@ -175,13 +175,13 @@ class ArrayDetector(ArrayScorer):
         return self
 
     def history(self) -> pd.DataFrame:
-        """Return the training curve: one row per epoch, as the detector wrote them; empty where it wrote none."""
+        """Return the training curve: one row per epoch, as the detector recorded it; empty where it recorded none."""
         import pandas
 
         return pandas.DataFrame(self._history)
 
     def check(self) -> None:
-        """Raise OODBenchError where parameters are invalid for images of any shape."""
+        """Raise OODBenchError where parameters are invalid, whatever the shape of the images."""
         shape = (self._class.shapes or (ANY_SHAPE,))[0]
         if self._class.shapes is None:
             try:
@@ -225,7 +225,7 @@ class ArrayDetector(ArrayScorer):
 def _two_sets(
     images: Any, labels: Any, validation: Any, validation_labels: Any, layout: Layout | None
 ) -> tuple[ImageSet, ImageSet]:
-    """Return what to train with and what to validate with."""
+    """Return the images to train with and those to validate with."""
     train = image_set(images, labels, split="train", layout=layout)
     if validation is not None:
         held_out = image_set(validation, validation_labels, split="validation", layout=layout, expected=train.shape)
@@ -241,7 +241,7 @@ def _two_sets(
 
 
 def _check_both_labelled(train: ImageSet, validation: ImageSet) -> None:
-    """Raise DataError where one has labels and the other none: to be without labels is to be of class 0."""
+    """Raise DataError where one has labels and the other none: images without labels would count as class 0."""
     without = {each.split for each in (train, validation) if each.name == UNLABELLED}
     classes = len(np.unique((validation if "train" in without else train).labels))
     if len(without) == 1 and classes > 1:

@@ -1,4 +1,4 @@
-"""``oodbench.run``: what ``oodbench run`` does, with tables in place of text."""
+"""``oodbench.run``: it does what the command ``oodbench run`` does, but returns tables instead of text."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Names = str | Sequence[str]
 
 
 class Runs(Sequence[str]):
-    """The runs that a call of ``oodbench.run`` asked for: a sequence of their keys, with their results.
+    """The runs that a call of ``oodbench.run`` requested: a sequence of their keys, with their results.
 
     Args:
-        outcome: what came of them.
-        store: that keeps them.
+        outcome: results and failures of the runs.
+        store: the store that keeps them.
     """
 
     def __init__(self, outcome: pipeline.Outcome, store: StoreReader):
@@ -37,7 +37,7 @@ class Runs(Sequence[str]):
         self.store = store
 
     def results(self) -> pd.DataFrame:
-        """Return one row per run, out-data set and metric that was asked for (columns: ``docs/columns.md``)."""
+        """Return one row per requested run, out-data set and metric (columns: ``docs/columns.md``)."""
         return self._outcome.results.copy()
 
     @property
@@ -81,19 +81,19 @@ def run(
     force: bool = False,
     quiet: bool = False,
 ) -> Runs:
-    """Fit detectors to in-data sets, score them and the out-data sets, and keep all of it in a store.
+    """Fit detectors to in-data sets, score these and the out-data sets, and keep everything in a store.
 
-    Every combination is run. What the store has is not done again, and an interrupted fit goes on from its last
-    checkpoint. What fails becomes a warning and does not stop the others.
+    Every combination is run. Runs already finished in the store are not repeated, and an interrupted fit resumes from
+    its last checkpoint. A failure becomes a warning, and does not stop the others.
 
     Args:
         detectors: a name, or several, as after ``--detector``.
         ins: the same, as after ``--in``.
         outs: the same, as after ``--out``.
         covariates: the same, as after ``--covariate``.
-        seeds: a number of seeds, 3 for 0, 1 and 2; or exactly these: ``[3, 5]``.
-        params: parameters over the preset, for every detector that has them or, as ``ebae.latent_dim``, for one; groups
-            are mappings or dotted names.
+        seeds: a number of seeds, 3 for 0, 1 and 2; or the seeds themselves: ``[3, 5]``.
+        params: parameters that override the preset, for every detector that has them or, with a name such as
+            ``ebae.latent_dim``, for one; groups are mappings or dotted names.
         store: folder or fsspec address.
         data_dir: folder of the data sets' files; None for the user's data folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -136,7 +136,7 @@ def _jobs(jobs: SupportsIndex) -> int:
 
 
 def _seeds(seeds: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
-    """Return what ``seeds`` means. NumPy's whole numbers become Python's, which alone a record can have."""
+    """Return the seeds that ``seeds`` means, as Python ints; records cannot contain NumPy's integers."""
     try:
         if isinstance(seeds, Iterable):
             chosen = tuple(map(operator.index, seeds))

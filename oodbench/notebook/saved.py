@@ -1,6 +1,6 @@
-"""A fitted detector in one file: safetensors of what it has learned, and in their header, as JSON, what it is.
+"""A fitted detector in one file: safetensors with what it has learned, and a header, as JSON, with what it is.
 
-Nothing in the file is code. Of a detector that stands on another, the base is in the file too.
+Nothing in the file is code. If the detector uses a base, the base is in the file too.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
 HEADER = "oodbench"
-"""Where in the header the JSON is."""
+"""Key of the JSON in the header."""
 FORMAT = 1
 LONGEST = 2**36
-"""Bytes that a file may have."""
+"""The most bytes that a file may have."""
 
 
 def write_detector(path: Path, detector: Detector, facts: FitFacts, overwrite: bool) -> None:
-    """Write a fitted detector, and the bases that it stands on, whole or not at all.
+    """Write a fitted detector and its bases, completely or not at all.
 
-    Raises OODBenchError where something is there already, unless it is to be overwritten, or nothing can be written.
+    Raises OODBenchError where the path exists already, unless ``overwrite`` is set, or cannot be written to.
     """
     from safetensors.torch import save
 
@@ -54,9 +54,9 @@ def write_detector(path: Path, detector: Detector, facts: FitFacts, overwrite: b
 
 
 def read_detector(path: Path) -> tuple[FitFacts, list[dict[str, torch.Tensor]]]:
-    """Return what ``write_detector`` has written: the facts, and what the detector and each base below it has learned.
+    """Return what ``write_detector`` wrote: the facts, and the state of the detector and of each base below it.
 
-    Raises OODBenchError where the file cannot be read, is damaged, or is of something else or of a newer oodbench.
+    Raises OODBenchError where the file cannot be read, is damaged, is no saved detector, or has another format version.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -87,10 +87,10 @@ def read_detector(path: Path) -> tuple[FitFacts, list[dict[str, torch.Tensor]]]:
 def open_saved(
     run: Run, shape: Shape, states: list[dict[str, torch.Tensor]], registry: Registry, context: Context
 ) -> Detector:
-    """Return the fitted detector of a run, on its base.
+    """Return the fitted detector of a run, with its base.
 
     Args:
-        states: what it has learned, then what each base below it has.
+        states: state of the detector, then of each base below it.
 
     Raises OODBenchError where the installed code is not the run's.
     """
@@ -105,7 +105,7 @@ def open_saved(
 
 
 def _chain(detector: Detector, run: Run) -> Iterator[Detector]:
-    """Yield a fitted detector and those that it stands on, from the top."""
+    """Yield a fitted detector and its bases, from the top."""
     yield detector
     if run.base:
         yield from _chain(detector.fitted_base.detector, run.base)

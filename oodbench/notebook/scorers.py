@@ -1,4 +1,4 @@
-"""Fitted detectors that score arrays, whatever they come from: a fit, a store, or a file."""
+"""Fitted detectors that score arrays, whether they come from a fit, a store, or a file."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 def load_detector(
     path: str | os.PathLike[str], *, file: str = "", device: str = "auto", quiet: bool = False
 ) -> ArrayScorer:
-    """Return the fitted detector of a file that ``save`` has written.
+    """Return the fitted detector of a file that ``save`` wrote.
 
-    Its scores are those of the detector that was saved, to the last bit on the same device with as many threads.
-    Nothing in the file is run: the code is that of the installed plugin, which must be of the version that was saved.
+    Its scores are those of the saved detector, to the last bit on the same device with the same number of threads.
+    Nothing in the file is executed: the code is that of the installed plugin, which must be of the saved version.
 
     Args:
-        file: where the detector is a class in a file of one's own, that file and class: ``./my_method.py:MyMethod``.
+        file: file and class of a detector in a user's own file: ``./my_method.py:MyMethod``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: show no progress.
 
-    Raises OODBenchError where the file is missing or damaged or is of something else, and where the code that is
-    installed is not that of the detector.
+    Raises OODBenchError where the file is missing, damaged or no saved detector, and where the installed code is not
+    the detector's.
     """
     facts, states = read_detector(Path(path))
     registry = load_registry(files=[file] if file else ())
@@ -54,7 +54,7 @@ def load_detector(
 
 
 class ArrayScorer:
-    """A detector that scores arrays. ``StoreReader.detector`` gives that of a run, ``load_detector`` that of a file."""
+    """A detector that scores arrays; ``StoreReader.detector`` opens one from a run, ``load_detector`` from a file."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class ArrayScorer:
             images: of the shape that it was fitted to (see ``fit``), or an ImageSet.
             layout: ``NCHW`` or ``NHWC``, where the shape leaves it open.
 
-        Raises DataError where the images are invalid, ScoreError where the detector gives no finite score for each.
+        Raises DataError where the images are invalid, ScoreError unless the detector gives each a finite score.
         """
         detector = self.fitted
         given = image_set(images, split="test", layout=layout, expected=detector.shape)
@@ -125,13 +125,13 @@ class ArrayScorer:
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted detector to one file, such as ``digits.safetensors``; ``load_detector`` reads it.
 
-        The file has what was learned, of the base too where there is one, as safetensors. Its header has, as JSON, the
+        The file has what was learned, also by the base if there is one, as safetensors. Its header has, as JSON, the
         detector's name, package, version and parameters, the shape of the images, the seed, and versions of software.
 
         Args:
-            overwrite: replace what is there already.
+            overwrite: replace an existing file.
 
-        Raises OODBenchError before ``fit``, where something is there already, and where nothing can be written.
+        Raises OODBenchError before ``fit``, where the path exists already, and where it cannot be written to.
         """
         write_detector(Path(path), self.fitted, self._fit_facts(), overwrite)
 
@@ -148,7 +148,7 @@ class ArrayScorer:
 
 
 def progress_display(quiet: bool) -> AbstractContextManager[Progress]:
-    """Show progress on stderr inside, unless ``quiet``."""
+    """Return a context in which progress is shown on stderr, unless ``quiet``."""
     if quiet:
         return nullcontext(Progress())
     from oodbench.progress import RichProgress

@@ -34,7 +34,7 @@ SCORED_SPLITS = ("test", "validation")
 
 
 def open_store(address: str | os.PathLike[str] = "results", *, data_dir: str | Path | None = None) -> StoreReader:
-    """Return a store that runs were kept in, to be read. Nothing is written to it.
+    """Open a store for reading. Nothing is written to it.
 
     Args:
         address: folder or fsspec address.
@@ -57,7 +57,7 @@ def load_dataset(
     Args:
         name: as after ``--in`` and ``--out``: ``mnist5k:0,2-9``, ``noise``, ``folder:PATH``.
         split: ``train``, ``validation`` or ``test``.
-        shape: (C, H, W) to bring the images to; None for their own, where they have one.
+        shape: (C, H, W) to convert the images to; None for their own, where they have one.
         data_dir: folder of the data sets' files; None for the user's data folder.
 
     Raises UnknownName and DataError where there is no such data set, split or class, or its files are missing.
@@ -67,7 +67,7 @@ def load_dataset(
 
 
 def _checked_shape(shape: Sequence[SupportsIndex]) -> Shape:
-    """Return (C, H, W) as Python's own numbers. Raises DataError where images cannot have that shape."""
+    """Return (C, H, W) as Python ints. Raises DataError where images cannot have that shape."""
     try:
         channels, height, width = map(operator.index, shape)
     except (TypeError, ValueError):
@@ -78,7 +78,7 @@ def _checked_shape(shape: Sequence[SupportsIndex]) -> Shape:
 
 
 class StoreReader:
-    """The runs of a store. Each method that takes a run takes its key, or a beginning that no other key has."""
+    """The runs of a store. A method that takes a run accepts its key, or a unique prefix of it."""
 
     def __init__(self, store: Store, data_dir: Path | None):
         self._store, self._data_dir = store, data_dir
@@ -95,7 +95,7 @@ class StoreReader:
     def results(self) -> pd.DataFrame:
         """Return one row per run, out-data set and metric, and one per combination that failed.
 
-        The columns are those of ``docs/columns.md``, but for the three that only published results have.
+        The columns are those of ``docs/columns.md``, except for the three that only published results have.
         """
         return results_and_failures(self._store)
 
@@ -122,7 +122,7 @@ class StoreReader:
         return pandas.DataFrame({**facts, **columns}, columns=list(SCORE_COLUMNS))
 
     def images(self, rows: pd.DataFrame | pd.Series) -> np.ndarray:
-        """Return the images of rows that ``scores`` gave, in their order: uint8 (k, C, H, W), as they were scored.
+        """Return the images of rows that ``scores`` returned, in their order: uint8 (k, C, H, W), as they were scored.
 
         Example::
 
@@ -132,7 +132,7 @@ class StoreReader:
         Args:
             rows: of one run and one data set; one row alone gives k = 1.
 
-        Raises DataError where the rows are not such, StoreError where the images are no longer those that were scored.
+        Raises DataError for any other rows, StoreError where the images are no longer those that were scored.
         """
         table = _as_table(rows)
         key, dataset, split = (_one_value(table, name) for name in ("run", "dataset", "split"))
@@ -148,12 +148,12 @@ class StoreReader:
         return chosen
 
     def files(self, rows: pd.DataFrame | pd.Series) -> list[Path]:
-        """Return the picture files of rows that ``scores`` gave of a data set such as ``folder:PATH``, in their order.
+        """Return the picture files of rows of ``scores``, of a data set such as ``folder:PATH``, in their order.
 
-        Raises DataError where its images are no files, StoreError where the files are no longer those that were scored.
+        Raises DataError where its images are not files, StoreError where the files are not those that were scored.
         """
         table = _as_table(rows)
-        self.images(table)  # refuses what has changed
+        self.images(table)  # raises if the images have changed
         dataset, split = (_one_value(table, name) for name in ("dataset", "split"))
         location = self._loader().find(dataset)[0].location
         if location is None or location.files is None:
@@ -162,18 +162,18 @@ class StoreReader:
         return [files[index] for index in table["index"]]
 
     def history(self, run: str) -> pd.DataFrame:
-        """Return a run's training curve: one row per epoch, with what its detector recorded; else no rows."""
+        """Return a run's training curve: one row per epoch, as its detector recorded it; empty if it recorded none."""
         return self._store.read_history(find_run(self._store, run))
 
     def detector(self, run: str, *, file: str = "", device: str = "auto", quiet: bool = False) -> ArrayScorer:
         """Return the fitted detector of a run, to score other images with. Its in-data is not needed.
 
         Args:
-            file: of a detector that is a class in a file of one's own, file and class: ``./my_method.py:MyMethod``.
+            file: file and class of a detector in a user's own file: ``./my_method.py:MyMethod``.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
             quiet: show no progress.
 
-        Raises OODBenchError where the code that is installed is not the run's.
+        Raises OODBenchError where the installed code is not the run's.
         """
         key = find_run(self._store, run)
         words, provenance = self._store.read_run(key)
@@ -185,7 +185,7 @@ class StoreReader:
         return ArrayScorer(words.detector, context.device, words.seed, words.precision, quiet, fitted, facts)
 
     def _out_dataset(self, key: str, dataset: str | None, split: str) -> str | None:
-        """The name that scores are stored under, None for the in-data."""
+        """Return the name that scores are stored under; None for the in-data."""
         run, _ = self._store.read_run(key)
         if dataset in (None, run.in_dataset):
             return None
@@ -217,7 +217,7 @@ def _one_value(table: pd.DataFrame, column: str) -> str:
 
 
 def _places(indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where the wanted indices stand among the set's."""
+    """Return the positions of the wanted indices among the set's."""
     order = np.argsort(indices, kind="stable")
     found = np.searchsorted(indices[order], wanted)
     inside = found < len(indices)

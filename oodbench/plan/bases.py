@@ -1,4 +1,4 @@
-"""Which run a run stands on: the base that a detector names, with the parameters that it is given."""
+"""The base of a run: the detector that the run's detector names, with the parameters that it gets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A detector with its parameters, on the base that it stands on.
+    """A detector with its parameters and its base.
 
     Args:
-        preset: that the parameters began with.
-        settings: dotted name → value, as the user set them over it.
+        preset: the one that the parameters start from.
+        settings: dotted name → value, which the user set on top of it.
     """
 
     detector: type[Detector]
@@ -32,7 +32,7 @@ class Configuration:
 
     @property
     def chain(self) -> list[Configuration]:
-        """This configuration and all that it stands on, from the top."""
+        """This configuration, its base, the base of that, and so on."""
         return [self, *(self.base.chain if self.base else [])]
 
     @property
@@ -45,7 +45,7 @@ class Configuration:
         return ", ".join([self.preset, *own, *below])
 
     def run(self, in_dataset: str, seed: int, precision: str, registry: Registry) -> Run:
-        """Return the run of this configuration, on the run of its base."""
+        """Return the run of this configuration, with the run of its base."""
         name = self.detector.name
         base = self.base.run(in_dataset, seed, precision, registry) if self.base else None
         source = registry.source("detector", name)
@@ -57,7 +57,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Configurator:
-    """What one request says of parameters, for detectors and for the bases that they name.
+    """The parameters given in one request, for detectors and for the bases that they name.
 
     Args:
         shape: (C, H, W) of the in-data's images.
@@ -72,14 +72,14 @@ class Configurator:
     def configure(
         self, detector: type[Detector], above: tuple[str, ...] = (), as_base: Base | None = None
     ) -> Configuration:
-        """Return the detector with its parameters, and its base with those of its own.
+        """Return the detector with its parameters, and its base with its own parameters.
 
         Args:
-            above: names of the detectors that stand on this one, from the top.
-            as_base: how they name it; its values come after the user's.
+            above: names of the detectors above this one, for which it is the base, from the top.
+            as_base: how the one above declares it; its values override the user's.
 
-        Raises OODBenchError where a value is invalid, and where a base is not installed, stands on a detector that
-        stands on it, or cannot be fitted to images of this shape.
+        Raises OODBenchError where a value is invalid, and where a base is not installed, has itself among its own
+        bases, or cannot be fitted to images of this shape.
         """
         preset, fixed = (as_base.preset or self.preset, flatten(as_base.values)) if as_base else (self.preset, {})
         given = {path: value for path, value in self.settings.get(detector.name, {}).items() if path not in fixed}
@@ -103,7 +103,7 @@ class Configurator:
 
 
 def bases_of(run: Run) -> Iterator[Run]:
-    """Yield the runs that a run stands on, the lowest first."""
+    """Yield the base of a run, the base of that, and so on, in reverse order: the lowest first."""
     if run.base:
         yield from bases_of(run.base)
         yield run.base

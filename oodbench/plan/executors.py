@@ -1,4 +1,4 @@
-"""Which executor works on the tasks, and with which settings: by flags, a suite file, or the user's own settings."""
+"""The choice of an executor and its settings: by flags, a suite file, or the user's own settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCAL = "local"
 
 @dataclass(frozen=True)
 class ExecutorChoice:
-    """An executor's name, empty where none is chosen, and settings of executors.
+    """An executor's name, empty if none is chosen, and settings of executors.
 
     Args:
         settings: executor → dotted name → value.
@@ -36,7 +36,7 @@ class ExecutorChoice:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def overridden_by(self, other: ExecutorChoice) -> ExecutorChoice:
-        """Return this choice with what ``other`` says in its place, setting by setting."""
+        """Return this choice, overridden by ``other``, setting by setting."""
         names = {**self.settings, **other.settings}
         merged = {name: {**self.settings.get(name, {}), **other.settings.get(name, {})} for name in names}
         return ExecutorChoice(other.name or self.name, merged)
@@ -46,13 +46,13 @@ NO_CHOICE = ExecutorChoice()
 
 
 def choose_executor(name: str, sets: Sequence[str], suite: ExecutorChoice) -> tuple[str, dict[str, Any]]:
-    """Return the executor's name and its settings: those of the flags before the suite's before the user's own.
+    """Return the executor's name and its settings: flags override the suite, which overrides the user's own settings.
 
     Args:
-        name: as after ``--executor``; empty where it was not given.
-        sets: ``name=value`` texts, for the executor that is chosen.
+        name: as after ``--executor``; empty if not given.
+        sets: ``name=value`` texts, for the chosen executor.
 
-    Raises OODBenchError where a text is no setting, or the user's settings file cannot be understood.
+    Raises OODBenchError where a text is not a setting, or the user's settings file cannot be understood.
     """
     choice = read_user_settings().overridden_by(suite).overridden_by(ExecutorChoice(name))
     chosen, settings = choice.name or LOCAL, {}
@@ -82,7 +82,7 @@ def new_executor(name: str, settings: Mapping[str, Any], registry: Registry) -> 
 
 
 def read_executor_table(table: Any) -> ExecutorChoice:
-    """Return what an ``[executor]`` table says: ``name``, and a table of settings for each executor by its name."""
+    """Return the choice in an ``[executor]`` table: ``name``, and a table of settings for each executor by its name."""
     if not isinstance(table, dict):
         raise OODBenchError(f"write executor as a table, [executor], not {shorten(repr(table))}")
     name = table.get("name", "")
@@ -96,7 +96,7 @@ def read_executor_table(table: Any) -> ExecutorChoice:
 
 
 def read_user_settings(path: Path | None = None) -> ExecutorChoice:
-    """Return what the user's settings file says of executors; nothing where there is no such file.
+    """Return the choice in the user's settings file; NO_CHOICE if there is no such file.
 
     Raises OODBenchError, naming the file, where it cannot be understood.
     """

@@ -1,4 +1,4 @@
-"""Where a detector comes from that a store knows and no plugin here offers."""
+"""The origin of a detector that a store has runs of, but that no plugin here offers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oodbench.store.store import Store
 
 @contextmanager
 def naming_origins(address: str) -> Iterator[None]:
-    """Where a detector is unknown inside and the store at the address has runs of it, say which package offered it."""
+    """Extend an inner error about an unknown detector: if the store has runs of it, say which package offered it."""
     try:
         yield
     except UnknownName as error:
@@ -23,7 +23,7 @@ def naming_origins(address: str) -> Iterator[None]:
 
 
 def _origins(detector: str, store: Store) -> list[str]:
-    """Return, for each package or file that the store's runs of the detector came from, its name and what to do."""
+    """Return, for each package or file that the store's runs of the detector come from, its name and what to do."""
     found = {}
     for key in store.keys():
         if key.startswith(f"{detector}-"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 OnStray = Callable[[str, OODBenchError], None]
-"""Is told of a setting that reaches no detector of its request, and of the error that this is."""
+"""Called with a setting that applies to no detector of its request, and the error for it."""
 
 
 def refuse(path: str, error: OODBenchError) -> None:
@@ -28,10 +28,10 @@ def refuse(path: str, error: OODBenchError) -> None:
 
 
 class Strays:
-    """The settings of several requests that reach no detector of their own.
+    """The settings of several requests that apply to no detector of their own request.
 
-    One that stands in every request, as what ``--set`` adds to each run of a suite, is for those that have the
-    parameter, and is an error only where none has.
+    A setting that every request has, such as one that ``--set`` adds to each run of a suite, is meant for the detectors
+    that have the parameter, and is an error only if none has it.
     """
 
     def __init__(self, requests: Collection[RunRequest]):
@@ -41,7 +41,7 @@ class Strays:
         self._errors: dict[str, dict[RunRequest, OODBenchError]] = {}
 
     def add(self, request: RunRequest, path: str, error: OODBenchError) -> None:
-        """Note a stray; raise the error where other requests do not have the setting."""
+        """Record a stray; raise its error if not every request has the setting."""
         if path not in self._shared:
             raise error
         self._errors.setdefault(path, {})[request] = error
@@ -58,7 +58,7 @@ def values_by_detector(
 ) -> dict[str, dict[str, Any]]:
     """Return, for each detector, the settings meant for it: dotted name → value.
 
-    Besides the requested detectors, these may be ones that they stand on, where a setting names them.
+    Besides the requested detectors, these may be their bases, if a setting names them.
 
     Raises OODBenchError, unless ``on_stray`` does otherwise, for a setting that no requested detector has.
     """
@@ -97,12 +97,12 @@ def check_used(
     used: Mapping[str, Collection[str]],
     on_stray: OnStray = refuse,
 ) -> None:
-    """Raise OODBenchError for a setting that reaches neither a requested detector nor one that it stands on.
+    """Raise OODBenchError for a setting that applies to neither a requested detector nor a base of one.
 
     ``on_stray`` may do otherwise.
 
     Args:
-        used: each of these detectors → the settings that reach it.
+        used: each of these detectors → the settings that apply to it.
     """
     for name, values in settings.items():
         for path in values:
@@ -125,7 +125,7 @@ def split_setting(option: str, text: str) -> tuple[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Return the JSON value, else the text itself, also where it is JSON too long or too deep for Python to read."""
+    """Return the JSON value, else the text itself, also if it is JSON too long or too deep for Python to read."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -133,7 +133,7 @@ def _value(text: str) -> Any:
 
 
 def resolve(detector: type[Detector], preset: str, shape: Shape, values: Mapping[str, Any]) -> Params:
-    """Return the parameters of a run: the defaults, over them the preset, over that ``values`` (dotted name → value).
+    """Return the parameters of a run: ``values`` (dotted name → value) over the preset over the defaults.
 
     Raises OODBenchError, naming each parameter, where a value is unknown or out of bounds, and where the detector
     cannot be fitted to images of this shape.
@@ -150,7 +150,7 @@ def resolve(detector: type[Detector], preset: str, shape: Shape, values: Mapping
 
 
 def fault(error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors: ``visible_chain.steps must be greater than or equal to 0 (got -3)``."""
+    """Return a pydantic error as text: ``visible_chain.steps must be greater than or equal to 0 (got -3)``."""
     where = ".".join(map(str, error["loc"]))
     what = " ".join(error["msg"].split()).removeprefix("Value error, ").replace("Input should be", "must be")
     return f"{where} {what} (got {shorten(repr(error['input']))})" if where else what

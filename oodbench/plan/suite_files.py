@@ -20,20 +20,20 @@ from oodbench.text import shorten
 
 SUITE_WORDS = ("title", "detector", "in", "out", "covariate", "seed", "seeds", "preset", "precision", "set")
 WHOLE_FILE = ("executor", "groups", "rank", "run")
-"""Words that are of the whole suite, and stand in no table."""
+"""Words for the whole suite, which must not be inside ``[[run]]`` or ``[groups]``."""
 MEAN = "mean"
-"""What rows are ranked by where nothing else is said: their mean over all out-data sets."""
+"""What rows are ranked by unless ``rank`` says otherwise: their mean over all out-data sets."""
 
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """What a suite file says.
+    """The content of a suite file.
 
     Args:
-        requests: one, or one per ``[[run]]`` table, each on top of what precedes the tables.
-        groups: name → the out-data sets of which tables show the mean, as ``near = ["cifar100", "tin"]``.
+        requests: one, or one per ``[[run]]`` table, each overriding what precedes the tables.
+        groups: name → the out-data sets of which tables show the mean, such as ``near = ["cifar100", "tin"]``.
         rank: the group or out-data set that rows are ranked by; ``mean`` for all out-data sets.
-        executor: what the ``[executor]`` table says.
+        executor: the choice in the ``[executor]`` table.
     """
 
     requests: Sequence[RunRequest]
@@ -48,7 +48,7 @@ def read_suite(path: Path) -> Sequence[RunRequest]:
 
 
 def read_suite_file(path: Path) -> SuiteFile:
-    """Return what a suite file says; of a folder, its ``suite.toml`` is read.
+    """Return the content of a suite file; for a folder, read its ``suite.toml``.
 
     Raises OODBenchError, naming the file, where it cannot be understood.
     """
@@ -91,12 +91,12 @@ def _request(table: Mapping[str, Any]) -> RunRequest:
 
 
 def _misplaced(word: str, table: str) -> OODBenchError:
-    """What to say of a word that stands in a table: in TOML, all that follows a heading belongs to it."""
+    """Return the error for a word inside a table: in TOML, all that follows a heading belongs to it."""
     return OODBenchError(f"{word} stands in {table}: it belongs at the top level, above the first [table]")
 
 
 def _suite(requests: Sequence[RunRequest], groups: Any, rank: str, executor: ExecutorChoice) -> SuiteFile:
-    """A suite whose runs name no out-data sets has those of its groups."""
+    """Return the suite; if its runs name no out-data sets, they get those of its groups."""
     if not isinstance(groups, dict):
         raise OODBenchError(f"groups is a table of names and lists, not {shorten(repr(groups))}")
     for name in groups:
@@ -148,7 +148,7 @@ def _data_sets(table: Mapping[str, Any], word: str) -> tuple[str, ...]:
 
 
 def _check_written(name: str) -> None:
-    """Raise OODBenchError for classes that results will write otherwise: groups and reported figures go by names."""
+    """Raise OODBenchError for classes not in canonical form: groups and reported figures are matched by that form."""
     written = canonical(name)
     if written != name:
         path = name.partition(":")[2]
@@ -156,7 +156,7 @@ def _check_written(name: str) -> None:
 
 
 def _seeds(table: Mapping[str, Any]) -> tuple[int, ...]:
-    """``seeds = 3`` means 0, 1, 2; ``seeds = [3, 5]`` and ``seed = 3`` mean exactly these."""
+    """Return the seeds: ``seeds = 3`` means 0, 1, 2; ``seeds = [3, 5]`` and ``seed = 3`` mean exactly these."""
     if {"seed", "seeds"} <= table.keys():
         raise OODBenchError("give seed or seeds, not both")
     count, one = table.get("seeds", []), table.get("seed", [])

@@ -1,4 +1,4 @@
-"""Requests → tasks: one fit each, with all that is to be scored by it."""
+"""Requests → tasks: each is one fit and all data sets that it scores."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Task:
-    """One run and the out-data sets that it is to score: one fit, however many they are.
+    """One run and the out-data sets that it scores: one fit, however many they are.
 
     Args:
-        out_datasets: empty for a base that others stand on, and that is fitted for them alone: it scores nothing.
+        out_datasets: empty for a base that is fitted only for other runs: it scores nothing.
         split: which split of the in- and out-data is scored; only ``test`` yields results.
-        covariates: covariate-shifted images of the in-data, to be scored too: with them results are also in full
-            spectrum.
+        covariates: covariate-shifted images of the in-data, scored too: with them there are also full-spectrum results.
     """
 
     run: Run
@@ -43,17 +42,17 @@ class Task:
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """All data sets that are to be scored, but for the in-data."""
+        """All data sets that it scores, except the in-data."""
         return (*self.out_datasets, *self.covariates)
 
     @property
     def title(self) -> str:
-        """What messages call the run: ``ae on mnist5k:0-8, latent_dim=8, seed 0``."""
+        """The run's name in messages: ``ae on mnist5k:0-8, latent_dim=8, seed 0``."""
         return title_of(self.run)
 
 
 def title_of(run: Run) -> str:
-    """``ae on mnist5k:0-8, latent_dim=8, seed 0``."""
+    """Return the run's name in messages: ``ae on mnist5k:0-8, latent_dim=8, seed 0``."""
     settings = run.preset.partition(", ")[2]
     return ", ".join(
         filter(None, [f"{run.detector} on {shorten(run.in_dataset)}", shorten(settings), f"seed {run.seed}"])
@@ -69,9 +68,10 @@ def plan(
 ) -> list[Task]:
     """Return a task for every combination that the requests name, each run once.
 
-    Of several in- and out-data sets, one that is both is not scored against itself: ``on_skip`` is told so.
+    Where there are several in- and out-data sets, a pair that shares classes is left out: ``on_skip`` is called with a
+    message.
 
-    Raises OODBenchError at the first word that is invalid.
+    Raises OODBenchError at the first invalid word.
     """
     out_datasets_by_run: dict[Run, list[str]] = {}
     covariates_by_run: dict[Run, tuple[str, ...]] = {}
@@ -92,7 +92,7 @@ def plan(
 
 
 def canonical_words(request: RunRequest, loader: Loader) -> RunRequest:
-    """Return the request with each data set's classes in the one way to write them: the same images are one run."""
+    """Return the request with each data set's name in canonical form, so that the same images are one run."""
     return replace(
         request,
         in_datasets=tuple(map(loader.canonical, request.in_datasets)),
@@ -102,7 +102,7 @@ def canonical_words(request: RunRequest, loader: Loader) -> RunRequest:
 
 
 def with_bases(tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks with those that they stand on, once each and before them."""
+    """Return the tasks and those of their bases, each once and after its own bases."""
     requested = {task.run: task for task in tasks}
     ordered: dict[Run, Task] = {}
     for task in tasks:
@@ -119,11 +119,13 @@ def _runs(
     on_skip: Callable[[str], None],
     on_stray: OnStray,
 ) -> list[tuple[Run, Sequence[str]]]:
-    """The runs of a request, each with the out-data sets that it is to score."""
+    """Return the runs of a request, each with the out-data sets that it scores."""
     _check_given(request)
     detectors = {detector.name: detector for detector in map(registry.detector, request.detectors)}
     out_datasets = _check_datasets(request, loader, split, on_skip)
     settings = values_by_detector(request.sets, detectors, registry, on_stray)
+    inherited = values_by_detector(request.base_sets, {}, registry, on_stray=lambda path, error: None)
+    of_all = {name: inherited.get(name, {}) | settings.get(name, {}) for name in {*inherited, *settings}}
     used: dict[str, set[str]] = {}
     runs: list[tuple[Run, Sequence[str]]] = []
     for in_name, detector in product(request.in_datasets, detectors.values()):
@@ -133,7 +135,7 @@ def _runs(
             raise OODBenchError(
                 f"{in_name} has no one shape, so that nothing can be fitted to it: resize its images{how}"
             )
-        configuration = Configurator(request.preset or "paper", shape, settings, registry).configure(detector)
+        configuration = Configurator(request.preset or "paper", shape, of_all, registry).configure(detector)
         for each in configuration.chain:
             used.setdefault(each.detector.name, set()).update(each.settings)
         precision = request.precision or "float32"
@@ -160,8 +162,8 @@ def _check_datasets(
 ) -> dict[str, list[str]]:
     """Return in-data set → the out-data sets that share no class with it.
 
-    A pair that shares some is left out, and ``on_skip`` told so, where each of the two has another partner. Raises
-    DataError where a data set lacks a split, OODBenchError where one would be left without any.
+    A pair that shares classes is left out if each of the two has another partner; ``on_skip`` is called with a message.
+    Raises DataError where a data set lacks a split, OODBenchError where one would be left without a partner.
     """
     for name in request.in_datasets:
         for each in SPLITS:
@@ -183,7 +185,7 @@ def _check_datasets(
 def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[str, ...]:
     """Return the covariate-shifted sets, sorted.
 
-    Raises OODBenchError for one that is unknown, or has images of an in-data set as they are.
+    Raises OODBenchError for one that is unknown, or that shares classes with an in-data set.
     """
     names = tuple(sorted(set(request.covariates)))
     for name in names:
@@ -198,7 +200,7 @@ def _check_covariates(request: RunRequest, loader: Loader, split: str) -> tuple[
 def _check_apart(
     out_datasets: Mapping[Run, Sequence[str]], covariates: Mapping[Run, Sequence[str]], loader: Loader
 ) -> None:
-    """Raise OODBenchError where a covariate-shifted set shares classes with out-data, or is of several in-data sets."""
+    """Raise OODBenchError where a covariate-shifted set shares classes with out-data, or has several in-data sets."""
     pairs = [pair for run, names in covariates.items() for pair in product(names, out_datasets[run])]
     for name, out_name in dict.fromkeys(pairs):
         if loader.share_classes(name, out_name):
@@ -234,11 +236,11 @@ def load_detector(
     read_state: Callable[[str], dict[str, torch.Tensor]],
     context: Context,
 ) -> Detector:
-    """Return the run's fitted detector, on its fitted base where it stands on one.
+    """Return the run's fitted detector, with its fitted base if it has one.
 
     Args:
-        read_state: returns what the run with a key has learned.
-        context: gives the device, and the precision of what the base computes.
+        read_state: called with a run's key, returns what the run learned.
+        context: has the device, and the precision of the base's outputs.
     """
     below, base = run.base, None
     if below:
@@ -249,9 +251,9 @@ def load_detector(
 
 
 def new_detector(run: Run, shape: Shape, registry: Registry, base: FittedBase | None = None) -> Detector:
-    """Return the run's detector for images of this shape, not yet fitted, on its base.
+    """Return the run's detector for images of this shape, not yet fitted, with its base.
 
-    Raises OODBenchError where the code that this process has is not the run's.
+    Raises OODBenchError where this process has other code than the run's.
     """
     if run.detector not in registry.detector_names:
         raise OODBenchError(f"the run is of {run.detector} of {run.origin}, which is not installed or not named here")

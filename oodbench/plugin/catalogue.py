@@ -13,7 +13,7 @@ Catalogue = dict[str, list[dict[str, Any]]]
 
 
 def describe(registry: Registry) -> Catalogue:
-    """Return the facts of all that the registry has, each kind in the order in which it is listed."""
+    """Return the facts of everything in the registry, each kind in the order in which it is listed."""
     return {
         "detectors": _detectors(registry),
         "datasets": _datasets(registry),
@@ -83,7 +83,7 @@ def _executors(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _commands(registry: Registry) -> list[dict[str, Any]]:
-    """Describe the commands of plugins; the core's are known without loading any."""
+    """Describe the commands of plugins; those of the core are known without loading a plugin."""
     return [
         {
             "name": name,
@@ -114,7 +114,7 @@ def _plugins(registry: Registry) -> list[dict[str, Any]]:
 
 
 def shapes_text(shapes: tuple[tuple[int, int, int], ...] | None) -> str:
-    """``((1, 28, 28), (3, 32, 32))`` → ``1×28×28, 3×32×32``; ``any`` for None or none."""
+    """Return shapes as text, ``((1, 28, 28), (3, 32, 32))`` → ``1×28×28, 3×32×32``; ``any`` for None or no shape."""
     from oodbench.api import shape_text
 
     return ", ".join(map(shape_text, shapes)) if shapes else "any"

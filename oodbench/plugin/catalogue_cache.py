@@ -1,4 +1,4 @@
-"""The catalogue saved in the cache folder: names are then listed and completed without loading a plugin."""
+"""The catalogue, saved in the cache folder so that names are listed and completed without loading a plugin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def current_catalogue(load_registry: Callable[[], Registry]) -> Catalogue:
     """Return the saved catalogue if it is current and complete, else describe what ``load_registry`` returns.
 
-    It is not complete if a plugin failed: that is reported again, and may be mended by now.
+    It is incomplete if a plugin failed: the failure must be reported again, and may be fixed by now.
     """
     saved = load()
     return describe(load_registry()) if saved is None or saved["failures"] else saved
@@ -106,6 +106,6 @@ def _path() -> Path:
 
 
 def _check(key: str, packages: str, body: str) -> str:
-    """Hash what the catalogue is of: also the packages that detectors are in, which need not be those of plugins."""
+    """Hash all that the catalogue depends on: also the packages that define detectors, which may not be plugins."""
     files = [file for package in packages.split() for file in _files_of(package)]
     return hashlib.sha256(json.dumps([key, packages, files, body]).encode()).hexdigest()

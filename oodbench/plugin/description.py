@@ -1,4 +1,4 @@
-"""All that is known of one detector, data set, metric or executor, ready to be printed or written as JSON."""
+"""All that is known about one detector, data set, metric or executor, ready to be printed or written as JSON."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NO_SHAPE = {
     True: "images of several sizes; a shape behind the name, as @28x28x1, brings them to one",
     False: "that of the in-data",
 }
-"""What stands for a shape where a place has none: by whether it has something to fit to."""
+"""Text in place of a shape where the images at a path have none in common: by whether there is a train split."""
 
 BOUND_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def describe_name(name: str, registry: Registry, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return what is known of the detector, data set, metric or executor of this name, or of the detector in a file.
+    """Return what is known about the detector (or its file), data set, metric or executor of this name.
 
     Args:
         data_dir: folder of the data sets' files; None for the user's data folder.
@@ -91,7 +91,7 @@ def _describe_dataset(name: str, registry: Registry, root: Path) -> dict[str, An
 
 
 def _describe_place(kind: str, path: str, registry: Registry) -> dict[str, Any]:
-    """Return what was found at a path, of a data set such as ``folder:PATH``. Raises DataError where it is none."""
+    """Return what was found at the path of a data set such as ``folder:PATH``. Raises DataError for an invalid path."""
     dataset = registry.datasets[kind].from_path(path)  # type: ignore[misc]
     place = dataset.location or Location(Path(path))
     names = place.class_names or [""] * len(dataset.classes)
@@ -111,8 +111,8 @@ def _describe_place(kind: str, path: str, registry: Registry) -> dict[str, Any]:
 
 
 def _describe_parameters(params: type[Params]) -> dict[str, dict[str, Any]]:
-    """Return each parameter, by its dotted name, with its default, bounds, unit, meaning and source; no presets."""
-    # of the whole: a group's default may differ from the defaults of its fields
+    """Return each parameter by dotted name: its default, bounds, unit, meaning and source; ``presets`` is empty."""
+    # defaults of the whole model: a group's default may differ from the defaults of its fields
     defaults, described = params.model_construct().model_dump(mode="json"), {}
     for path, info in fields_by_path(params).items():
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
@@ -145,7 +145,7 @@ def _preset_values(path: str, default: Any, detector: type[Detector], shapes: tu
 
 
 def _bounds(info: FieldInfo) -> str:
-    """``int, ≥ 1``, or the choices of a Literal."""
+    """Return the bounds as text: ``int, ≥ 1``, or the choices of a Literal."""
     if get_origin(info.annotation) is Literal:
         return " or ".join(map(str, get_args(info.annotation)))
     rules = [(sign, getattr(rule, name, None)) for rule in info.metadata for name, sign in BOUND_SIGNS.items()]

@@ -2,7 +2,7 @@
 
 Each hook takes no arguments and returns a list; all lists are collected. A plugin is a module that
 implements any of them and is named by an entry point of the group ``oodbench``. Hooks are called once
-a command, so import what is heavy inside them.
+per command, so import heavy packages inside them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def register_executors() -> list[type[Executor]]:
 
 @hookspec
 def register_commands() -> list[click.Command]:
-    """Return the commands that can be named after ``oodbench``, none of them one of the core's.
+    """Return the commands that can be named after ``oodbench``, none with the name of a core command.
 
-    What a command's function needs is imported inside it: the others are listed by importing this one.
+    Import what a command needs inside its function: listing any command imports this module.
     """

@@ -1,4 +1,4 @@
-"""Detectors in a file of one's own, for a first try without a package: ``./my_method.py:MyMethod``."""
+"""Detectors in a user's own file, for a first try without a package: ``./my_method.py:MyMethod``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LocalFile:
     """A Python file that this process has imported.
 
     Args:
-        loaded: when, in seconds since the epoch: what is changed later is not what runs.
-        stamps: of the file, and of the modules beside it that it was the first to import: module → path and content.
+        loaded: when it was imported, in seconds since the epoch; later changes of the file are not what runs.
+        stamps: module → path and content, for the file and the modules beside it that it was the first to import.
     """
 
     path: Path
@@ -45,16 +45,16 @@ _imported: dict[Path, LocalFile] = {}
 
 
 def is_file_word(word: str) -> bool:
-    """Whether the word after ``--detector`` names a file, which no registered name can."""
+    """Whether the word after ``--detector`` names a file; no registered name has this form."""
     return WORD.fullmatch(word) is not None
 
 
 def load_detector(word: str) -> tuple[LocalFile, type[Detector]]:
     """Import the file that the word names and return the detector class in it.
 
-    The file may import modules that lie beside it. It is imported once, and again after it or one of these has changed,
-    as in a notebook beside which it is edited. Raises OODBenchError where there is no such file or class, the file
-    cannot be imported, or it has the name of an installed module.
+    The file may import modules that lie beside it. It is imported once, and again only after it or one of these has
+    changed, such as when it is edited beside a notebook. Raises OODBenchError where there is no such file or class, the
+    file cannot be imported, or it has the name of an installed module.
     """
     match = WORD.fullmatch(word)
     assert match, word
@@ -70,7 +70,7 @@ def load_detector(word: str) -> tuple[LocalFile, type[Detector]]:
 
 
 def _what_there_is(file: LocalFile, wanted: str | None) -> str:
-    """Say how to name a class of the file, for a word that names none."""
+    """Return how to name a class of the file, for a word that names none."""
     classes = [
         name
         for name, value in vars(file.module).items()
@@ -83,7 +83,7 @@ def _what_there_is(file: LocalFile, wanted: str | None) -> str:
 
 
 def _import(path: Path) -> LocalFile:
-    """Import a file as the module of its name, once for each state of it."""
+    """Import a file as the module of its name, once for each state of its content."""
     known = _imported.get(path)
     if known is None or not known.is_current:
         for name, (file, _) in known.stamps.items() if known else ():
@@ -96,20 +96,20 @@ def _import(path: Path) -> LocalFile:
 
 
 def _forget_compiled(file: Path) -> None:
-    """Remove what Python has compiled of a file: it takes that for current after an edit in the same second."""
+    """Remove a file's compiled code: Python would take it as current after an edit within the same second."""
     with suppress(OSError, NotImplementedError):
         Path(importlib.util.cache_from_source(str(file))).unlink()
 
 
 def _import_now(path: Path) -> LocalFile:
     name, where = path.stem, shorten(str(path))
-    if not os.path.isfile(path):  # False also of a name that is too long
+    if not os.path.isfile(path):  # also False for a name that is too long
         raise OODBenchError(f"{where} is no file; write --detector PATH.py:CLASS")
     if not name.isidentifier():
         raise OODBenchError(f"{path.name} cannot be imported under this name: use letters, digits and '_' alone")
     _refuse_taken(name, path)
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # behind all others: a file beside it must not hide an installed module
+        sys.path.append(str(path.parent))  # last: a file beside it must not hide an installed module
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader, path
     module, loaded, before = importlib.util.module_from_spec(spec), time.time(), {*sys.modules}
@@ -124,7 +124,7 @@ def _import_now(path: Path) -> LocalFile:
 
 
 def _stamps(modules: Iterable[str], folder: Path) -> dict[str, tuple[Path, bytes]]:
-    """Of these modules those whose files lie in the folder or, being of a package there, below it."""
+    """Return path and content of those modules whose files are in the folder, or in a package there."""
     stamps = {}
     for name in modules:
         file = getattr(sys.modules[name], "__file__", None)
@@ -135,7 +135,7 @@ def _stamps(modules: Iterable[str], folder: Path) -> dict[str, tuple[Path, bytes
 
 
 def _content(path: Path) -> bytes:
-    """What a file has; nothing where it cannot be read."""
+    """Return a file's content; empty where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -143,7 +143,7 @@ def _content(path: Path) -> bytes:
 
 
 def _refuse_taken(name: str, path: Path) -> None:
-    """Raise OODBenchError where ``import name`` means another file: which of the two runs must not be a question."""
+    """Raise OODBenchError where ``import name`` means another file: it would be unclear which of the two runs."""
     try:
         spec = importlib.util.find_spec(name)
     except ValueError:  # a module without a specification, such as __main__

@@ -1,4 +1,4 @@
-"""Finds plugins: those built in, then the entry points of the group ``oodbench``; names the broken one."""
+"""Finds plugins: those built in, then the entry points of the group ``oodbench``; reports broken ones by name."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ FIRST_PARTY = tuple(
         "pytorch-ood", "ray", "slurm", "vae", "wae",
     )
 )  # fmt: skip
-"""Distributions of this repository. They are loaded before others, so that nobody else's plugin takes their names."""
+"""Distributions of this repository. They are loaded before others, so that no other plugin takes their names."""
 
 
 _first_loaded: dict[str, tuple[Any, float]] = {}
-"""Plugin → its module, and since when, in seconds since the epoch, this process has the code."""
+"""Plugin → its module, and when, in seconds since the epoch, this process loaded the code."""
 
 
 @dataclass
 class Plugins:
     """The plugin manager with what was loaded into it (name → version) and what failed (name → reason).
 
-    ``files`` are detectors in files that no package has (``/path/my_method.py:MyMethod`` → the file).
+    ``files`` are the users' own files with detectors (``/path/my_method.py:MyMethod`` → the file).
     """
 
     manager: pluggy.PluginManager
@@ -57,14 +57,14 @@ class Plugins:
     loading_since: float = field(default_factory=time.time)
 
     def add(self, name: str, module: Any, distribution: metadata.Distribution | None, version: str) -> None:
-        """Note a plugin that was loaded; where this process had loaded it before, that is what it runs."""
+        """Add a loaded plugin; a module that this process loaded earlier keeps its first time of loading."""
         self.versions[name], self.distributions[name] = version, distribution
         known, _ = _first_loaded.get(name, (None, 0.0))
         if known is not module:
             _first_loaded[name] = module, self.loading_since
 
     def source(self, name: str) -> Source:
-        """Return the source of a plugin's code: that which this process has loaded.
+        """Return the source of the plugin's code that this process has loaded.
 
         Raises OODBenchError where the code has changed since.
         """
@@ -84,7 +84,7 @@ class Plugins:
 
 
 def _check_marked(module: Any) -> None:
-    """Raise TypeError where a function has the name of a hook and is not marked as one, so that nothing calls it."""
+    """Raise TypeError where a function has the name of a hook but is not marked as one, so that it is never called."""
     for hook in vars(hookspecs):
         function = getattr(module, hook, None)
         if hook.startswith("register_") and callable(function) and not hasattr(function, f"{GROUP}_impl"):
@@ -98,7 +98,7 @@ def is_builtin(plugin: str) -> bool:
 
 @cache
 def _source_of(module: str, distribution: metadata.Distribution | None, loaded: float) -> Source:
-    """Remember the source of a module as it was loaded at that time."""
+    """Return the source of a module, cached for the time at which it was loaded."""
     return source_of(module, distribution)
 
 
@@ -137,7 +137,7 @@ def _distribution_name(entry: metadata.EntryPoint) -> str:
 
 
 def _load(plugins: Plugins, name: str, entry: metadata.EntryPoint) -> None:
-    """Load one plugin. Not by pluggy's own loader, as a broken plugin must not end the program, and must be named."""
+    """Load one plugin, not with pluggy's own loader: a broken plugin must be named and must not end the program."""
     try:
         module = entry.load()
         plugins.manager.register(module, name=name)

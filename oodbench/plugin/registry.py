@@ -31,16 +31,16 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 @dataclass
 class Registry:
-    """Everything that can be named.
+    """Everything that plugins offer, by name.
 
-    Detectors are loaded when they are asked for where a saved catalogue says which plugin has which: torch and what
-    detectors stand on take seconds to import.
+    With a saved catalogue, which says which plugin has which detector, detectors are loaded only when requested: torch
+    and their other packages take seconds to import.
 
     Args:
         plugin_of: (kind, name) → the plugin that offers it.
         failures: plugin → why an offer of it is missing.
         waiting: detector that is not loaded yet → its plugin.
-        of_files: file and class, as a command names them → the detector.
+        of_files: file and class, as in ``./my_method.py:MyMethod`` → the detector.
     """
 
     plugins: Plugins
@@ -56,14 +56,14 @@ class Registry:
 
     @property
     def detectors(self) -> dict[str, type[Detector]]:
-        """All of them, loaded."""
+        """All detectors, loaded."""
         for plugin in dict.fromkeys(self.waiting.values()):
             self._load_detectors(plugin)
         return self.offers["detector"]
 
     @property
     def detector_names(self) -> list[str]:
-        """Of all that the plugins offer, without loading them."""
+        """The names of all detectors that plugins offer, without loading them."""
         return [*self.offers["detector"], *self.waiting]
 
     @property
@@ -90,11 +90,11 @@ class Registry:
         return self._get("detector", name)
 
     def has_detector(self, name: str) -> bool:
-        """Whether ``detector`` can be asked for this name; a file is not opened to find out."""
+        """Whether ``detector`` accepts this name; a file is not opened to find out."""
         return name in self.detector_names or is_file_word(name)
 
     def metric(self, name: str) -> Metric:
-        """Return a metric by its name, also by that of its values in full spectrum."""
+        """Return a metric by its name or by its full-spectrum name."""
         if is_full_spectrum(name):
             return in_full_spectrum(self._get("metric", name.removeprefix(PREFIX)))
         return self._get("metric", name)
@@ -115,7 +115,7 @@ class Registry:
         return self.plugins.source(self.plugin_of[kind, name])
 
     def code_version(self, kind: str, name: str) -> str:
-        """Return the version of the code that offers this, with a fingerprint where it may change; of oodbench without.
+        """Return the version of the code that offers this, with a fingerprint if it may change and is not oodbench's.
 
         Raises OODBenchError where the code has changed since it was loaded.
         """
@@ -136,7 +136,7 @@ class Registry:
 
     def _add_file(self, word: str) -> type[Detector]:
         """Register the detector of a file under its own name, as if a plugin offered it."""
-        if word not in self.of_files:  # what a registry has stays, though the file is edited
+        if word not in self.of_files:  # a registered detector stays, even if the file is edited
             file, detector = load_detector(word)
             plugin = f"{file.path}:{detector.__name__}"
             if self.plugin_of.get(("detector", detector.name)) != plugin:
@@ -149,7 +149,7 @@ class Registry:
         return self.of_files[word]
 
     def _load_detectors(self, plugin: str) -> None:
-        """Load the detectors of a plugin. Raises OODBenchError where it fails, as it did not when it was catalogued."""
+        """Load the detectors of a plugin. Raises OODBenchError where it fails, unlike when the catalogue was saved."""
         self.waiting = {name: owner for name, owner in self.waiting.items() if owner != plugin}
         try:
             for offer in _offers(self.plugins, "register_detectors", plugin):
@@ -166,9 +166,8 @@ class Registry:
 def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS, files: Iterable[str] = ()) -> Registry:
     """Collect what every plugin offers, and the detectors of files (``/path/my_method.py:MyMethod``).
 
-    A hook that fails, and an offer that is invalid or whose name is taken, is left out, and the reason is in
-    ``failures``; all else of that plugin stays. Where a catalogue of these plugins is saved, detectors wait until they
-    are asked for.
+    A hook that fails, or an offer that is invalid or whose name is taken, is left out, with the reason in ``failures``;
+    the plugin's other offers stay. With a saved catalogue of these plugins, detectors are loaded only when requested.
     """
     saved = catalogue_cache.load() if plugins is None else None
     plugins = plugins or load_plugins()
@@ -197,7 +196,7 @@ def load_registry(plugins: Plugins | None = None, hooks: Iterable[str] = HOOKS, 
 
 
 def _record_failure(registry: Registry, plugin: str, error: BaseException) -> None:
-    """Add the reason to those that the plugin has already: one must not hide another."""
+    """Add the reason to the plugin's earlier ones: one must not hide another."""
     reasons = filter(None, [registry.failures.get(plugin), reason(error)])
     registry.failures[plugin] = "; ".join(reasons)
 
@@ -254,13 +253,13 @@ def _add(registry: Registry, plugin: str, kind: str, is_kind: Callable[[Any], bo
 
 
 def check_dataset_name(name: str) -> None:
-    """Raise OODBenchError for the name that scores of in-data have: no data set can have it too."""
+    """Raise OODBenchError for the name under which scores of in-data are stored: no data set can have it."""
     if name == RESERVED:
         raise OODBenchError(f"a data set cannot be called {name!r}, as the scores of in-data are: rename it")
 
 
 def _check_declared(detector: type[Detector]) -> None:
-    """Raise ValueError where what every command asks a detector for is of another kind."""
+    """Raise ValueError where an attribute that every command reads from a detector has the wrong type."""
     params: object = detector.Params
     presets: object = detector.presets
     if not (isinstance(params, type) and issubclass(params, Params)):

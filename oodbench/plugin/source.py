@@ -1,6 +1,6 @@
 """Which code a plugin runs: its distribution, and a fingerprint of the source where that is not fixed by a release.
 
-A released distribution is identified by its name and version, as long as its files are those of its RECORD. Any other
+A released distribution is identified by its name and version, as long as its files match its RECORD. Any other
 code (an editable or local installation, a module on the path, edited files) may change while name and version stay. So
 it also has a fingerprint: a hash of the syntax trees of the plugin's own modules, and of all other local modules that
 these import, ``oodbench.nn`` among them where oodbench itself is not a release. Comments, docstrings and layout do not
@@ -27,7 +27,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 LIBRARY = "oodbench.nn"
-"""The part of oodbench that detectors are made of. What else the core does has no say in what a detector computes."""
+"""The part of oodbench that detectors are built from. The rest of the core does not affect what they compute."""
 
 CLOCKS_DIFFER = 600
 """Seconds that the clock of a file server may be ahead of this machine's."""
@@ -42,7 +42,7 @@ class Source:
         version: of the distribution.
         fingerprint: 16 hexadecimal digits; empty for a released distribution whose files are as released.
         file: the plugin's module; None for code without a file.
-        changed: when the fingerprinted code was changed last, in seconds since the epoch; 0 for a release.
+        changed: when the fingerprinted code was last changed, in seconds since the epoch; 0 for a release.
     """
 
     distribution: str
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def code_version(self) -> str:
-        """The version, with the fingerprint behind it where there is one: ``0.1.1+5a85784f027a4875``."""
+        """The version, followed by the fingerprint if there is one: ``0.1.1+5a85784f027a4875``."""
         if not self.fingerprint:
             return self.version
         return f"{self.version}{'.' if '+' in self.version else '+'}{self.fingerprint}"
@@ -103,7 +103,7 @@ def _is_recorded(path: Path, digest: str) -> bool:
 def _fingerprint(package: str) -> tuple[str, float]:
     """Hash the syntax trees of all modules of the package, and of the local modules that they import.
 
-    Returns the hash, and when the last of these files was changed.
+    Returns the hash, and the latest time at which one of these files was changed.
     """
     pending, seen, changed = list(_modules_below(package)), dict[str, str](), 0.0
     while pending:
@@ -118,13 +118,13 @@ def _fingerprint(package: str) -> tuple[str, float]:
 
 
 def _changed(path: Path) -> float:
-    """Return when the file was changed; 0 where it claims a time so far ahead that it was not changed then."""
+    """Return when the file was changed; 0 where its time is so far in the future that it must be wrong."""
     time_of_change = path.stat().st_mtime
     return time_of_change if time_of_change <= time.time() + CLOCKS_DIFFER else 0.0
 
 
 def _package_of(module: str) -> str:
-    """Return the outermost package of a module; above it may be namespaces, which have no code and share nothing."""
+    """Return a module's outermost package; namespaces above it have no code, and their members share nothing."""
     parts = module.split(".")
     names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
     return next((name for name in names if _origin(name) is not None), module)
@@ -140,7 +140,7 @@ def _modules_below(package: str) -> Iterator[str]:
 
 
 def _is_local(module: str, package: str) -> bool:
-    """Whether the code of a module that the plugin imports may change while all names and versions stay."""
+    """Whether the code of a module that the plugin imports may change while all names and versions stay the same."""
     top = module.partition(".")[0]
     if module == package or module.startswith(f"{package}."):
         return True
@@ -150,7 +150,7 @@ def _is_local(module: str, package: str) -> bool:
 
 
 def _in_libraries(module: str) -> bool:
-    """Whether a module is of an installed release, in one of Python's own folders or anywhere else on the path."""
+    """Whether a module belongs to an installed release, in one of Python's folders or anywhere else on the path."""
     origin = _origin(module)
     places = _folders(module) if origin is None else [origin]
     homes = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -203,7 +203,7 @@ def _spec(module: str) -> ModuleSpec | None:
 
 
 def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:
-    """Every local module that the code of a module may import, wherever in it the import stands."""
+    """Yield every local module that a module's code may import, wherever in the code the import is."""
     own_package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
@@ -220,7 +220,7 @@ def _local_imports(module: str, path: Path, package: str) -> Iterator[str]:
 
 
 def _run_by(module: str, package: str) -> Iterator[str]:
-    """Yield what the import of a local module runs: the local packages that it lies in, and the module itself."""
+    """Yield the modules that importing a local module runs: itself, and the local packages that it is in."""
     yield module
     while module := module.rpartition(".")[0]:
         if module != LIBRARY and _is_local(module, package):
@@ -228,7 +228,7 @@ def _run_by(module: str, package: str) -> Iterator[str]:
 
 
 def _home(source: str, name: str) -> str:
-    """Return the module that an imported name is, or in which it is defined where the package only re-exports it."""
+    """Return the module that an imported name is, or that defines it where a package only re-exports it."""
     if _origin(f"{source}.{name}") is not None:
         return f"{source}.{name}"
     value = getattr(importlib.import_module(source), name, None) if source == LIBRARY else None
@@ -237,7 +237,7 @@ def _home(source: str, name: str) -> str:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    """Parse a file, once per process: a process runs the code that it has loaded, whatever the file becomes."""
+    """Parse a file, once per process: a process runs the code that it has loaded, even if the file changes later."""
     return ast.parse(path.read_bytes())
 
 
@@ -248,7 +248,7 @@ def _tree_hash(path: Path) -> str:
 
 
 def forget_trees() -> None:
-    """Have files parsed again, as some of them are about to be loaded again."""
+    """Clear the cached syntax trees, as some of the files are about to be loaded again."""
     _tree.cache_clear()
     _tree_hash.cache_clear()
 

@@ -1,5 +1,5 @@
-"""Steps 2 to 4: tasks → fitted detectors → scores → metrics, each kept in the store as soon as it is there.
+"""Steps 2 to 4: tasks → fitted detectors → scores → metrics, each stored as soon as it is computed.
 
-Here belongs what computes. What decides which runs there are is in ``plan``, what a run leaves behind in ``store``, and
-how results are shown in ``leaderboard``.
+This package computes. ``plan`` decides which runs there are, ``store`` keeps what they produce, and ``leaderboard``
+shows the results.
 """

@@ -1,4 +1,4 @@
-"""The fitted base of a run, taken from the store, where what it computes of images is kept for all that stand on it."""
+"""The fitted base of a run, read from the store, which also keeps its outputs for all detectors that use it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ class StoredBase(FittedBase):
         _, self.provenance = store.read_run(key)
 
     def outputs_of(self, images: ImageSet) -> Mapping[str, torch.Tensor]:
-        """Return the outputs for every image of the set, from the store where they are there (see FittedBase).
+        """Return the outputs for every image of the set, from the store if it has them (see FittedBase).
 
-        What is kept for others is computed by a base of our own: who stands on this one may have changed ``detector``.
+        Outputs to be stored come from a separate copy of the base: a detector that uses this one may have changed
+        ``detector``.
         """
         stored = self.store.outputs(self.key, self.context.device.type)
         found = stored.read(images.fingerprint)
         if found is not None:
             return found
         with self.store.claim(self.key, on_wait=self.context.progress.message):
-            found = stored.read(images.fingerprint)  # made by another process meanwhile
+            found = stored.read(images.fingerprint)  # computed by another process meanwhile
             if found is not None:
                 return found
             what = f"{images.name}, {images.split} split"
@@ -53,7 +54,7 @@ class StoredBase(FittedBase):
 def open_base(
     run: Run, splits: Mapping[str, ImageSet], registry: Registry, store: Store, context: Context
 ) -> StoredBase | None:
-    """Return the fitted base that the run stands on; None where it stands on none.
+    """Return the fitted base that the run uses; None where it uses none.
 
     Raises BaseNotFitted, with the reason, where the base is not fitted.
     """
@@ -75,7 +76,7 @@ def open_base(
 
 
 def is_on_this_base(run: Run, key: str, splits: Mapping[str, ImageSet], store: Store) -> bool:
-    """Whether the stored fit of a run is on the stored fit of its base; True where it stands on none."""
+    """Whether the run's stored fit was made with the stored fit of its base; True for a run without a base."""
     if run.base is None:
         return True
     base = run_key(run.base, splits)

@@ -1,4 +1,4 @@
-"""What oodbench computes on: finding it, naming it, and how much of its memory may be used."""
+"""Devices to compute on: finding and naming them, and how much of their memory may be used."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 DEVICE_NUMBER = re.compile("[0-9]{1,3}")
 FIRST_BATCH = {"cpu": 512, "cuda": 256}
-"""Images scored at once at first: on a CPU more are no faster; on a GPU this many show what one image takes."""
+"""Images in the first batch of scoring: on a CPU more are no faster; on a GPU this many show the memory per image."""
 LARGEST_BATCH = 4096
 CPU_BYTES_PER_IMAGE = 20 * 2**20
-"""A little more than PixelCNN++, the hungriest detector of this repository, takes per image while it scores."""
+"""A little more than PixelCNN++, the detector of this repository that needs most, uses per image while it scores."""
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of this name, as in ``auto``, ``cpu`` or ``cuda:1``; OODBenchError if it is not there."""
+    """Return the device of a name such as ``auto``, ``cpu`` or ``cuda:1``. Raises OODBenchError if it is missing."""
     import torch
 
     word, number = parse_device(name)
@@ -41,7 +41,7 @@ def find_device(name: str) -> torch.device:
 
 
 def parse_device(name: str) -> tuple[str, str]:
-    """Return word and number of a device's name; UnknownName if it is not one, whatever this machine has."""
+    """Return the type and number in a device's name, available or not. Raises UnknownName for an invalid name."""
     word, _, number = name.partition(":")
     if word not in ("auto", "cpu", "cuda") or (number and (word != "cuda" or not DEVICE_NUMBER.fullmatch(number))):
         raise UnknownName("device", name, ("auto", "cpu", "cuda", "cuda:1"))
@@ -49,10 +49,10 @@ def parse_device(name: str) -> tuple[str, str]:
 
 
 def disable_tf32() -> None:
-    """Let float32 mean float32 on a GPU, as on a CPU, in convolutions and matrix products, and sums be repeatable.
+    """Make convolutions and matrix products on a GPU use full float32, as on a CPU, and repeat their sums exactly.
 
-    By default torch rounds the factors of convolutions alone to TF32, so that one formula in two forms gives two
-    results; and cuBLAS repeats its sums only with a workspace that is set before its first call.
+    By default torch rounds the factors of convolutions, but not of matrix products, to TF32, so that one formula in two
+    forms gives two results. And cuBLAS repeats its sums only with a workspace that is set before its first call.
     """
     import torch
 
@@ -66,10 +66,10 @@ KEPT_BYTES = 2**28
 
 
 def tune_malloc() -> None:
-    """Let the C library keep what a step frees for the next one, where it is glibc; elsewhere nothing happens.
+    """Let glibc keep the memory that one step frees for the next; do nothing with another C library.
 
-    By default it gives much of it back to the system, and every page of an activation is then faulted in again, at each
-    step. Once for a process, all threads.
+    By default glibc returns much of it to the system, and each step must then fault in every page of its activations
+    again. One call is enough for all threads of a process.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -80,7 +80,7 @@ def tune_malloc() -> None:
 
 
 def assign_devices(name: str, count: int) -> list[str]:
-    """Return the device of each of ``count`` processes: where no single GPU was named, the GPUs in turn."""
+    """Return the device of each of ``count`` processes: the GPUs in turn, unless one GPU, or no GPU, is chosen."""
     import torch
 
     device = find_device(name)
@@ -90,9 +90,9 @@ def assign_devices(name: str, count: int) -> list[str]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return ``cpu (AMD EPYC, 2 threads)`` or ``cuda (NVIDIA H200)``.
+    """Return a text such as ``cpu (AMD EPYC, 2 threads)`` or ``cuda (NVIDIA H200)``.
 
-    The number of threads decides in which order sums are taken, and so how they are rounded.
+    The number of threads is included because it affects the order of additions, and so their rounding.
     """
     import torch
 
@@ -127,7 +127,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def reset_peak_memory(device: torch.device) -> float:
-    """Begin a new peak, and return the bytes that ``peak_memory`` gives if nothing more is allocated."""
+    """Start a new peak; return what ``peak_memory`` will return if nothing more is allocated, in bytes."""
     import torch
 
     if device.type == "cuda":
@@ -136,7 +136,7 @@ def reset_peak_memory(device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Return bytes: on a GPU the most that was allocated since the reset, on a CPU the process's most ever."""
+    """Return the peak memory in bytes: on a GPU since the last reset, on a CPU since the process started."""
     import torch
 
     if device.type == "cuda":
@@ -150,16 +150,17 @@ def peak_memory(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out: torch has one of its own on a GPU, a plain RuntimeError on a CPU."""
+    """Whether an error says that memory ran out: torch raises its own type on a GPU, a plain RuntimeError on a CPU."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def first_batch_size(device: torch.device) -> int:
-    """Return how many images to score at once at first: on a CPU no more than half of the machine's memory holds.
+    """Return the number of images in the first batch: on a CPU at most what half of the machine's memory holds.
 
-    Not of what is free: another run on the same machine is to take the same, for the same scores to the last digit.
+    It does not depend on the free memory: for scores that agree to the last digit, another run on the same machine must
+    use the same size.
     """
     size = FIRST_BATCH[device.type]
     if device.type == "cpu":
@@ -169,7 +170,7 @@ def first_batch_size(device: torch.device) -> int:
 
 
 def _machine_memory() -> list[int]:
-    """Bytes that the machine has, and that its container may use, as far as the system says so."""
+    """Return the bytes that the machine has and that its container may use, as far as the system reports them."""
     total = [int(value.split()[0]) * 1024 for value in _values_of("MemTotal", Path("/proc/meminfo"))]  # "24052308 kB"
     with suppress(OSError, ValueError):  # "max" where there is no limit
         total.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
@@ -177,21 +178,21 @@ def _machine_memory() -> list[int]:
 
 
 def next_batch_size(device: torch.device, size: int, bytes_per_image: float) -> int:
-    """Return how many after a first batch of ``size``: on a GPU what fills half of what is free.
+    """Return the batch size after a first batch of ``size``: on a GPU, what fills half of the free memory.
 
-    Powers of two, and not beyond what helps, so that another run on the same device nearly always takes the same.
+    It is a power of two, and no larger than useful, so that another run on the same device nearly always uses the same.
     """
     import torch
 
     if device.type == "cpu":
         return size
     free = torch.cuda.mem_get_info(device)[0]
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch, and free as well
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by torch, but free
     return min(LARGEST_BATCH, max(size, _power_of_two((free + unused) / 2 / max(bytes_per_image, 1))))
 
 
 def smaller_batch_size(size: int, left: int) -> int:
-    """Return the size to try after a batch of ``size``, or of the images left, was too large."""
+    """Return the size to try after a batch of ``size``, or of the ``left`` images if fewer, was too large."""
     return _power_of_two(min(size, left) - 1)
 
 

@@ -1,4 +1,4 @@
-"""How far a run is and how long it will take, from what it says of its progress."""
+"""Estimates of how far a run is and how long it will take, from the progress that it reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oodbench.api import Progress
 
 RELIABLE_ADVANCES = 3
 RELIABLE_SECONDS = 5
-"""An estimate is reliable after as many reports of progress and as many seconds."""
+"""An estimate is reliable after this many reports of progress and this many seconds."""
 
 
 class Estimate:
@@ -54,11 +54,11 @@ class Estimate:
 
 
 class ReportedProgress(Progress):
-    """Passes everything on, and reports how far the run is.
+    """A progress that forwards all calls to another one, and reports how far the run is.
 
     Args:
-        progress: what everything is passed on to.
-        report: called with the phase, the share that is done of all phases, and the seconds left, None if unknown.
+        progress: receives all calls.
+        report: called with the phase, the share of all phases that is done, and the seconds left, None if unknown.
     """
 
     def __init__(self, progress: Progress, report: Callable[[str, float, float | None], None]):

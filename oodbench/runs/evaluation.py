@@ -24,8 +24,8 @@ def compute_metrics(
 ) -> tuple[list[Result], list[ScoreError]]:
     """Apply each metric to a run's scores of its in-data's test split and of one out-data set.
 
-    Returns the results, and an error for each metric that failed or gave no number within its bounds: it does not stop
-    the others. Raises ScoreError where scores are missing, not finite or not one per image.
+    Returns the results, and an error for each metric that failed or returned no number within its bounds; such a metric
+    does not stop the others. Raises ScoreError where scores are missing, not finite or not one per image.
     """
     _check(run, in_scores)
     _check(run, out_scores)
@@ -66,12 +66,12 @@ def update_results(
 ) -> dict[str, Exception]:
     """Compute every metric from a run's stored scores of these out-data sets, and store the results.
 
-    What fails does not stop the rest. Returns the out-data sets for which something failed, each with its error.
+    A failure does not stop the rest. Returns out-data set → error, for those where something failed.
 
     Args:
         version: the name of a metric → the version of its code (see ``Registry.metric_version``).
-        covariates: covariate-shifted sets that have scores: the metrics are those in full spectrum, with them; without
-            any, metrics that are named in full spectrum have no value.
+        covariates: covariate-shifted sets that have scores. With them, each metric is computed in full spectrum; if
+            there are none, full-spectrum metrics are skipped.
     """
     if not covariates:
         metrics = [metric for metric in metrics if not is_full_spectrum(metric.name)]
@@ -118,9 +118,9 @@ def _check(run: Run, scores: Scores) -> None:
 
 
 def metric_value(metric: Metric, of: str, in_scores: np.ndarray, out_scores: np.ndarray) -> float:
-    """Apply a metric to scores (n,) and (m,): a value within its bounds, past which rounding may have carried it.
+    """Apply a metric to scores (n,) and (m,); a value that is past the metric's bounds by rounding is clipped to them.
 
-    Raises ScoreError, naming whose the scores are, if it gives no such number.
+    Raises ScoreError, naming whose scores they are (``of``), if the metric returns no number within its bounds.
     """
     where = f"{of}: the metric {metric.name}"
     try:

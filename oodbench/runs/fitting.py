@@ -44,7 +44,7 @@ class FitResult:
 
 @dataclass
 class ResumeAwareCheckpoints:
-    """Checkpoints that know whether a fit went on from one, and that begin again on another fit of the base."""
+    """Checkpoints that record whether a fit resumed from one, and ignore one made with another fit of the base."""
 
     checkpoints: Checkpoints
     base_fit: str = ""
@@ -59,7 +59,7 @@ class ResumeAwareCheckpoints:
         state = self.checkpoints.load()
         if state is not None and state.get(BASE_FIT, "") != self.base_fit:
             return None
-        self.resumed = self.resumed or (state is not None and not self.saved)  # else it is this fit's own
+        self.resumed = self.resumed or (state is not None and not self.saved)  # not if this fit saved it
         return state
 
 
@@ -73,7 +73,7 @@ def fit(
     notes: Sequence[str] = (),
     base: StoredBase | None = None,
 ) -> FitResult:
-    """Fit the run's detector to its in-data set, on its base. ``notes`` on the data go into the record."""
+    """Fit the run's detector to its in-data set, with its base if it has one. ``notes`` on the data are recorded."""
     watched = ResumeAwareCheckpoints(checkpoints, base.fit_id if base else "")
     context = Context(device, run.seed, run.precision, progress, watched)
     context.checkpoint_seconds = checkpoint_seconds(context.checkpoint_seconds)
@@ -87,7 +87,7 @@ def fit(
         wait_for(device)
         seconds = time.perf_counter() - start
         facts = _facts(detector, splits["test"], context)
-    resumed = ["went on from a checkpoint: its seconds count from there"] if watched.resumed else []
+    resumed = ["resumed from a checkpoint: its seconds count from there"] if watched.resumed else []
     provenance = Provenance(
         **software(run, registry),
         device=device_name(device),
@@ -108,7 +108,7 @@ def fit(
 
 
 def _facts(detector: Detector, test: ImageSet, context: Context) -> dict[str, float]:
-    """Return the detector's facts as plain numbers. What is none is left out, with a note: it is worth no fit."""
+    """Return the detector's facts as plain numbers. A bad fact is left out, with a note: it must not fail the fit."""
     facts: dict[str, float] = {}
     try:
         found = dict(detector.facts(test, context))
@@ -117,7 +117,7 @@ def _facts(detector: Detector, test: ImageSet, context: Context) -> dict[str, fl
         found = {}
     for name, value in found.items():
         number = math.nan
-        with suppress(Exception):  # a tensor's errors are many
+        with suppress(Exception):  # tensors raise many kinds of errors
             number = float(value)
         if math.isfinite(number):
             facts[str(name)] = number
@@ -134,7 +134,7 @@ KNOWN = "known of the method"
 
 
 def _remarks(detector: Detector, facts: Mapping[str, float], base: StoredBase | None) -> list[str]:
-    """Return what a reader must know of the fitted detector: facts, findings, and what it stands on with its notes."""
+    """Return notes on the fitted detector for readers: its facts, its known findings, its base and the base's notes."""
     remarks = [f"test {name} {value:.4g}" for name, value in facts.items()]
     remarks += [f"{KNOWN} ({check}): {why}" for check, why in detector.known_findings.items()]
     if base:
@@ -148,7 +148,7 @@ def _remarks(detector: Detector, facts: Mapping[str, float], base: StoredBase | 
 def checkpoint_seconds(default: float) -> float:
     """Return the time between checkpoints: ``OODBENCH_CHECKPOINT_SECONDS`` if it is set, else the default.
 
-    Raises OODBenchError where the variable is no number from 0.
+    Raises OODBenchError where the variable is not a finite number of at least 0.
     """
     text = os.environ.get("OODBENCH_CHECKPOINT_SECONDS", "")
     if not text:
@@ -160,7 +160,7 @@ def checkpoint_seconds(default: float) -> float:
 
 
 def software(run: Run, registry: Registry) -> dict[str, str]:
-    """Return the versions of all software that computes, and commits, by field of Provenance."""
+    """Return the versions and commits of all software that computes: field of Provenance → text."""
     import torch
 
     return {
@@ -175,9 +175,9 @@ def software(run: Run, registry: Registry) -> dict[str, str]:
 
 
 def commit_of(file: Path | None) -> str:
-    """Return the commit of the repository that tracks the file, with ``-dirty`` if it was changed since.
+    """Return the commit of the repository that tracks the file, with ``-dirty`` if there are uncommitted changes.
 
-    Empty where there is none, as for an installed package, even if its environment lies inside a repository.
+    Empty where there is none, such as for an installed package, even if its environment lies inside a repository.
     """
     if file is None or not _git(file.parent, "ls-files", "--error-unmatch", file.name):
         return ""

@@ -1,4 +1,4 @@
-"""Keeps detectors from affecting each other: what one changes in the process is put back before the next one runs."""
+"""Isolation of detectors from each other: what one changes in the process is restored before the next one runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oodbench.errors import FitError, no_exit
 
 
 def global_state() -> dict[str, tuple[Any, Callable[[Any], object]]]:
-    """Return what a detector's code could change for all others: name → (value now, function that sets it)."""
+    """Return the global state that a detector's code could change: name → (value now, function that sets it)."""
     import torch
 
     cudnn, deterministic = torch.backends.cudnn, torch.utils.deterministic
@@ -65,7 +65,7 @@ def _set_filters(value: list[Any]) -> None:
 
 
 def changed_state(before: dict[str, tuple[Any, Callable[[Any], object]]]) -> list[str]:
-    """Return the names of what is no longer as it was when ``global_state`` gave ``before``."""
+    """Return the names of the state that has changed since ``global_state`` returned ``before``."""
     now = global_state()
     return [name for name, (value, _) in before.items() if not _is_same(now[name][0], value)]
 
@@ -84,16 +84,16 @@ def _is_same(one: Any, other: Any) -> bool:
 
 @contextmanager
 def isolated(device: Any, what: str) -> Iterator[None]:
-    """Run a detector's code inside; on leaving, the process is as before.
+    """Return a context for a detector's code; on leaving it, the global state is restored.
 
-    What it prints goes to stderr, as stdout may be a command's JSON. On a GPU, algorithms that give the same numbers
-    each time are used where there are any; on a CPU they are used anyway.
+    What the code prints goes to stderr, as stdout may be a command's JSON. On a GPU, deterministic algorithms are used
+    where there are any; on a CPU they are used anyway.
 
     Args:
         device: a torch device.
-        what: whose code it is, for the message where it calls ``sys.exit``.
+        what: whose code it is, for the message if it calls ``sys.exit``.
 
-    Raises FitError where the code ends the program.
+    Raises FitError where the code calls ``sys.exit``.
     """
     before = global_state()
     if device.type == "cuda":
@@ -112,4 +112,4 @@ def _use_deterministic_algorithms() -> None:
 
     deterministic: Any = torch.utils.deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
-    deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
+    deterministic.fill_uninitialized_memory = False  # no code here reads uninitialised memory

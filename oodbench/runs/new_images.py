@@ -1,4 +1,4 @@
-"""Images that a finished run has not seen: picture files, folders, or a data set, brought to its shape part by part."""
+"""New images for a finished run: picture files, folders or a data set, converted to the run's shape part by part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 PART = 512
-"""The most pictures that are read at once: large ones take seconds, and progress is seen after each part."""
+"""The most pictures that are read at once: large ones take seconds, and progress is shown after each part."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Part:
 
     Args:
         images: uint8 (k, C, H, W).
-        indices: int64 (k,), the place of each among all, or in its source.
-        paths: of the picture files; empty texts where the images are no files.
+        indices: int64 (k,), the position of each among all images, or in its source.
+        paths: of the picture files; empty strings where the images are not files.
     """
 
     images: np.ndarray
@@ -41,14 +41,14 @@ class Part:
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Picture files of any size and mode, turned as their EXIF orientation says.
+    """Picture files of any size and mode, rotated to their EXIF orientation.
 
     Args:
         files: to be read.
-        paths: what they are called, one each.
-        indices: int64, one each.
-        damaged: why files could not be read, one line each; more are added while the parts are read.
-        own_shape: that the pictures are brought to before all else, as those of ``folder:PATH@28x28x1``; None for none.
+        paths: name of each file in the results.
+        indices: int64, one per file.
+        damaged: one line for each file that could not be read, with the reason; grows while the parts are read.
+        own_shape: shape that the pictures are first converted to, as for ``folder:PATH@28x28x1``; None for none.
     """
 
     files: Sequence[Path]
@@ -61,7 +61,7 @@ class PictureFiles:
         return len(self.files)
 
     def parts(self, shape: Shape) -> Iterator[Part]:
-        """Yield the pictures that can be read, in the shape. A part may have none."""
+        """Yield the pictures that can be read, converted to the shape. A part may be empty."""
         rows = min(PART, chunk_rows(shape))
         for start in range(0, len(self), rows):
             images, places = np.empty((rows, *shape), np.uint8), list[int]()
@@ -78,7 +78,7 @@ class PictureFiles:
 
 @dataclass(frozen=True)
 class SetOfImages:
-    """A split of a data set whose images are no files. None of them is damaged: it would not have been loaded."""
+    """A split of a data set whose images are not files. None of them is damaged: loading would have failed."""
 
     images: ImageSet
     damaged: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ class SetOfImages:
         return len(self.images)
 
     def parts(self, shape: Shape) -> Iterator[Part]:
-        """Yield the images, which were brought to the shape when they were loaded."""
+        """Yield the images, which were converted to the shape when they were loaded."""
         start = 0
         for chunk in self.images.chunks():
             yield Part(np.asarray(chunk), self.images.indices[start : start + len(chunk)], [""] * len(chunk))
@@ -101,12 +101,12 @@ def open_images(words: Sequence[str], shape: Shape, loader: Loader, split: str =
     """Return the images that the words name.
 
     Args:
-        words: picture files, and folders with pictures in them and below; or the name of one data set, as in
-            ``folder:PATH``, ``npz:PATH`` or ``noise``. What exists as a path is one.
-        shape: to bring the images of a data set to.
+        words: paths of picture files and of folders, which are searched with all folders below; or the name of one data
+            set, such as ``folder:PATH``, ``npz:PATH`` or ``noise``. A word that exists as a path is taken as a path.
+        shape: shape that the images of a data set are converted to.
         split: of a data set.
 
-    Raises OODBenchError where a word is neither, and DataError where there is no picture.
+    Raises OODBenchError where a word is neither a path nor a data set, and DataError where there is no picture.
     """
     names = [word for word in words if not os.path.lexists(os.path.expanduser(word))]
     if not names:
@@ -135,7 +135,7 @@ def _picture_files(words: Iterable[str]) -> PictureFiles:
 
 
 def _files_of(name: str, split: str, loader: Loader) -> PictureFiles | None:
-    """The picture files of a split, called by their paths in the folder; None where its images are no files."""
+    """Return the picture files of a split, named by their paths in the folder; None if its images are not files."""
     dataset, _ = loader.find(name)
     found = loader.picture_files(name, split)
     if found is None or dataset.location is None:
@@ -150,5 +150,5 @@ def _files_of(name: str, split: str, loader: Loader) -> PictureFiles | None:
 
 
 def _text(path: Path) -> str:
-    """A path as text that every file can hold, also where its name is not UTF-8."""
+    """Return a path as text that is valid UTF-8, even if the file's name is not."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,8 +1,8 @@
-"""The scores that a finished run gives to images that it has not seen, beside those of its own test images.
+"""Scores of new images from a finished run, with p-values from the scores of the run's own test images.
 
 The p-value of an image is its rank among the scores of the in-data's test split, which the detector was not fitted to:
 p = (1 + number of these scores that are at least as high) / (1 + number of these scores). Of images that are like the
-in-data a share of at most α has p ≤ α (Vovk et al., Algorithmic Learning in a Random World, 2005, conformal p-values).
+in-data, at most a share α has p ≤ α (Vovk et al., Algorithmic Learning in a Random World, 2005, conformal p-values).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from oodbench.store.store import Store
 
 SHOWN = 5
-"""The most damaged pictures that an error names; all are named where they are left out."""
+"""The most damaged pictures that an error lists; all are listed where they are skipped."""
 COLUMNS = ("path", "index", "score", "p_value", "flagged")
 ENDINGS = (".csv", ".parquet")
 SHEET_ENDINGS = (".png", ".svg", ".pdf")
@@ -44,13 +44,13 @@ LEAST_RATE = 1e-9
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How new images are scored.
+    """Options for scoring new images.
 
     Args:
         split: of a data set.
         fpr: share of in-images that may be flagged by mistake.
-        most: number of images to keep, those of the highest scores.
-        skip_damaged: leave out pictures that cannot be read, instead of refusing all.
+        most: number of images to keep, those with the highest scores.
+        skip_damaged: skip pictures that cannot be read, instead of refusing all.
     """
 
     split: str = "test"
@@ -61,16 +61,16 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class NewScores:
-    """What came of new images.
+    """The scores of new images.
 
     Args:
         run: key of the run.
         fpr: share of in-images that may be flagged by mistake.
-        in_count: number of in-scores that p-values are ranks among.
+        in_count: number of in-scores that the p-values are based on.
         table: one row per image, COLUMNS.
-        most: rows of the table with the highest scores, the highest first.
+        most: positions in the table of the highest scores, the highest first.
         most_images: uint8 (k, C, H, W), the images of these rows as they were scored.
-        damaged: why pictures were left out, one line each.
+        damaged: one line for each picture that was skipped, with the reason.
     """
 
     run: str
@@ -89,7 +89,7 @@ def p_values(scores: np.ndarray, in_scores: np.ndarray) -> np.ndarray:
 
 
 def check_rate(fpr: float, in_count: int) -> None:
-    """Raise OODBenchError where so many in-scores cannot tell whether a share ``fpr`` of in-images is flagged."""
+    """Raise OODBenchError unless ``fpr`` is a rate, and large enough that ``in_count`` in-scores can flag an image."""
     if not LEAST_RATE <= fpr < 1:
         raise OODBenchError(f"--fpr {fpr:g}: a false-positive rate is between 0 and 1, as 0.05")
     if fpr < 1 / (1 + in_count):
@@ -116,8 +116,8 @@ def score_new(
         words: which run (see ``find_run``).
         images: picture files and folders, or a data set (see ``open_images``).
 
-    Raises OODBenchError where no or several runs are meant, where their code is not installed, where nothing is at a
-    path, and where ``fpr`` is too small; DataError where pictures cannot be read, unless they are to be left out.
+    Raises OODBenchError where the words match no run or several, its code is not installed, a path does not exist, or
+    ``fpr`` is too small; DataError where pictures cannot be read, unless they are to be skipped.
     """
     key = find_run(store, words)
     run, _ = store.read_run(key)
@@ -134,7 +134,7 @@ def score_new(
 def _score_parts(
     detector: Detector, images: NewImages, context: Context, options: ScoringOptions
 ) -> tuple[_Highest, list[Part], np.ndarray]:
-    """Score part after part. Returns the highest, the parts without their images, and all scores."""
+    """Score part by part. Returns the highest-scoring images, the parts without their images, and all scores."""
     best, parts, scores, readable = _Highest(options.most), list[Part](), [np.empty(0)], 0
     context.progress.plan({"scoring": len(images)})
     for part in images.parts(detector.shape):
@@ -182,7 +182,7 @@ def _table(parts: Sequence[Part], scores: np.ndarray, in_scores: np.ndarray, fpr
 
 
 class _Highest:
-    """Keeps the images of the highest scores, in a part of memory that does not grow."""
+    """The images with the highest scores so far, in memory that does not grow."""
 
     def __init__(self, count: int):
         self.count, self.seen = count, 0
@@ -203,7 +203,7 @@ class _Highest:
 
 
 def check_target(path: Path, endings: Sequence[str]) -> None:
-    """Raise OODBenchError where a file of this name could not be written, before anything is scored."""
+    """Raise OODBenchError where a file of this name could not be written; called before anything is scored."""
     if path.suffix.lower() not in endings:
         able = " or ".join(endings)
         raise OODBenchError(f"{shorten(str(path))} is not a supported format: end it with {able}")
@@ -212,7 +212,7 @@ def check_target(path: Path, endings: Sequence[str]) -> None:
 
 
 def write_scores(found: NewScores, path: Path) -> None:
-    """Write the table as CSV or, by the ending, Parquet, whose metadata name the run. Raises OODBenchError."""
+    """Write the table as CSV or Parquet, by the suffix; Parquet metadata name the run. Raises OODBenchError."""
     if path.suffix.lower() == ".csv":
         data = found.table.to_csv(index=False, lineterminator="\n").encode()
     else:

@@ -1,4 +1,4 @@
-"""The steps as one call: requests → tasks → one after the other, or several at once → their results.
+"""All steps in one call: requests → tasks, run one after the other or several at once → their results.
 
 from oodbench.plan.requests import RunRequest
 from oodbench.runs.pipeline import run
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
     import torch
 
 POLL_SECONDS_EACH = 0.05
-"""Of each run that is waited for: in object storage looking at many takes longer."""
+"""Seconds between checks, per run that is waited for: in object storage, checking many takes longer."""
 
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """Where and how a request is run; none of it changes what a run is.
+    """Where and how a request is run; none of it changes the identity of a run.
 
     Args:
         store: folder or fsspec address of the store.
         data_dir: folder of the data sets' files; None for the user's data folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         jobs: number of runs at once; None for one on this machine, and elsewhere for as many as there is room for. On
-            this machine each has a process of its own with its share of the cores, and the runs take turns on the GPUs.
+            this machine each runs in its own process with its share of the cores, and the GPUs are assigned in turn.
         force: do everything again, even what is finished.
-        executor: name of the executor that works on the runs; ``local`` is this machine.
+        executor: name of the executor that runs the tasks; ``local`` is this machine.
         executor_settings: its settings, dotted name → value.
     """
 
@@ -101,7 +101,7 @@ def execute(
     options: ExecutionOptions,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Do what ``run`` does, for tasks that are already planned, and before them for the bases that they stand on.
+    """Do what ``run`` does, for tasks that are already planned; the bases that they use are run first.
 
     Only tasks of the split ``test`` have results.
     """
@@ -125,9 +125,9 @@ def execute(
 
 
 def own_device(options: ExecutionOptions) -> torch.device:
-    """Return the device of this process. Raises OODBenchError where the one that was asked for is not there.
+    """Return the device of this process. Raises OODBenchError where the requested one is not available.
 
-    Where others compute, it is for them to say whether they have it.
+    With an executor other than ``local`` it is the CPU; the workers check the requested device themselves.
     """
     parse_device(options.device)
     return find_device(options.device if options.executor == LOCAL else "cpu")
@@ -136,10 +136,10 @@ def own_device(options: ExecutionOptions) -> torch.device:
 def _work_off(
     runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, options: ExecutionOptions
 ) -> dict[str, TaskOutcome]:
-    """Work on the tasks, in rounds, and return title → outcome, in the order planned.
+    """Run the tasks in rounds, and return title → outcome, in the order planned.
 
-    What another process works on is put aside for the next round, with all that stands on it; that round begins with
-    those that are free by then. So this waits only where nothing else is left.
+    A run that another process works on is put aside, with all runs that use it as base. The next round has those that
+    are free by then. So this waits only when nothing else is left to do.
     """
     outcomes: dict[str, TaskOutcome] = {}
     title_by_run = {task.run: title for title, task in tasks.items()}
@@ -152,7 +152,7 @@ def _work_off(
             of_base = aside.get(title_by_run[base]) if base else None
             if outcome.busy:
                 aside[title] = outcome
-            elif of_base and outcome.lacks_base:  # it is not there yet
+            elif of_base and outcome.lacks_base:  # the base is not fitted yet
                 aside[title] = of_base
             else:
                 outcomes[title] = outcome
@@ -163,19 +163,19 @@ def _work_off(
 def _work_round(
     runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, options: ExecutionOptions
 ) -> Iterator[tuple[str, TaskOutcome]]:
-    """Work on each task once, in this process or handed out. Yields title and outcome; a base comes first."""
+    """Run each task once, in this process or through the executor. Yields title and outcome; bases come first."""
     slots, devices = options.jobs, [options.device]
     if executor.name == LOCAL:
         slots = min(options.jobs or 1, len(tasks))
         devices = assign_devices(options.device, slots)
-        if slots <= 1 and not executor.params.threads:  # this process keeps those that it has
+        if slots <= 1 and not executor.params.threads:  # run here, with this process's threads
             yield from ((title, runner.execute(task, title)) for title, task in tasks.items())
             return
     yield from _hand_out(runner, tasks, executor, slots, devices)
 
 
 def _await_free(runner: TaskRunner, aside: Mapping[str, TaskOutcome]) -> list[str]:
-    """Wait until a run that was put aside is free; the titles of all whose are, in the order planned."""
+    """Wait until a run that was put aside is free; return the titles of all tasks that are, in the order planned."""
     claims, has_said = runner.store.claims, False
     while aside:
         holders = {key: claims.holder(key) for key in dict.fromkeys(outcome.busy for outcome in aside.values())}
@@ -194,7 +194,7 @@ def _await_free(runner: TaskRunner, aside: Mapping[str, TaskOutcome]) -> list[st
 def _hand_out(
     runner: TaskRunner, tasks: Mapping[str, Task], executor: Executor, slots: int | None, devices: Sequence[str]
 ) -> Iterator[tuple[str, TaskOutcome]]:
-    """Let an executor work on what is not finished yet."""
+    """Let an executor run the tasks that are not finished yet. Yields title and outcome of all tasks."""
     store, root = _seen_by(executor, runner.store), runner.loader.root.absolute()
     _decode(tasks.values(), runner.loader)
     left = dict(tasks)
@@ -242,10 +242,10 @@ def _open_runner(
     progress: Progress,
     slot: int,
 ) -> Callable[[str, Task], TaskOutcome]:
-    """Return a function that executes a task, in another process than the one that planned it.
+    """Return a function that executes a task; called in another process than the one that planned it.
 
     Args:
-        files: the words for detectors that are a file and class.
+        files: the words that name detectors by file and class.
     """
     registry = load_registry(files=files)
     check_code(code, registry)
@@ -255,7 +255,7 @@ def _open_runner(
 
 
 def _decode(tasks: Collection[Task], loader: Loader) -> None:
-    """Put all data sets into the cache, so that several processes need not each decode, or fetch, the same one."""
+    """Put all data sets into the cache, so that each is fetched and decoded once, not once per process."""
     in_sets = [(task.run.in_dataset, split, None) for task in tasks for split in SPLITS]
     out_sets = [(name, task.split, loader.shape(task.run.in_dataset)) for task in tasks for name in task.scored]
     for name, split, shape in dict.fromkeys([*in_sets, *out_sets]):
@@ -264,7 +264,7 @@ def _decode(tasks: Collection[Task], loader: Loader) -> None:
 
 
 def _requested_results(store: Store, asked_by_run: Mapping[str, tuple[Sequence[str], tuple[str, ...]]]) -> pd.DataFrame:
-    """Return the results on the out-data sets, and in full spectrum with the covariate-shifted sets, of this call."""
+    """Return the results of this call: on its out-data sets, also in full spectrum with its covariate-shifted sets."""
     results = store.read_results(list(asked_by_run))
     chosen = []
     for key, out_dataset, covariate in zip(results["run"], results["out_dataset"], results["covariate"], strict=True):

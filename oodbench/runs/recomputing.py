@@ -1,4 +1,4 @@
-"""Metrics again, from the scores that a store has: nothing is fitted or scored."""
+"""Recomputing metrics from the scores in a store; nothing is fitted or scored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from oodbench.store.store import Store
 
 
 def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registry: Registry | None = None) -> Outcome:
-    """Apply the metrics (all of them by default) to the stored scores of every finished run again."""
+    """Apply the metrics (by default all) again to the stored scores of every finished run."""
     registry = registry or load_registry()
     known = registry.metrics
     record, chosen = Store(store), list(known.values() if metrics is None else metrics)
@@ -43,9 +43,9 @@ def recompute_store(store: str, metrics: Iterable[Metric] | None = None, registr
 
 
 def _recompute(store: Store, key: str, metrics: Sequence[Metric], registry: Registry) -> dict[str, Exception]:
-    """Compute the metrics again of all that a run has scores of: also in full spectrum, where it has shifted images.
+    """Recompute the metrics from all scores of a run, also in full spectrum if it has covariate-shifted sets.
 
-    A metric named in full spectrum is computed in that alone. Returns what ``update_results`` does.
+    A full-spectrum metric is computed only in full spectrum. Returns what ``update_results`` returns.
     """
     rows = store.read_results([key])[["out_dataset", "covariate"]].itertuples(index=False, name=None)
     by_covariate: dict[str, list[str]] = {}
@@ -58,7 +58,7 @@ def _recompute(store: Store, key: str, metrics: Sequence[Metric], registry: Regi
     shifted = {name for names, _ in full for name in names}.union(*requested)
     plain = [name for name in scored if name in plain or name not in shifted]
     whole = [names for names in requested if names <= scored.keys()]
-    if whole and not full:  # the results are lost; of several requests they were of one, as a run has no more
+    if whole and not full:  # the results are lost; they were of one request, as a run has those of only one
         names = max(whole, key=lambda names: (len(names), sorted(names)))
         full = [(names, [name for name in plain if name not in names])]
     failed = update_results(store, key, plain, metrics, registry.metric_version)
@@ -68,7 +68,7 @@ def _recompute(store: Store, key: str, metrics: Sequence[Metric], registry: Regi
 
 
 def _clear_failures(store: Store, key: str, metrics: Collection[str], failed: Collection[str]) -> None:
-    """Remove the records of failures on out-data sets that have a result of each of these metrics now."""
+    """Remove the failure records of out-data sets that now have a result of each of these metrics."""
     run, _ = store.read_run(key)
     results = store.read_results([key])
     for name, found in results[results["covariate"] == ""].groupby("out_dataset")["metric"]:

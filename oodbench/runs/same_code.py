@@ -1,4 +1,4 @@
-"""Which code a worker must have: that of the process which planned the runs."""
+"""A check that a worker has the same code as the process that planned the runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def code_of(runs: Iterable[Run], registry: Registry) -> dict[str, str]:
-    """Return what computes the scores and results of these runs: name → version, with a fingerprint if it can change.
+    """Return the code behind these runs' scores and results: name → version, with a fingerprint if it can change.
 
-    That is the core, torch, and the detectors and metrics. The images are not among them: a run's key has their hash.
+    It includes the core, torch, the detectors and the metrics, but not the images: a run's key contains their hash.
     """
     chain = [each for run in runs for each in _with_bases(run)]
     return _of(sorted({run.detector for run in chain}), registry)
 
 
 def check_code(expected: Mapping[str, str], registry: Registry) -> None:
-    """Raise OODBenchError where the code of this process is not what ``code_of`` gave in the one that planned."""
+    """Raise OODBenchError where this process's code is not what ``code_of`` returned in the planning process."""
     kinds = [name for name in expected if name.startswith("detector ")]
     here = _of([name.partition(" ")[2] for name in kinds], registry)
     for name, version in expected.items():
@@ -56,7 +56,7 @@ def _with_bases(run: Run) -> list[Run]:
 
 @cache
 def _core_hash() -> str:
-    """Hash every module of the core, once per process: a process runs the code that it has loaded."""
+    """Return a hash of every module of the core, computed once per process, which keeps running the code it loaded."""
     folder, hashed = Path(oodbench.__file__).parent, hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         hashed.update(f"{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = "", note: str = "") -> Scores:
     """Score every image of the set. ``fit_id`` and ``note`` go into the record.
 
-    A post-hoc detector scores the outputs that its base keeps of the set.
+    A post-hoc detector scores its base's stored outputs for the set.
 
-    Returns scores float64 (n,). Raises ScoreError unless the detector gives one finite number per image.
+    The values are float64 (n,). Raises ScoreError unless the detector returns one finite number per image.
     """
     import torch
 
@@ -54,9 +54,9 @@ def score(detector: Detector, images: ImageSet, context: Context, fit_id: str = 
 
 
 def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Tensor:
-    """All scores, float64 on the CPU. They stay on the device until the end: no batch waits for the one before.
+    """Return all scores, float64 on the CPU. They stay on the device until the end, so that no batch waits for another.
 
-    They are put into one array: what is kept of every batch would keep the allocator from using its memory again.
+    They are written into one array: a tensor kept from each batch would keep the allocator from reusing its memory.
     """
     import torch
 
@@ -78,7 +78,7 @@ def _values(detector: Detector, images: ImageSet, context: Context) -> torch.Ten
 
 
 def _row_scorer(detector: Detector, images: ImageSet, context: Context) -> Callable[[torch.Tensor, int], torch.Tensor]:
-    """Return a function of a batch of the images, and of how many come before it, that gives the batch's scores."""
+    """Return a function that takes a batch and the number of images before it, and returns the batch's scores."""
     if not isinstance(detector, PostHocDetector):
         return lambda batch, start: detector.score(batch)
     outputs = detector.fitted_base.outputs_of(images) if detector.has_base else {}
@@ -99,16 +99,16 @@ def _put_values(
     done: int,
     size: int,
 ) -> Iterator[tuple[int, int]]:
-    """Go on after the first ``done`` values; after each batch how many there are, and how large the next may be.
+    """Score the images after the first ``done``; after each batch yield how many are done and the next batch size.
 
-    It ends after the first batch of all, which shows how large the others may be.
+    Stops after the very first batch, which shows how large the others may be.
     """
     first = done == 0
     for batch in images.batches(size, context.device, skip=done):
         before = reset_peak_memory(context.device)
         got = score_rows(batch, done)
         _check_one_each(got, len(batch), detector, images)
-        values[done : done + len(batch)] = got.detach()  # no no_grad around it: a score may itself take gradients
+        values[done : done + len(batch)] = got.detach()  # not under no_grad: a score may itself take gradients
         done += len(batch)
         context.progress.advance(f"scoring {images.name}", done / len(images), "", {})
         if first:

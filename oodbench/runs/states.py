@@ -1,7 +1,7 @@
-"""What is done of a store or of a suite, what is worked on and where, what has failed, and what waits.
+"""The state of the runs of a store or a suite: which are done, running (and where), failed or waiting.
 
-All of it is read from the store, so that any machine can say it: from one list of its files, from ``status.json`` and
-claims of what is worked on, and from the records of failures.
+It is read from the store alone, so that any machine can tell it: from one list of the store's files, from
+``status.json`` and the claims of runs that are worked on, and from the failure records.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from oodbench.store.store import FAILURES, Store
 from oodbench.store.work import Work, parse_work
 
 STATES = ("done", "running", "stopped", "failed", "waiting", "unfinished")
-"""Of a run.
+"""States of a run.
 
-``stopped``: its process has given no sign of life for longer than its claim lasts; whoever comes next goes on from its
-checkpoint. ``waiting``: a suite names it, and nobody works on it. ``unfinished``: the same where no suite is given."""
+``stopped``: its process has sent no heartbeat for longer than its lease; the next process resumes from its checkpoint.
+``waiting``: a suite names it, and nobody works on it. ``unfinished``: the same where no suite is given."""
 RECENT_SECONDS = 3600.0
-"""Claims on finished runs are looked at only if they are not older: nobody renews his so seldom."""
+"""Claims on finished runs are read only if they are not older than this: a process renews its claim more often."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """One run, or, of a suite, what is to become one.
+    """One run, or a suite's run that has not started yet.
 
     Args:
-        title: what people call it; its key where nothing more is known.
+        title: name for people; its key where nothing more is known.
         state: one of STATES.
         run: its key; empty where it has none yet.
-        work: who works on it, or did last, where that is on record.
-        silent: seconds since that process gave a sign of life.
+        work: who works on it, or did last, where that is recorded.
+        silent: seconds since the last heartbeat of that process.
         missing: number of the suite's out-data sets that it has no scores of yet.
         error: why it failed.
     """
@@ -56,7 +56,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class _Found:
-    """What a store has of one run: its files, who works on it, and whether that process is alive."""
+    """A run as found in a store: its files, who works on it, and the seconds since that process's last heartbeat."""
 
     key: str
     names: frozenset[str]
@@ -76,7 +76,7 @@ class _Found:
 
 
 def store_states(store: Store) -> list[RunState]:
-    """Return the state of each run that a store has something of, or that failed before it had."""
+    """Return the state of each run that has files in the store, or failed before it had any."""
     found, failures = _survey(store)
     errors = _errors(failures)
     beginnings = tuple({_beginning(failed.run) for failed, _ in failures})
@@ -93,7 +93,7 @@ def store_states(store: Store) -> list[RunState]:
 
 
 def _errors(failures: Iterable[tuple[Combination, str]]) -> dict[str, str]:
-    """Key without its data's fingerprint → all that failed of that run."""
+    """Return all errors of each run: key without its data's fingerprint → text."""
     errors: dict[str, list[str]] = {}
     for failed, error in failures:
         text = f"{failed.set_title}: {error}" if failed.out_dataset else error
@@ -102,7 +102,7 @@ def _errors(failures: Iterable[tuple[Combination, str]]) -> dict[str, str]:
 
 
 def suite_states(store: Store, tasks: Sequence[Task]) -> list[RunState]:
-    """Return the state of each run of these tasks, and of those that they stand on; the data need not be here."""
+    """Return the state of each run of these tasks, and of their bases; the data need not be available."""
     found, failures = _survey(store)
     tasks = with_bases(tasks)
     beginnings = tuple({_beginning(task.run) for task in tasks})
@@ -116,7 +116,7 @@ def suite_states(store: Store, tasks: Sequence[Task]) -> list[RunState]:
 
 
 def counts(states: Iterable[RunState]) -> dict[str, int]:
-    """Return how many runs are in each state, without those that none is in."""
+    """Return how many runs are in each state; states without runs are left out."""
     all_states = [each.state for each in states]
     return {state: all_states.count(state) for state in STATES if state in all_states}
 
@@ -151,7 +151,7 @@ def _title(found: _Found) -> str:
 
 
 def _rank(found: _Found) -> tuple[bool, bool]:
-    """Of several runs that differ by their images alone, the one that is worked on counts, then a finished one."""
+    """Return the rank of a run among those that differ only in their images: worked on ranks above fitted."""
     return found.is_worked_on, found.is_fitted
 
 
@@ -160,7 +160,7 @@ def _beginning(run: Run) -> str:
 
 
 def _identified(store: Store, found: Sequence[_Found]) -> Iterable[tuple[str, _Found]]:
-    """Each run with its key without its data's fingerprint, from its record, or else from who works on it."""
+    """Yield (key without the data's fingerprint, run), with the key from the record, or else from status or claim."""
     fitted = {f"{each.key}/run.json": each for each in found if each.is_fitted}
     for path, data in store.files.read_many(fitted):
         each = fitted[path]
@@ -168,14 +168,14 @@ def _identified(store: Store, found: Sequence[_Found]) -> Iterable[tuple[str, _F
             if isinstance(data, bytes):
                 yield records.parse_run(data, each.key)[0].key(""), each
         except ValueError:
-            continue  # damaged: it is made again
+            continue  # damaged: the run will be repeated
     for each in found:
         if not each.is_fitted and each.work and each.work.run:
             yield each.work.run, each
 
 
 def _survey(store: Store) -> tuple[list[_Found], list[tuple[Combination, str]]]:
-    """What the store has of each run, by key, and its failures."""
+    """Return what the store has of each run, sorted by key, and its failures."""
     folders: dict[str, dict[str, Facts]] = {}
     for path, facts in store.files.listing().items():
         folder, _, name = path.partition("/")
@@ -187,7 +187,7 @@ def _survey(store: Store) -> tuple[list[_Found], list[tuple[Combination, str]]]:
 
 
 def _works(store: Store, runs: Mapping[str, Mapping[str, Facts]]) -> dict[str, tuple[Work, float]]:
-    """Key → who works, or has worked last, on the run, and for how many seconds that has not been said again."""
+    """Return key → who works on the run, or did last, and the seconds since the last heartbeat."""
     claims = {key: name for key, files in runs.items() if (name := _claim(files))}
     if not claims and not any(STATUS in files for files in runs.values()):
         return {}
@@ -197,7 +197,7 @@ def _works(store: Store, runs: Mapping[str, Mapping[str, Facts]]) -> dict[str, t
         if "run.json" not in runs[key] or now - runs[key][name].modified < RECENT_SECONDS:
             wanted.append(f"{key}/{name}")
     works: dict[str, tuple[Work, float]] = {}
-    for path, data in store.files.read_many(wanted):  # claims after what they say of progress
+    for path, data in store.files.read_many(wanted):  # a run's status comes before its claim
         key, _, name = path.partition("/")
         work = _parsed(data)
         if work is None:
@@ -212,13 +212,13 @@ def _works(store: Store, runs: Mapping[str, Mapping[str, Facts]]) -> dict[str, t
 
 
 def _claim(files: Mapping[str, Facts]) -> str:
-    """The last claim on a run in object storage; empty where there is none."""
+    """Return the name of the last claim on a run in object storage; empty where there is none."""
     numbers = [int(found[1]) for name in files if (found := NUMBERED.fullmatch(name))]
     return f".claim-{max(numbers)}" if numbers else ""
 
 
 def _now(store: Store) -> float:
-    """The time by the store's clock, or by this machine's where this user may not write there."""
+    """Return the time by the store's clock, or by this machine's where this user may not write to the store."""
     try:
         return store.claims.clock.now()
     except StoreError:

@@ -1,4 +1,4 @@
-"""The fitted detector of a finished run, from the store alone: the images that it was fitted to are not needed."""
+"""The fitted detector of a finished run, read from the store; the images that it was fitted to are not needed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def open_detector(key: str, store: Store, registry: Registry, loader: Loader, context: Context) -> Detector:
-    """Return the fitted detector of a run, on its fitted base where it stands on one.
+    """Return the fitted detector of a run, with its fitted base if it uses one.
 
-    Nothing is written to the store. ``loader`` is asked for the images' shape where the record is too old to have it.
+    Nothing is written to the store. ``loader`` finds the images' shape where the record is too old to have it.
 
     Raises OODBenchError where the installed code is not the run's, StoreError where a file is missing or damaged, or
-    the base is of another fit than the run.
+    the stored fit of the base is not the one that the run used.
     """
     run, provenance = store.read_run(key)
     if run.is_local and run.detector not in registry.detector_names:
@@ -44,7 +44,7 @@ def open_detector(key: str, store: Store, registry: Registry, loader: Loader, co
 def image_shape(key: str, store: Store, registry: Registry, loader: Loader) -> Shape:
     """Return (C, H, W) of the images that the run was fitted to.
 
-    Raises StoreError where neither the record, nor the data set, nor the detector says which it is.
+    Raises StoreError where the shape is known from neither the record, nor the data set, nor the detector.
     """
     run, provenance = store.read_run(key)
     if provenance.shape:
@@ -52,7 +52,7 @@ def image_shape(key: str, store: Store, registry: Registry, loader: Loader) -> S
         return channels, height, width
     try:
         shape = loader.shape(run.in_dataset)
-    except OODBenchError:  # a folder that is gone, or a data set whose plugin is
+    except OODBenchError:  # the folder or the data set's plugin is gone
         shape = None
     able = registry.detector(run.detector).shapes or ()
     if shape is None and len(able) != 1:

@@ -1,4 +1,4 @@
-"""Executes one task: its run is fitted, scored and evaluated, and each piece stored as soon as it is there."""
+"""Execution of one task: its run is fitted, scored and evaluated, and each piece stored as soon as it is ready."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class UnwritableStore(StoreError):
-    """Nothing can be written to the store, so that no run can go on."""
+    """Nothing can be written to the store, so that no run can continue."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Failure:
 
 @dataclass
 class TaskOutcome:
-    """What came of a task.
+    """The outcome of a task.
 
     Args:
         key: of the run; None where it failed, or was put aside.
         out_datasets: those that have results.
-        busy: key of the run, or of its base, where another process works on that: the task was put aside.
-        lacks_base: whether it failed as its base is not fitted.
+        busy: key of the run, or of its base, if another process works on that: the task was put aside.
+        lacks_base: whether it failed because its base is not fitted.
     """
 
     key: str | None = None
@@ -64,7 +64,7 @@ class TaskOutcome:
 
 @dataclass(frozen=True)
 class TaskRunner:
-    """Where the tasks of one call take everything from, and where they put what they make."""
+    """Everything that the tasks of one call share: code, data, store, device, progress, and whether to force."""
 
     registry: Registry
     loader: Loader
@@ -74,9 +74,10 @@ class TaskRunner:
     force: bool
 
     def execute(self, task: Task, title: str) -> TaskOutcome:
-        """Do everything that the task asks for and that is not in the store yet. What fails does not raise.
+        """Do everything that the task requests and that is not in the store yet. Failures are recorded, not raised.
 
-        A task whose run, or base, another process works on is not waited for: the outcome says so.
+        This does not wait for another process that works on the run or its base: the outcome says so. An unwritable
+        store raises UnwritableStore.
         """
         outcome = TaskOutcome()
         try:
@@ -119,27 +120,27 @@ class TaskRunner:
                 raise Busy(key, work)
 
     def finished(self, task: Task, title: str) -> TaskOutcome | None:
-        """Return the outcome of a task of which nothing is left to be done; None for any other."""
+        """Return the outcome of a task that is finished already; None for any other."""
         try:
             splits = {split: self.loader.load(task.run.in_dataset, split) for split in SPLITS}
         except Exception:
-            return None  # who works on the task will report the error
+            return None  # the worker that runs the task will report the error
         key = run_key(task.run, splits)
         if self.force or not self._is_finished(key, task, splits):
             return None
         return TaskOutcome(key, self._found_finished(task, title))
 
     def _found_finished(self, task: Task, title: str) -> list[str]:
-        """Say so; the out-data sets that have results."""
+        """Report a finished task, clear its earlier failures, and return the out-data sets that have results."""
         self.progress.message(f"{title}: finished already")
         for name in (None, *task.scored):
             self.store.clear_earlier_failure(Combination(task.run, name, task.split))
         return list(task.out_datasets) if task.split == "test" else []
 
     def check_writable(self) -> None:
-        """Raise StoreError, and end the command, where nothing can be written: then no failure can be recorded either.
+        """Raise UnwritableStore, which ends the command, where nothing can be written, as no failure can be recorded.
 
-        Only who has something to write needs to: finished runs can be shown from anyone's store.
+        Called only before something is written: finished runs can be shown from a read-only store.
         """
         try:
             self.store.check_writable(self.progress.message)
@@ -147,11 +148,11 @@ class TaskRunner:
             raise UnwritableStore(str(error)) from error
 
     def _is_fitted(self, run: Run, key: str, splits: Mapping[str, ImageSet]) -> bool:
-        """Whether the store has the run's fit, on the fit of its base that is there now."""
+        """Whether the store has the run's fit, made with the base's fit that is stored now."""
         return self.store.is_fitted(key) and is_on_this_base(run, key, splits, self.store)
 
     def _is_finished(self, key: str, task: Task, splits: Mapping[str, ImageSet]) -> bool:
-        """Whether the store has all that the task asks for. What cannot be read, data too, is not finished."""
+        """Whether the store has everything that the task requests; False if that, or the data, cannot be read."""
         try:
             with self.store.snapshot(key):
                 return self._has_all(key, task, splits)
@@ -174,9 +175,9 @@ class TaskRunner:
         return not any(self._without_results(key, task.out_datasets, text) for text in texts)
 
     def _without_results(self, key: str, out_datasets: Sequence[str], covariate: str = "") -> list[str]:
-        """Return the out-data sets that lack a result of some metric, or of one in full spectrum with these sets.
+        """Return the out-data sets that lack a result of some metric; in full spectrum if ``covariate`` is given.
 
-        A value that other code of the metric gave is none.
+        A value that another version of the metric's code computed does not count.
         """
         columns = ["out_dataset", "covariate", "metric", "metric_version"]
         done = {*self.store.read_results([key])[columns].itertuples(index=False, name=None)}
@@ -212,7 +213,7 @@ class TaskRunner:
             outcome.out_datasets = scored
 
     def _score(self, fitted: FittedRun, task: Task, outcome: TaskOutcome) -> dict[str, str]:
-        """Score what has no scores yet. Returns the data sets that have scores now, each with its fingerprint."""
+        """Score the data sets that have no scores yet. Returns all that have scores now: name → fingerprint."""
         in_images = fitted.splits[task.split]
         fitted.score(in_images, out=False)
         scored = {}
@@ -228,7 +229,7 @@ class TaskRunner:
     def _evaluate(
         self, run: Run, key: str, out_datasets: Sequence[str], covariates: Mapping[str, str], outcome: TaskOutcome
     ) -> None:
-        """Compute the results that are missing; with covariate-shifted sets, name → fingerprint, in full spectrum."""
+        """Compute the missing results; in full spectrum if there are covariate-shifted sets, name → fingerprint."""
         missing = self._without_results(key, out_datasets, covariate_text(covariates))
         metrics = list(self.registry.metrics.values())
         version = self.registry.metric_version
@@ -237,7 +238,7 @@ class TaskRunner:
 
     @contextmanager
     def _recording(self, combination: Combination, outcome: TaskOutcome) -> Iterator[None]:
-        """Record what fails inside, and go on."""
+        """Return a context that records a failure inside it instead of raising."""
         try:
             yield
         except (UnwritableStore, Busy):
@@ -260,7 +261,7 @@ class TaskRunner:
 
 
 def _only(fingerprints: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """Those of these data sets."""
+    """Return the fingerprints of these data sets, where there are any."""
     return {name: fingerprints[name] for name in names if name in fingerprints}
 
 
@@ -268,8 +269,8 @@ def _only(fingerprints: Mapping[str, str], names: Sequence[str]) -> dict[str, st
 class FittedRun:
     """A fitted run.
 
-    Its detector and its base are read from the store, when something is to be scored, also by the process that has
-    fitted it: what ``state`` forgets, and what a fit did to its base, would else be in some of a run's scores alone.
+    Its detector and base are read from the store when something is scored, even by the process that fitted it.
+    Otherwise, what ``state`` leaves out and what the fit changed in its base would affect only some of a run's scores.
     """
 
     runner: TaskRunner
@@ -290,10 +291,10 @@ class FittedRun:
         """Score the images, unless the store has the scores of exactly these.
 
         Args:
-            out: whether they are out-data, or covariate-shifted, and not the run's own in-data.
-            covariates: of covariate-shifted images, all such sets of the task; the record of the scores says so.
+            out: whether they are out-data or covariate-shifted, rather than the run's own in-data.
+            covariates: for covariate-shifted images, all such sets of the task; recorded with the scores.
 
-        Raises DataError where they are in-data too (see ``check_separate``); a few shared images become a note.
+        Raises DataError where they are also in-data (see ``check_separate``); a few shared images become a note.
         """
         name, store = images.name if out else None, self.runner.store
         if not store.has_scores(self.key, name, images.fingerprint, images.split):
@@ -303,7 +304,7 @@ class FittedRun:
             store.write_scores(self.key, replace(scores, covariates=covariates), out=out)
 
     def _note(self, images: ImageSet) -> str:
-        """Return what a reader of the scores of an out-data set must know of it. Raises DataError as ``score`` does."""
+        """Return the note on an out-data set for readers of its scores. Raises DataError as ``score`` does."""
         loader = self.runner.loader
         shared = check_separate(self.splits, images, loader.cache)
         return "; ".join(filter(None, [*loader.notes(images.name, [images.split]), shared]))

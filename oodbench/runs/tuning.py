@@ -1,9 +1,9 @@
-"""Choosing hyper-parameters as the EBAE supplement does: by a separate out-data set, and on validation splits alone.
+"""Choosing hyper-parameters as the EBAE supplement does: with a separate out-data set, on validation splits only.
 
-Every point of the grid is fitted and scores the validation splits of the in-data and of ``val_out``; the AUROC of the
-two chooses one point, and only that one then scores test splits. A point is an ordinary run of the store: what was
-interrupted goes on, and ``oodbench run`` with the chosen parameters finds the fit there. The grid is searched whole, as
-published, for which Optuna would be of no use.
+Every point of the grid is fitted and scores the validation splits of the in-data and of ``val_out``. The point with the
+highest AUROC between the two is chosen, and only that one then scores test splits. A point is made of ordinary runs of
+the store: interrupted ones resume, and ``oodbench run`` with the chosen parameters finds the fit there. The whole grid
+is searched, as published, so Optuna would be of no use.
 
 from oodbench.plan.origins import naming_origins
 from oodbench.plan.requests import RunRequest
@@ -67,11 +67,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was chosen, why, and how it does on the test splits.
+    """The chosen point, the evidence for it, and its results on the test splits.
 
     points: in grid order. chosen: one of them; None if all failed.
-    record: the choice and its evidence, as the file ``where`` has them.
-    results: of the chosen runs on the out-data sets asked for.
+    record: the choice and its evidence, as stored in the file ``where``.
+    results: of the chosen runs on the requested out-data sets.
     """
 
     points: list[Point]
@@ -97,8 +97,8 @@ def tune(
 
     Args:
         request: one detector and one in-data set.
-        val_out: the out-data set that chooses, by its validation split.
-        grid: ``name=2,4,8``, one text per parameter; of several, every combination is a point.
+        val_out: the out-data set whose validation split is used to choose.
+        grid: ``name=2,4,8``, one text per parameter; every combination of values is a point.
 
     Raises OODBenchError before anything is fitted if a word or the device is invalid, or if validation images of
     ``val_out`` are among the in-data or the test images of an out-data set to report.
@@ -123,7 +123,7 @@ def tune(
 
 
 def read_grid(texts: Sequence[str], request: RunRequest) -> dict[str, list[str]]:
-    """``["latent_dim=2,4"]`` → ``{"latent_dim": ["2", "4"]}``; whether they are any good, ``plan`` finds out."""
+    """Parse ``["latent_dim=2,4"]`` to ``{"latent_dim": ["2", "4"]}``; ``plan`` checks the values later."""
     axes: dict[str, list[str]] = {}
     fixed = {_own_name(split_setting("--set", text)[0], request) for text in request.sets}
     for text in texts:
@@ -143,7 +143,7 @@ def read_grid(texts: Sequence[str], request: RunRequest) -> dict[str, list[str]]
 
 
 def _own_name(name: str, request: RunRequest) -> str:
-    """``ae.latent_dim`` → ``latent_dim``, of the detector that is tuned."""
+    """Return ``latent_dim`` for ``ae.latent_dim`` where ``ae`` is the detector that is tuned."""
     for detector in request.detectors:
         name = name.removeprefix(f"{detector}.")
     return name
@@ -162,7 +162,7 @@ def _split(values: str) -> list[str]:
 
 
 class _Search:
-    """One tuning: the tasks of every point, the images that judge them, and the record of it."""
+    """One search: the tasks of every point, the images that points are judged on, and the record of the choice."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Search:
         return Point(settings, runs, fmean(aurocs) if len(aurocs) == len(runs) else None)
 
     def _auroc(self, run: Run) -> float | None:
-        """None where there are no scores of exactly these images; the run's failure says why."""
+        """Return the AUROC on the validation splits; None without scores of exactly these images (see the failure)."""
         key = run_key(run, self.splits)
         with suppress(StoreError):
             inside = self.store.read_scores(key, None, "validation")
@@ -221,13 +221,13 @@ class _Search:
         return [Task(task.run, tuple(self.out_datasets)) for task in tasks] if self.out_datasets else []
 
     def save(self, points: Sequence[Point], chosen: Point | None) -> tuple[dict[str, Any], str]:
-        """Write the choice and its evidence, unless just that is on record; the record, and where it is."""
+        """Write the choice and its evidence, unless the same is recorded already; return the record and its place."""
         evidence = self._evidence(points, chosen)
         identity = [[list(point.runs) for point in points], evidence["validation"], evidence["outs"]]
         digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         key = f"{self.run.detector}-{file_name(self.run.in_dataset)}-{digest}"
         kept = self.store.read_tuning(key) or {}
-        if {**kept, **evidence} != kept:  # else it says when this was chosen first
+        if {**kept, **evidence} != kept:  # else keep when this was chosen first
             created = datetime.now(UTC).isoformat(timespec="seconds")
             kept = {**evidence, "software": fitting.software(self.run, self.registry), "created": created}
             self.store.write_tuning(key, kept)
@@ -264,7 +264,7 @@ def _facts(images: ImageSet) -> dict[str, Any]:
 
 
 def _check_separate(search: _Search) -> None:
-    """DataError if ``val_out`` shares images with the in-data or with what is reported, or classes with the latter."""
+    """Raise DataError if ``val_out`` shares images with the in-data, or images or classes with an out-data set."""
     name, hashes = search.val_out.name, list(image_hashes(search.val_out))
     faults = []
     for images in search.splits.values():
@@ -278,7 +278,7 @@ def _check_separate(search: _Search) -> None:
 
 
 def _shared(hashes: Sequence[bytes], images: ImageSet, flag: str) -> list[str]:
-    """Return a sentence that says how many of the validation images are among these; empty if none are."""
+    """Return a sentence that says how many of the validation images are among these; none if none are."""
     count = count_shared(hashes, images)
     if not count:
         return []

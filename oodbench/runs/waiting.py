@@ -1,4 +1,4 @@
-"""How the threads of one computation wait for each other: asleep where the machine does other work."""
+"""How the threads of one computation wait for each other: asleep if the machine is busy with other work."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LOOKS, SECONDS = 5, 0.01
 
 
 def wait_asleep_if_busy(environment: MutableMapping[str, str] | None = None, loads: Path | None = None) -> None:
-    """Let OpenMP's threads wait asleep where other processes run; set before torch is imported, or it has no effect.
+    """Let OpenMP's threads wait asleep if other processes run; it has no effect unless called before torch is imported.
 
-    By default they spin at the end of each step, and where a core is shared, they spin away the time of the one they
-    wait for: see ``benchmarks/busy.py``. Sleeping costs a machine of one's own over a third, so there nothing is
-    changed. A user's own choice stays.
+    By default they spin at the end of each step, and on a shared core they thereby use up the time of the thread that
+    they wait for: see ``benchmarks/busy.py``. On an idle machine sleeping costs over a third, so nothing is changed
+    there. A user's own setting is kept.
 
     Args:
-        environment: of the process, inherited by its workers.
+        environment: environment variables of the process, inherited by its workers.
         loads: file in the form of /proc/loadavg; where there is none, nothing is changed.
     """
     environment, loads = os.environ if environment is None else environment, loads or Path("/proc/loadavg")
@@ -30,7 +30,7 @@ def wait_asleep_if_busy(environment: MutableMapping[str, str] | None = None, loa
 
 
 def _others_running(loads: Path) -> float:
-    """Return how many threads other than this one run or could, as the median of a few looks."""
+    """Return how many threads other than this one are running or runnable, as the median of a few samples."""
     seen = []
     for look in range(LOOKS):
         if look:

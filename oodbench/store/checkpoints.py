@@ -1,4 +1,4 @@
-"""The state of a fit that is under way, so that it can go on after an interruption."""
+"""Checkpoints: the state of an unfinished fit, so that it can resume after an interruption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StoreCheckpoints:
         self.files, self.path = files, path
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was saved before. Raises StoreError where it cannot be written."""
+        """Replace the state saved before. Raises StoreError where it cannot be written."""
         import torch
 
         buffer = io.BytesIO()

@@ -1,15 +1,15 @@
-"""Who works on a run: one process at a time, however many machines share the store.
+"""Claims, which let one process at a time work on a run, however many machines share the store.
 
-On a local disk a process holds the lock file ``.lock``, which the system lets go of when the process ends. In object
-storage, where there are no locks, it creates ``.claim-1`` exclusively. It writes that file again every tenth of its
-lease (``OODBENCH_LEASE_SECONDS``, 300), and marks it as ended at last. Who finds that it has not been written for a
-whole lease, by the store's own clock, creates ``.claim-2`` exclusively, and so on: the files are the run's history. A
-process that was stopped for so long finds the higher number before its next change, and works on something else. At
-worst a run is computed twice.
+On a local disk a process holds the lock file ``.lock``, which the system releases when the process ends. In object
+storage, where there are no locks, it creates ``.claim-1`` exclusively. As its heartbeat it rewrites that file every
+tenth of its lease (``OODBENCH_LEASE_SECONDS``, 300), and at the end it marks the file as ended. Another process that
+finds no heartbeat for a whole lease, by the store's own clock, creates ``.claim-2`` exclusively, and so on: the files
+are the run's history. A process that was suspended for so long finds the higher number before its next change, and
+works on something else. At worst a run is computed twice.
 
-A lock file may lie on a file system that several machines share, as NFS. Some keep the lock of a machine that is dead,
-others keep locks on each machine by itself. So the holder of a lock says in ``status.json`` who it is, every tenth of
-its lease, and another machine believes that, too.
+A lock file may lie on a file system that several machines share, such as NFS. Some keep the lock of a dead machine,
+others do not show one machine's locks to another. So the holder of a lock also writes who it is to ``status.json``,
+every tenth of its lease, and other machines respect that, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from oodbench.store.work import Work, parse_work
 from oodbench.text import shorten
 
 LOCAL_POLL, REMOTE_POLL = 0.2, 5.0
-"""Seconds between two looks at a run that another process works on."""
+"""Seconds between two checks of a run that another process works on."""
 
 
 class Claims:
@@ -45,7 +45,7 @@ class Claims:
         self._is_probed = files.local
 
     def probe(self, on_warning: Callable[[str], None]) -> None:
-        """Find out, once, whether object storage creates files exclusively; a warning says where it does not."""
+        """Find out, once, whether object storage creates files exclusively; call ``on_warning`` if it does not."""
         if self._is_probed:
             return
         self.exclusive, self._is_probed = creates_exclusively(self.files), True
@@ -59,12 +59,12 @@ class Claims:
     def hold(
         self, key: str, work: Work, wait: bool = True, on_wait: Callable[[str], None] | None = None
     ) -> Iterator[Claim]:
-        """Work on a run while no other process does.
+        """Claim a run, so that no other process works on it meanwhile.
 
         Args:
             work: of this process (see ``this_process``).
-            wait: for another process that works on it; if not, Busy is raised.
-            on_wait: called once before, with a sentence.
+            wait: wait for another process that works on it; if False, Busy is raised.
+            on_wait: called once before waiting, with a sentence.
 
         Inside, changes of the run's files raise ClaimLost where another process has taken over the run.
         """
@@ -78,7 +78,7 @@ class Claims:
         finally:
             claim.stop()
             del self.files.guards[key]
-            with suppress(StoreError):  # it then expires
+            with suppress(StoreError):  # the claim then expires
                 claim.release(has_failed)
 
     def _taken(self, key: str, work: Work, wait: bool, on_wait: Callable[[str], None] | None) -> Claim:
@@ -98,25 +98,25 @@ class Claims:
 
     @property
     def poll_seconds(self) -> float:
-        """Seconds between two looks at a run that another process works on."""
+        """Seconds between two checks of a run that another process works on."""
         return LOCAL_POLL if self.files.local else min(REMOTE_POLL, lease_seconds() / 10)
 
     def holder(self, key: str) -> Work | None:
-        """Return who works on a run now; None where nobody does."""
+        """Return who works on a run now; None if nobody does."""
         if not self.files.local:
             return self.latest(key)[1]
         work = self.status(key)
         return work if work and is_alive(work, self.age(f"{key}/{STATUS}", work)) else None
 
     def latest(self, key: str) -> tuple[int, Work | None]:
-        """Return the highest number of a claim on a run, 0 for none, and who works on it by that claim, if anyone."""
+        """Return the highest number of a run's claims, 0 for none, and who works on it under that claim, if anyone."""
         listed = {name: facts for name, facts in self.files.facts_in(key).items() if NUMBERED.fullmatch(name)}
         if not listed:
             return 0, None
         number = max(int(name.rpartition("-")[2]) for name in listed)
         name = f".claim-{number}"
         work = self.read(f"{key}/{name}")
-        if work is None:  # nobody can say how long it lasts
+        if work is None:  # its lease is unknown: assume this process's
             work = replace(this_process(), host="unknown", owner="", pid=0, machine="", token="")
         elif work.ended:
             return number, None
@@ -124,20 +124,20 @@ class Claims:
         return number, work if is_alive(work, age) else None
 
     def age(self, path: str, work: Work) -> float:
-        """Return the seconds since a file was written, by the store's clock; 0 where that need not be known."""
+        """Return the seconds since a file was written, by the store's clock; 0 where that is not needed or unknown."""
         if is_of_this_machine(work) and self.files.local:
-            return 0.0  # the process itself is looked for
+            return 0.0  # ``is_alive`` checks the process itself
         try:
             return self.clock.now() - self.files.facts(path).modified
-        except StoreError:  # it has gone, or this user may not write here
+        except StoreError:  # the file is gone, or this user may not write here
             return 0.0
 
     def status(self, key: str) -> Work | None:
-        """Return how far the run is, as its process wrote last; None where there is nothing that can be read."""
+        """Return the last status that the run's process wrote; None where it is missing or cannot be read."""
         return self.read(f"{key}/{STATUS}")
 
     def read(self, path: str) -> Work | None:
-        """Return who works on a run by a claim or a ``status.json``; None where it is missing or cannot be read."""
+        """Return who works on a run, from a claim or a ``status.json``; None where it is missing or cannot be read."""
         try:
             return self.files.read(path, parse_work)
         except StoreError:

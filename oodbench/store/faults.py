@@ -1,4 +1,4 @@
-"""What a file system's errors mean, in words, and which of them are worth another try."""
+"""Errors of file systems: what they mean, in words, and which of them are worth a retry."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from oodbench.text import shorten
 
 T = TypeVar("T")
 RETRY_SECONDS = 30.0
-"""No new attempt begins later after the first; clients of servers try several times within each."""
+"""No retry begins later than this after the first attempt; clients of servers try several times within each."""
 FIRST_PAUSE = 0.5
 TRANSIENT_NUMBERS = (errno.EBUSY, errno.EAGAIN, errno.ECONNRESET, errno.ETIMEDOUT, getattr(errno, "EREMOTEIO", -1))
 TRANSIENT_NAMES = {
     "ConnectionError", "TimeoutError", "ConnectTimeoutError", "HTTPClientError", "ClientConnectionError",
     "ClientPayloadError", "IncompleteRead", "ServiceRequestError", "ServiceResponseError",
 }  # fmt: skip
-"""Classes of Python, botocore, aiohttp, http.client and azure.core, which need not be installed; what derives from them
-counts, too."""
+"""Classes of Python, botocore, aiohttp, http.client and azure.core, which need not be installed; subclasses count,
+too."""
 TRANSIENT_CODES = (
     "429",
     "500",
@@ -56,23 +56,23 @@ HINTS = {
 
 
 def why(error: BaseException) -> str:
-    """Return the reason in an error on one line, without the name of its class where it has words."""
+    """Return the reason of an error on one line: its message, or the name of its class if it has none."""
     for each in _chain(error):
         hint = HINTS.get(error_code(each)) or HINTS.get(type(each).__name__)
         if hint:
             return hint
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    text = text.partition("RequestId:")[0] or text  # after it Azure says the same again, in XML
+    text = text.partition("RequestId:")[0] or text  # after this Azure repeats itself, in XML
     return shorten(" ".join(text.split()) or type(error).__name__, 500)
 
 
 def is_missing_bucket(error: BaseException) -> bool:
-    """Whether not only a file is missing, but all that the address begins with."""
+    """Whether the whole bucket or container is missing, not only a file."""
     return error_code(error) in ("NoSuchBucket", "ContainerNotFound")
 
 
 def error_code(error: BaseException) -> str:
-    """Return the code that a server has answered; empty where the error, or what caused it, has none."""
+    """Return the error code of a server's answer; empty where neither the error nor a cause of it has one."""
     for each in _chain(error):
         response = getattr(each, "response", None)
         if isinstance(response, dict):  # of S3
@@ -98,7 +98,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retrying(request: Callable[[], T]) -> T:
-    """Return what the request gives; after a transient error it is made again, each time after a longer pause."""
+    """Return the result of a request; after a transient error it is retried, each time after a longer pause."""
     pauses, start = _pauses(), time.monotonic()
     while True:
         try:
@@ -110,7 +110,7 @@ def retrying(request: Callable[[], T]) -> T:
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds, twice as many each time, less a random part: clients that failed together do not return together."""
+    """Yield seconds, doubled each time, less a random part: clients that failed together must not retry together."""
     pause = FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.5, 1.0)

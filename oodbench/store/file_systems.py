@@ -1,4 +1,4 @@
-"""File systems, by an address: this machine's disks, and object storage through fsspec."""
+"""File systems by address: this machine's disks, and object storage through fsspec."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from oodbench.store.faults import CHECK_AZURE, NO_BUCKET, NO_CONTAINER, retrying
 from oodbench.text import shorten
 
 AT_ONCE = 64
-"""Requests under way at the same time."""
+"""Number of requests under way at the same time."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
-        "max_concurrency": 1,  # a file is read without asking for its size before
+        "max_concurrency": 1,  # a file is read without a request for its size first
         "use_listings_cache": False,  # it would hide what other processes write
         "config_kwargs": {
             "max_pool_connections": AT_ONCE,
@@ -26,18 +26,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
         },
     }
 }
-"""Of file systems, by the beginning of the address."""
+"""Options of file systems, by the address's protocol."""
 LOGGERS = ("gcsfs", "adlfs", "azure")
-"""Of packages that log what they raise, too: it would be printed with its traceback beside our one line."""
+"""Loggers of packages that also log what they raise: the traceback would be printed beside our one line."""
 AZURE = ("abfs", "abfss", "az")
 QUIET = logging.NullHandler()
 TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
-"""What file systems call the time at which a file was written."""
+"""Names that file systems have for the time at which a file was written."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a file: its bytes, and when it was written, in seconds since 1970 by the store's clock; 0 if unknown."""
+    """A file's size in bytes, and when it was written, in seconds since 1970 by the store's clock; 0 if unknown."""
 
     size: int
     modified: float
@@ -46,7 +46,7 @@ class Facts:
 def open_file_system(address: str) -> tuple[Any, str]:
     """Return the file system of a store's address, and the store's path there.
 
-    Raises StoreError where there is none.
+    Raises StoreError where the address cannot be used.
     """
     if not address or "::" in address:
         raise StoreError(f"the store {address!r} is no folder and no address: name one with --store")
@@ -55,7 +55,7 @@ def open_file_system(address: str) -> tuple[Any, str]:
     protocol = address.partition("://")[0]
     try:
         fs, root = fsspec.core.url_to_fs(address, **OPTIONS.get(protocol, {}))
-    except TypeError as error:  # raised for what it must be given besides an address
+    except TypeError as error:  # raised where it needs more than an address
         raise StoreError(
             f"the store {shorten(address)} is of a kind that cannot be one: name a folder, or an "
             "address such as s3://bucket/name, with --store"
@@ -65,17 +65,17 @@ def open_file_system(address: str) -> tuple[Any, str]:
         remedy = CHECK_AZURE if is_ours else "choose another with --store"
         raise StoreError(f"the store {shorten(address)} cannot be used: {why(error)}; {remedy}") from error
     if isinstance(getattr(fs, "retries", None), int):
-        fs.retries = 1  # the same in s3fs, beside that in its client
+        fs.retries = 1  # s3fs has retries of its own, besides its client's
     return fs, root
 
 
 def missing_bucket(fs: Any, root: str) -> str:
-    """Return what is wrong if the bucket of a store's path is missing, else nothing: asked of Google and Azure.
+    """Return what is wrong if the bucket of a store's path is missing, else ""; checked only at Google and Azure.
 
-    Where a bucket is missing they say of each file and folder that it is. Raises what the file system raises.
+    Without the bucket, these only report each file and folder as missing. Raises what the file system raises.
     """
     protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    if "gs" in protocols:  # a list is refused then, and only then; whoever may use a store may list it
+    if "gs" in protocols:  # listing fails then, and only then: all users of a store may list it
         try:
             retrying(lambda: fs.find(root, prefix=".probe"))
         except FileNotFoundError:
@@ -86,6 +86,6 @@ def missing_bucket(fs: Any, root: str) -> str:
 
 
 def facts_of(found: Mapping[str, Any]) -> Facts:
-    """Return the facts in what a file system says of a file."""
+    """Return the facts in a file system's description of a file."""
     time_ = next((found[name] for name in TIMES if found.get(name) is not None), 0.0)
     return Facts(int(found.get("size") or 0), time_.timestamp() if isinstance(time_, datetime) else float(time_))

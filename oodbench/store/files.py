@@ -26,21 +26,21 @@ REDO = "`oodbench run` with --force makes it again"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PROBE = ".probe"
 CHUNK = 1024
-"""Files read into memory at the same time."""
+"""Number of files read into memory at the same time."""
 MIRRORED_BYTES = 2**20
-"""Of a mirrored folder's files, larger ones are not kept in memory."""
+"""Files of a mirrored folder that are larger than this are not kept in memory."""
 
 
 class Files:
-    """The files below one address, each named by its path from there. What fails raises StoreError naming the file.
+    """The files below one address, each named by its path from there. Failures raise StoreError naming the file.
 
-    On a local disk a file is written beside its place and then moved there; elsewhere one request writes it, which
-    object storage shows whole or not at all. What fails for the moment there, as a server is busy or away, is tried
-    again for half a minute.
+    On a local disk a file is written under another name in its folder and then moved; elsewhere one request writes it,
+    which object storage shows whole or not at all. Transient failures there, such as those of a busy server, are
+    retried for half a minute.
 
     Attributes:
-        guards: folder → a function that raises where this process may not change the folder's files any more. It is
-            called before each change; with True it must not rely on what it found a while ago.
+        guards: folder → a function that raises where this process may no longer change the folder's files. It is called
+            before each change; with True it must not rely on an earlier check.
     """
 
     def __init__(self, address: str):
@@ -53,7 +53,7 @@ class Files:
         self._has_bucket = self.local
 
     def place(self, path: str) -> str:
-        """Return the full path of a file, as its file system takes it."""
+        """Return the full path of a file, as its file system expects it."""
         return f"{self.root}/{path}"
 
     def where(self, path: str) -> str:
@@ -61,7 +61,7 @@ class Files:
         return self.place(path) if self.local else str(self.fs.unstrip_protocol(self.place(path)))
 
     def check_writable(self) -> None:
-        """Write a small file and remove it again; StoreError where that fails."""
+        """Write a small file and remove it again. Raises StoreError where that fails."""
         try:
             self.write(PROBE, b"probe")
             self.remove_file(PROBE)
@@ -72,7 +72,7 @@ class Files:
             ) from error
 
     def guard(self, path: str, at_once: bool = False) -> None:
-        """Raise what the guard of the path's folder raises, where there is one (see ``guards``)."""
+        """Call the guard of the path's folder, if there is one, which may raise (see ``guards``)."""
         guard = self.guards.get(path.partition("/")[0])
         if guard:
             guard(at_once)
@@ -83,7 +83,7 @@ class Files:
         self.put(path, data)
 
     def put(self, path: str, data: bytes) -> None:
-        """Create or replace a file, whatever a guard would say."""
+        """Create or replace a file without calling its guard."""
         target = self.place(path)
         mirror = self._mirror(path)
         try:
@@ -98,10 +98,10 @@ class Files:
             mirror[path] = data if len(data) <= MIRRORED_BYTES else None
 
     def create(self, path: str, data: bytes) -> bool:
-        """Create a file in object storage that must not be there yet; whether it was not.
+        """Create a file in object storage that must not exist yet; return whether this process created it.
 
         False also where another process created it at the same moment. A request whose answer was lost is made again,
-        and then finds its own file: who must know compares what is in it.
+        and then finds its own file: a caller that must know compares the content.
         """
         try:
             retrying(lambda: self.fs.pipe_file(self.place(path), data, mode="create"))
@@ -122,7 +122,7 @@ class Files:
             raise self.unreadable(path, error) from error
 
     def read(self, path: str, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
-        """Return what ``parse`` makes of the file's bytes; whatever it raises means that the file is damaged."""
+        """Return what ``parse`` returns for the file's bytes; any error that it raises means a damaged file."""
         mirror = self._mirror(path)
         data = None if mirror is None else mirror.get(path)
         if data is None:
@@ -142,14 +142,14 @@ class Files:
             raise self.unreadable(path, error) from error
 
     def parsed(self, path: str, data: bytes, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
-        """Return what ``parse`` makes of a file's bytes, as ``read`` does."""
+        """Return what ``parse`` returns for a file's bytes, with the errors of ``read``."""
         try:
             return parse(data)
         except Exception as error:  # each format has errors of its own
             raise StoreError(f"{shorten(self.where(path))} is damaged ({why(error)}); {remedy}") from error
 
     def read_many(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes | StoreError | None]]:
-        """Yield each path with the file's bytes, None where it is missing, or why it cannot be read.
+        """Yield each path with the file's bytes, None if it is missing, or an error that says why it cannot be read.
 
         In object storage many are read at once.
         """
@@ -182,26 +182,26 @@ class Files:
         found = self.fs.cat_ranges(targets, None, None, on_error="return", **options)
         for place, data in enumerate(found):
             if isinstance(data, BaseException) and is_transient(data):
-                with suppress(Exception):  # what it raises is no better known than the first error
+                with suppress(Exception):  # the first error is as good as the next
                     found[place] = retrying(partial(self.fs.cat_file, targets[place]))
         return list(found)
 
     @contextmanager
     def mirrored(self, folder: str, wanted: Callable[[str], bool] = lambda path: False) -> Iterator[None]:
-        """Inside, what is in a folder is known as it was at the beginning, and as this process has changed it since.
+        """Inside, show a folder as it was at the beginning, with the changes that this process has made since.
 
-        For who alone changes the folder, or wants to see it as at one moment. In object storage this saves the requests
-        that ask whether there is a file, and reads small files once. On a local disk it does nothing.
+        For a process that alone changes the folder, or that wants a snapshot. In object storage this saves the requests
+        that check whether a file exists, and reads small files only once. On a local disk it does nothing.
 
         Args:
-            wanted: whether a file, by its path within the folder, is read at once, with all others.
+            wanted: whether a file, by its path within the folder, is read at the beginning, in one go with others.
         """
         if self.local or folder in self._mirrors:
             yield
             return
         mirror: dict[str, bytes | None] = dict.fromkeys(self.listing(folder))
         for path, data in self.read_many([path for path in mirror if wanted(path.removeprefix(f"{folder}/"))]):
-            mirror[path] = data if isinstance(data, bytes) else None  # then it is tried again, and named
+            mirror[path] = data if isinstance(data, bytes) else None  # after an error, it is read again when needed
         self._mirrors[folder] = mirror
         try:
             yield
@@ -212,13 +212,13 @@ class Files:
         return self._mirrors.get(path.partition("/")[0])
 
     def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it, if it is there."""
+        """Remove a file, or a folder with all its content, if it exists."""
         self.guard(path)
         target = self.place(path)
         try:
             if self.local:
                 shutil.rmtree(target) if os.path.isdir(target) else os.unlink(target)
-            else:  # one by one: a recursive removal takes [, ? and * in a name for a pattern
+            else:  # one by one: a recursive removal would take [, ? and * in a name as a pattern
                 for found in self._paths_at(path):
                     self.remove_file(found)
         except FileNotFoundError:
@@ -229,7 +229,7 @@ class Files:
             raise self.unwritable(path, error) from error
 
     def _paths_at(self, path: str) -> list[str]:
-        """The file of this name in object storage, or those of the folder of this name."""
+        """Return the file of this name in object storage, or the files of the folder of this name."""
         mirror = self._mirror(path)
         if mirror is not None:
             return [found for found in [*mirror] if found == path or found.startswith(f"{path}/")]
@@ -237,7 +237,7 @@ class Files:
         return [found[len(self.root) + 1 :] for found in retrying(lambda: self.fs.find(self.place(path)))]
 
     def remove_file(self, path: str) -> None:
-        """Remove one file, if it is there; in object storage with one request."""
+        """Remove one file, if it exists; in object storage with one request."""
         self.guard(path)
         try:
             if self.local:
@@ -288,11 +288,11 @@ class Files:
             raise self.unreadable(path, error) from error
 
     def names(self, folder: str = "", hidden: bool = False) -> list[str]:
-        """Return the names of what is in a folder, sorted; those that begin with a dot only if ``hidden``."""
+        """Return the names of a folder's files and folders, sorted; those that begin with a dot only if ``hidden``."""
         return [name for name in sorted(self.facts_in(folder)) if hidden or not name.startswith(".")]
 
     def facts_in(self, folder: str) -> dict[str, Facts]:
-        """Return name → facts of what is in a folder, hidden or not."""
+        """Return name → facts of a folder's files and folders, hidden or not."""
         return {facts["name"].rstrip("/").rpartition("/")[2]: facts_of(facts) for facts in self._ls(folder)}
 
     def sizes(self, folder: str) -> list[tuple[str, int]]:
@@ -312,18 +312,18 @@ class Files:
         return found
 
     def _check_bucket(self, path: str, error: OSError) -> None:
-        """Raise StoreError where more is missing than the file that was to be read."""
+        """Raise StoreError where the whole bucket is missing, not only the file."""
         if is_missing_bucket(error) or self._without_bucket():
             raise self.unreadable(path, error) from error
 
     def _without_bucket(self) -> str:
-        """What is wrong where the whole bucket is missing, as far as it must be asked; empty where it is there."""
+        """Return what is wrong if the whole bucket is missing, else ""; no requests are made once it was found."""
         if self._has_bucket:
             return ""
         try:
             self.fs.invalidate_cache()
             problem = missing_bucket(self.fs, self.root)
-        except Exception:  # what is wrong then is told by the next request that matters
+        except Exception:  # the next request that matters will say what is wrong
             return ""
         self._has_bucket = not problem
         return problem

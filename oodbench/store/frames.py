@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
 OF_BOTH = ("detector", "in_dataset", "seed")
-"""Columns of a result that the run's own record states, too, and for certain."""
+"""Columns of a result that the run's own record has, too, and from which they are taken."""
 
 RUN_FACTS = (*schema.RUN_COLUMNS, *OF_BOTH)
 NUMBERS = {
@@ -28,7 +28,7 @@ REDUCED = {True: "yes", False: "no", None: ""}
 
 
 def facts_of_run(run: Run, provenance: Provenance, fit_id: str) -> dict[str, Any]:
-    """Return the facts of a run that stand beside each of its results, as its own record states them."""
+    """Return the facts of a run that are repeated beside each of its results, from its own record."""
     facts = {**vars(provenance), **vars(run), "base": run.base_text, "error": "", "fit_id": fit_id}
     facts |= {"notes": "; ".join(provenance.notes), "n_train": provenance.images.get("train", 0)}
     facts["reduced"] = REDUCED[provenance.reduced]
@@ -56,7 +56,7 @@ def results_frame(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, 
 def failure_row(failed: Combination, error: str) -> dict[str, Any]:
     """Return the row of a failure: no metric, the value NaN; ``out_dataset`` is empty where the whole run failed.
 
-    Where that is a covariate-shifted set, ``covariate`` names it.
+    If the failed set is covariate-shifted, ``covariate`` names it.
     """
     run, out_dataset = failed.run, failed.set_title
     texts = dict.fromkeys([*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS], "")
@@ -70,7 +70,7 @@ def failure_row(failed: Combination, error: str) -> dict[str, Any]:
 def frame(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = (*schema.RESULT_COLUMNS, *schema.RUN_COLUMNS)
 ) -> pandas.DataFrame:
-    """Return the rows as a table of these columns, its texts as Python's own (see ``with_plain_texts``)."""
+    """Return the rows as a table of these columns, with texts as Python strings (see ``with_plain_texts``)."""
     import pandas
 
     table = pandas.DataFrame(list(rows), columns=[*columns], dtype=object)
@@ -78,7 +78,7 @@ def frame(
 
 
 def with_plain_texts(results: pandas.DataFrame) -> pandas.DataFrame:
-    """Return the results with texts as Python's own: pandas's are several times slower to select and to walk over."""
+    """Return the results with texts as Python strings: pandas's are several times slower to select and to iterate."""
     import pandas
 
     texts = [name for name, dtype in results.dtypes.items() if isinstance(dtype, pandas.StringDtype)]

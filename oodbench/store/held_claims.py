@@ -1,4 +1,4 @@
-"""A run that this process works on: how that is said to others, renewed, and ended."""
+"""This process's claim on a run: how it is announced to others, renewed and ended."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 LOCK, STATUS = ".lock", "status.json"
 NUMBERED = re.compile(r"\.claim-(\d+)")
 STATUS_SECONDS = 10.0
-"""At most so often is it written how far a run is."""
+"""Least time between two writes of a run's progress."""
 SETTLE_SECONDS = 1.0
 LOCK_ATTEMPTS = 10
-"""As others that claim a run which fails at once remove its folder again and again."""
+"""Several, as other processes whose runs fail at once may remove the folder again and again."""
 
 
 def is_claim(name: str) -> bool:
-    """Whether a file in a run's folder says who works, or has worked, on it."""
+    """Whether a file in a run's folder records who works, or has worked, on the run."""
     return name in (LOCK, STATUS) or NUMBERED.fullmatch(name) is not None
 
 
 class Claim:
-    """A run that this process works on, with the thread that says so to others.
+    """A claim of this process on a run, with the thread that sends its heartbeat.
 
     Args:
-        work: of this process; how far it is changes with ``report``.
+        work: of this process; ``report`` updates its progress.
     """
 
     def __init__(self, claims: Claims, key: str, work: Work):
@@ -57,7 +57,7 @@ class Claim:
         raise NotImplementedError
 
     def release(self, has_failed: bool) -> None:
-        """Let others have the run; where the work has failed and left nothing else, its claims go, too."""
+        """Release the run for others; if the work failed and left nothing else, remove its claims, too."""
         raise NotImplementedError
 
     def _is_ours(self) -> bool:
@@ -65,32 +65,32 @@ class Claim:
         raise NotImplementedError
 
     def _write_claim(self) -> None:
-        """Say that this process is at it."""
+        """Write that this process works on the run."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Begin to renew the claim, until ``stop``."""
+        """Begin to renew the claim regularly, until ``stop``."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Renew the claim no more."""
+        """Stop renewing the claim."""
         self._stopping.set()
         self._thread.join()
 
     def report(self, phase: str, share: float, seconds_left: float | None) -> None:
-        """Say how far the run is; it is written at most every ten seconds."""
+        """Report the run's progress; it is written at most every ten seconds."""
         self.work = replace(self.work, phase=phase, share=share, seconds_left=seconds_left)
         self._has_news = True
 
     def forget(self) -> None:
-        """Leave no history at the end, as of a run that is removed."""
+        """Leave no history of claims at the end, for a run that is removed."""
         self.is_forgotten = True
 
     def check(self, at_once: bool = False) -> None:
         """Raise ClaimLost where another process has taken over the run.
 
         Args:
-            at_once: look even if the claim was renewed a moment ago.
+            at_once: check even if the claim was renewed a moment ago.
         """
         if at_once:
             self._is_lost = self._is_lost or not self._is_ours()
@@ -101,7 +101,7 @@ class Claim:
 
     def _renew(self) -> None:
         with self._writing:
-            asked = _now()  # and not when it was answered: the process may have been stopped in between
+            asked = _now()  # not the time of the answer: the process may have been suspended in between
             if self._is_ours():
                 self._write_claim()
                 self._renewed = asked
@@ -111,7 +111,7 @@ class Claim:
     def _beat(self) -> None:
         pause = min(STATUS_SECONDS, self.work.lease / 10)
         while not self._stopping.wait(pause) and not self._is_lost:
-            with suppress(StoreError):  # the next time may do better; until then the claim grows older
+            with suppress(StoreError):  # the next attempt may succeed; until then the claim ages
                 if _since(self._renewed) >= self.work.lease / 10:
                     self._renew()
                 if self._has_news and not self._is_lost:
@@ -120,7 +120,7 @@ class Claim:
 
 
 class LockClaim(Claim):
-    """A claim by a lock file, on a local disk or one that looks like it."""
+    """A claim by a lock file, on a local disk or a shared one that looks local."""
 
     def take(self) -> None:
         self.lock = filelock.FileLock(self.files.place(f"{self.key}/{LOCK}"), mode=0o666 & ~_umask())
@@ -131,7 +131,7 @@ class LockClaim(Claim):
             raise self.files.unwritable(f"{self.key}/{LOCK}", error) from error
         other = self.claims.status(self.key)
         if other and not is_of_this_machine(other) and self._is_alive(other):
-            self.lock.release()  # the file system keeps locks on each machine by itself
+            self.lock.release()  # the file system does not show one machine's locks to another
             raise Busy(self.key, other)
         try:
             self._write_claim()
@@ -154,9 +154,9 @@ class LockClaim(Claim):
         return True
 
     def _acquire_of_the_dead(self) -> bool:
-        """Take a lock that the file system keeps for a machine which has not been heard of for its whole lease.
+        """Take over a lock that the file system keeps for a machine without a heartbeat for a whole lease.
 
-        Two that find so at the same moment may both get it, within milliseconds: at worst the run is computed twice.
+        Two processes that try this within milliseconds may both get it: at worst the run is computed twice.
         """
         other = self.claims.status(self.key)
         if other is None or is_of_this_machine(other) or self._is_alive(other):
@@ -184,20 +184,20 @@ class LockClaim(Claim):
                 self.files.remove_file(f"{self.key}/{STATUS}")
                 with suppress(OSError):
                     if [entry.name for entry in os.scandir(folder)] == [LOCK]:
-                        os.unlink(self.lock.lock_file)  # still held: who waits for it notices, and makes another
+                        os.unlink(self.lock.lock_file)  # still held: one that waits for it notices, and makes another
                         folder.rmdir()
         finally:
             self.lock.release()
 
 
 class NumberedClaim(Claim):
-    """A claim by a file with a number, in object storage."""
+    """A claim by a numbered file, in object storage."""
 
     number = 0
 
     def take(self) -> None:
         self._renewed = _now()  # before it is created, as in _renew
-        if not self._create(1):  # most runs were never claimed before, and need not be asked
+        if not self._create(1):  # most runs were never claimed before, and need no listing
             latest, other = self.claims.latest(self.key)
             if other or not self._create(latest + 1):
                 raise Busy(self.key, other)
@@ -208,11 +208,11 @@ class NumberedClaim(Claim):
         if self.files.create(path, data):
             if self.claims.exclusive:
                 return True
-            time.sleep(SETTLE_SECONDS)  # until whoever created it at the same moment has done so, too
+            time.sleep(SETTLE_SECONDS)  # until other processes that create it at the same moment have done so, too
         return self._has(path)
 
     def _has(self, path: str) -> bool:
-        """Whether the file is of this process, whose request was made twice as its answer was lost."""
+        """Whether the file is this process's own, created by a request that was retried as its answer was lost."""
         work = self.claims.read(path)
         return work is not None and work.token == self.work.token
 
@@ -233,13 +233,13 @@ class NumberedClaim(Claim):
             self.check()
         except ClaimLost:
             status = self.claims.status(self.key)
-            if status and status.token == self.work.token:  # written late, as the process was stopped meanwhile
+            if status and status.token == self.work.token:  # written late, as the process was suspended
                 self.files.remove_file(f"{self.key}/{STATUS}")
             return
         self.files.remove_file(f"{self.key}/{STATUS}")
         if self.is_forgotten or (has_failed and self._is_all_there_is()):
             numbers = sorted(self._numbers())
-            for number in numbers if numbers[-1:] == [self.number] else []:  # the own one last
+            for number in numbers if numbers[-1:] == [self.number] else []:  # this process's own last
                 self.files.remove_file(f"{self.key}/.claim-{number}")
             return
         self.work = replace(self.work, ended=datetime.now(UTC).isoformat(timespec="seconds"))
@@ -247,7 +247,7 @@ class NumberedClaim(Claim):
 
 
 def _now() -> tuple[float, float]:
-    """The time by two clocks: one of them may stand still while a machine is suspended, the other may be set."""
+    """Return the time by two clocks: one may stand still while a machine is suspended, the other may be set."""
     return time.monotonic(), time.time()
 
 

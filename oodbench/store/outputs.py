@@ -1,4 +1,4 @@
-"""What a fitted detector computed of images, kept for those that stand on it. Any of it may be deleted at any time."""
+"""Outputs of a fitted detector, kept for the detectors that use it as base. Any of them may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DEFAULT_MIB = 2048
 
 
 class StoredOutputs:
-    """The outputs of one fit, one file for each set of images; the oldest go where a run's take too much room.
+    """The outputs of one fit, one file for each set of images; the oldest are removed when they exceed the limit.
 
-    A file's name holds all that its content depends on: the images' fingerprint, the fit, the kind of device. It
+    A file's name has all that its content depends on: the images' fingerprint, the fit, the kind of device. The file
     begins with the SHA-256 of the safetensors that follow.
     """
 
@@ -36,7 +36,7 @@ class StoredOutputs:
         return None
 
     def write(self, fingerprint: str, outputs: Mapping[str, torch.Tensor]) -> None:
-        """Store the outputs, and remove what is of another fit or no longer has room.
+        """Store the outputs, and remove those of other fits and the oldest that exceed the limit.
 
         Outputs that are larger than the limit by themselves are not stored.
         """
@@ -65,7 +65,7 @@ class StoredOutputs:
 def size_limit() -> int:
     """Return how many bytes the outputs of one run may take: ``OODBENCH_OUTPUTS_MIB`` if it is set, else 2 GiB.
 
-    Raises OODBenchError where the variable is no number from 0; with 0 nothing is kept.
+    Raises OODBenchError where the variable is not a whole number from 0; with 0 nothing is kept.
     """
     text = os.environ.get("OODBENCH_OUTPUTS_MIB", "")
     if text and not (text.isascii() and text.isdigit()):

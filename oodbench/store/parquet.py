@@ -21,7 +21,7 @@ dictionaries take, from two thirds of the bytes."""
 
 
 def scores_table(scores: Scores) -> pyarrow.Table:
-    """Return scores as one row per image, with what holds for all of them in the metadata."""
+    """Return scores as one row per image, with the facts common to all of them in the metadata."""
     import pyarrow
 
     arrays = {column: getattr(scores, field) for column, field in schema.SCORE_ARRAYS.items()}
@@ -40,7 +40,7 @@ def results_table(results: Iterable[Result], key: str) -> pyarrow.Table:
 
 
 def parse_scores(data: bytes) -> Scores:
-    """Return the scores in a file's bytes. Raises ValueError where something about them cannot be."""
+    """Return the scores in a file's bytes. Raises ValueError where they are invalid."""
     read = read_table(data)
     table = read.cast(schema.scores_schema())
     if any(column.null_count for column in table.columns):
@@ -52,7 +52,7 @@ def parse_scores(data: bytes) -> Scores:
 def parse_results(data: bytes, key: str) -> list[dict[str, Any]]:
     """Return the results in the bytes of a run's file (see ``records.parse_results``).
 
-    Raises ValueError where something about them cannot be.
+    Raises ValueError where they are invalid.
     """
     return records.parse_results(read_table(data).to_pylist(), key)
 
@@ -60,8 +60,8 @@ def parse_results(data: bytes, key: str) -> list[dict[str, Any]]:
 def history_table(history: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
     """Return a training curve, one row per epoch.
 
-    A column that no file can have, as one that mixes numbers with texts, becomes texts: a curve is no reason to lose a
-    fit.
+    A column that Parquet cannot store, such as one that mixes numbers with texts, becomes texts: a curve is no reason
+    to lose a fit.
     """
     import pandas
     import pyarrow

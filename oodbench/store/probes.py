@@ -1,4 +1,4 @@
-"""What claims in object storage rely on: that files are created exclusively, and one clock."""
+"""Probes of what claims in object storage rely on: exclusive creation of files, and one clock."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from oodbench.store.files import PROBE, Files
 
 CREATORS = 4
-"""That create one file at once, to see that only one can."""
+"""Number of threads that create one file at once, to see whether only one succeeds."""
 CLOCK_SECONDS = 600.0
-"""After which a store is asked for its time again."""
+"""Seconds after which the store's time is read again."""
 
 
 def creates_exclusively(files: Files) -> bool:
-    """Whether of several that create a file at once exactly one succeeds; tried with a file that is then removed.
+    """Whether exactly one of several threads that create a file at once succeeds; the file is then removed.
 
-    Not so where creation is implemented as a question and a write, or where ``mode`` is ignored.
+    False where creation is implemented as a check and then a write, or where ``mode`` is ignored.
     """
     path = _probe()
     with ThreadPoolExecutor(CREATORS) as pool:
@@ -28,17 +28,17 @@ def creates_exclusively(files: Files) -> bool:
 
 
 class StoreClock:
-    """The clock of a store, which is that of the files that are written there."""
+    """The clock of a store, which sets the times of the files that are written there."""
 
     def __init__(self, files: Files):
         self.files = files
         self._read: tuple[float, float] | None = None
 
     def now(self) -> float:
-        """Return the time in seconds since 1970; 0 where a store says no times.
+        """Return the time in seconds since 1970; 0 where a store has no times.
 
-        It is asked every ten minutes; in between this process's clock counts on. Raises StoreError where this user may
-        not write there.
+        The store's time is read every ten minutes; in between this process's clock is added. Raises StoreError where
+        this user may not write there.
         """
         if self._read is None or time.monotonic() - self._read[1] > CLOCK_SECONDS:
             path = _probe()

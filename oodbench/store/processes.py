@@ -1,4 +1,4 @@
-"""Which process says that it works on a run, and for how long that counts."""
+"""Identity of a process that works on a run, and how long its claim counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Busy(StoreError):
 
     Args:
         key: of the run.
-        work: who it is; None where that is not on record yet.
+        work: who works on it; None where that is not recorded yet.
     """
 
     def __init__(self, key: str, work: Work | None = None):
@@ -33,7 +33,7 @@ class Busy(StoreError):
 
 
 class ClaimLost(Busy):
-    """This process was stopped for longer than its claim lasts, and another works on the run now."""
+    """This process was suspended for longer than its claim lasts, and another works on the run now."""
 
 
 def described(key: str, work: Work | None) -> str:
@@ -42,9 +42,9 @@ def described(key: str, work: Work | None) -> str:
 
 
 def lease_seconds() -> float:
-    """Return how long a claim lasts that is not renewed: ``OODBENCH_LEASE_SECONDS`` if it is set, else five minutes.
+    """Return how long a claim lasts without renewal: ``OODBENCH_LEASE_SECONDS`` if it is set, else five minutes.
 
-    Raises OODBenchError where the variable is no number from 1.
+    Raises OODBenchError where the variable is not a number of at least 1.
     """
     text = os.environ.get("OODBENCH_LEASE_SECONDS", "")
     if not text:
@@ -56,7 +56,7 @@ def lease_seconds() -> float:
 
 
 def host() -> str:
-    """Return what this machine is called in claims: ``OODBENCH_HOST`` if it is set, else its name in the network."""
+    """Return this machine's name in claims: ``OODBENCH_HOST`` if it is set, else its name in the network."""
     return os.environ.get("OODBENCH_HOST") or platform.node() or "unknown"
 
 
@@ -65,7 +65,7 @@ def this_process(run: str = "", title: str = "") -> Work:
 
     Args:
         run: the run's key without its data's fingerprint.
-        title: what people call the run.
+        title: the run's name in messages.
     """
     try:
         owner = getpass.getuser()
@@ -76,17 +76,17 @@ def this_process(run: str = "", title: str = "") -> Work:
 
 
 def is_of_this_machine(work: Work) -> bool:
-    """Whether the process is one of this machine, whose processes can be looked for."""
+    """Whether the process is one of this machine, where its number can be checked."""
     return work.machine == _this_machine()
 
 
 def _this_machine() -> str:
-    """What process numbers are valid for; of two names (see ``host``) none are the other's."""
+    """Return an id of where process numbers are valid; each name of a machine (see ``host``) has its own."""
     return sha256(f"{machine()} {host()}".encode()).hexdigest()[:12]
 
 
 def is_alive(work: Work, age: float) -> bool:
-    """Whether the process may still be at it, ``age`` seconds after it last said so."""
+    """Whether the process may still work on the run, ``age`` seconds after its last heartbeat."""
     if work.ended or (is_of_this_machine(work) and has_ended(work.pid)):
         return False
     return age <= work.lease

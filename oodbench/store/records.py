@@ -1,4 +1,4 @@
-"""Records as files have them → Run, Provenance, Result, Scores, checked: nothing that is read is believed as it is."""
+"""Records in files → Run, Provenance, Result, Scores: nothing that is read is trusted without a check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired, TypeVar
 
 import numpy as np
 import pydantic
-from typing_extensions import TypedDict  # which pydantic takes instead of typing's before Python 3.12
+from typing_extensions import TypedDict  # pydantic requires it instead of typing's before Python 3.12
 
 from oodbench.api import Provenance, Run, Scores, Shape
 from oodbench.api.full_spectrum import check_covariate
@@ -28,7 +28,7 @@ Hash = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{64})$")]
 
 
 class Record(pydantic.BaseModel):
-    """What a file has of one thing. Fields that are not known are left out: a newer oodbench may have written them."""
+    """A record in a file. Unknown fields are ignored: a newer oodbench may have written them."""
 
     model_config = pydantic.ConfigDict(extra="ignore")
 
@@ -75,7 +75,7 @@ class _File(Record):
 
 
 class _Result(TypedDict):
-    """No model, as a store has tens of thousands. What is not required, older files lack."""
+    """A result; no model, for speed, as a store has tens of thousands. Older files lack what is not required."""
 
     run: Name
     detector: Name
@@ -131,7 +131,7 @@ class Combination:
 
     @property
     def set_title(self) -> str:
-        """What tables call the set, empty for the fit; with its split where that is another than test."""
+        """The set's name in tables, with its split if that is not test; empty for the fit."""
         of_split = f", {self.split} split" if self.split != "test" else ""
         return f"{self.out_dataset}{of_split}" if self.out_dataset else ""
 
@@ -145,10 +145,10 @@ class _FitFacts(Record):
 
 @dataclass(frozen=True)
 class FitFacts:
-    """What a fitted detector is, where no store has it.
+    """Facts of a fitted detector that is in no store.
 
     Args:
-        run: its code, parameters and seed, and those of its base; ``in_dataset`` is what its images are called.
+        run: its code, parameters and seed, and those of its base; ``in_dataset`` is the name of its images.
         shape: (C, H, W) of the images that it was fitted to.
         software: versions of what it was fitted with, as Provenance has them.
         notes: what a reader of its scores must know.
@@ -161,14 +161,14 @@ class FitFacts:
 
 
 def parse_fit_facts(values: Mapping[str, Any]) -> FitFacts:
-    """Return the facts that ``fit_facts_record`` has made a record of. Raises ValueError as ``parse_run`` does."""
+    """Return the facts in a record that ``fit_facts_record`` made. Raises ValueError as ``parse_run`` does."""
     record = validated(_FitFacts, values)
     json.loads(record.run.params)
     return FitFacts(_run(record.run.model_dump()), record.shape, record.software, record.notes)
 
 
 def fit_facts_record(facts: FitFacts) -> dict[str, Any]:
-    """Return the facts as what JSON has."""
+    """Return the facts as JSON values."""
     return {**_plain(facts), "run": asdict(facts.run), "shape": list(facts.shape), "notes": list(facts.notes)}
 
 
@@ -193,16 +193,16 @@ def _run(facts: Mapping[str, Any]) -> Run:
 
 
 def fit_id(provenance: Provenance, weights: str) -> str:
-    """Return what names a fit: the SHA-256 of its weights, with the fit of the base that it stands on; 16 digits."""
+    """Return the id of a fit: the SHA-256 of its weights, hashed with the id of its base's fit, if any; 16 digits."""
     if provenance.base_fit:
         weights = hashlib.sha256(f"{weights} {provenance.base_fit}".encode()).hexdigest()
     return weights[:16]
 
 
 def parse_results(rows: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Return the rows of a ``results.parquet``, the fields of a Result but those that older files lack.
+    """Return the rows of a ``results.parquet``: the fields of a Result, except those that older files lack.
 
-    They stay plain dicts, as a store has tens of thousands. Raises ValueError as ``parse_run`` does.
+    They stay plain dicts, for speed, as a store has tens of thousands. Raises ValueError as ``parse_run`` does.
     """
     with _said_in_one_line():
         results: list[Any] = _RESULTS.validate_python(rows)
@@ -239,12 +239,12 @@ def parse_scores(facts: bytes, columns: Mapping[str, np.ndarray]) -> Scores:
 
 
 def parse_score_facts(facts: bytes) -> dict[str, Any]:
-    """Return what holds for all scores of a file, and their ``count``. Raises ValueError as ``parse_run`` does."""
+    """Return the facts common to all scores of a file, and their ``count``. Raises ValueError as ``parse_run`` does."""
     return validated(_ScoreFacts, from_json(facts)).model_dump()
 
 
 def from_json(data: str | bytes) -> Any:
-    """Return what JSON says. Raises ValueError where it is none, or nested too deep."""
+    """Return the value in a JSON text. Raises ValueError where it is not JSON, or nested too deep."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -252,7 +252,7 @@ def from_json(data: str | bytes) -> Any:
 
 
 def validated(model: type[T], values: Any) -> T:
-    """Return the values as this model. Raises ValueError, in one line, where one is missing or of another kind."""
+    """Return the values as this model. Raises ValueError, in one line, where one is missing or of the wrong type."""
     with _said_in_one_line():
         return model.model_validate(values)  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Which runs a name stands for, what they hold, and how they are removed from a store."""
+"""Removal of runs from a store: which runs a name means, what they have, and how they are removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oodbench.store.selection import matching_key
 from oodbench.store.store import FAILURES, Store
 
 KEY = re.compile(r".+-s\d+-[0-9a-f]{8}", re.DOTALL)
-"""The form of a run's key: nothing else in a store's folder is ever taken for a run, as that may be any folder."""
+"""The form of a run's key. Nothing else is ever taken for a run, as a store may be any folder of the user's."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class StoredRun:
 
 
 def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
-    """Return the runs that the names stand for, each once, in order; they need not be finished.
+    """Return the runs that the names mean, each once, in order; they need not be finished.
 
     Args:
-        names: keys, or beginnings of keys that no other run of the store has.
+        names: keys, or prefixes of keys that are unique in the store.
 
-    Raises UnknownName where there is no such run, OODBenchError where a beginning is that of several.
+    Raises UnknownName where there is no such run, OODBenchError where a prefix is that of several.
     """
     folders = [name for name in store.files.names() if KEY.fullmatch(name)]
     failures = [name for name in store.files.names(FAILURES) if name.endswith(".json")]
@@ -57,11 +57,11 @@ def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
 
 
 def standing_on(store: Store, runs: Iterable[StoredRun]) -> list[str]:
-    """Return the keys of the finished runs that stand on these, or on one that does, and are not among them."""
+    """Return the keys of other finished runs that depend on these, as they have one as base, or a base that does."""
     removed, bases = {run.key for run in runs}, dict[str, str]()
     for path, data in store.files.read_many(f"{key}/run.json" for key in store.keys()):
         key = path.partition("/")[0]
-        with suppress(ValueError):  # one that is damaged stands on nothing that could be named
+        with suppress(ValueError):  # the base of a damaged one is unknown
             bases[key] = records.parse_run(data, key)[1].base_run if isinstance(data, bytes) else ""
     found = set(removed)
     while more := {key for key, base in bases.items() if base in found} - found:
@@ -86,7 +86,7 @@ def _stored(store: Store, key: str, failure_key: str, failures: Sequence[str]) -
 
 
 def _read(store: Store, key: str) -> Run | None:
-    """The run of a key; None where it is not finished, or damaged: a damaged one must be removable, too."""
+    """Return the run of a key; None where it is not finished, or damaged: a damaged one must be removable, too."""
     try:
         return store.read_run(key)[0] if store.is_fitted(key) else None
     except StoreError:
@@ -94,19 +94,19 @@ def _read(store: Store, key: str) -> Run | None:
 
 
 def _failure_key(store: Store, key: str) -> str:
-    """The key that failures of this run are recorded by, which is without the data's fingerprint; empty if unknown."""
+    """Return the key under which the run's failures are recorded, without the data's fingerprint; empty if unknown."""
     run = _read(store, key)
     return run.key("") if run else ""
 
 
 def _key_of(failure: str) -> str:
-    """``KEY.json`` or ``KEY.OUT.json`` → ``KEY``."""
+    """Return the key in the name of a failure's file: ``KEY.json`` or ``KEY.OUT.json`` → ``KEY``."""
     found = re.match(r"(.+?-s\d+-[0-9a-f]{8})\.", failure, re.DOTALL)
     return found[1] if found else failure
 
 
 def remove(store: Store, key: str) -> None:
-    """Remove a run with all that it has. Raises StoreError, without waiting, while another process works on it."""
+    """Remove a run with all its files. Raises StoreError, without waiting, while another process works on it."""
     try:
         with store.claim(key, wait=False) as claim:
             store.clear(key)
@@ -120,8 +120,7 @@ def remove_runs(
 ) -> list[StoreError]:
     """Remove runs with their failures; ``on_removed`` is called after each.
 
-    What another process works on stays, with its failures, and the others are removed. Returns the errors of those
-    that stay.
+    A run that another process works on stays, with its failures. Returns the errors of those that stay.
     """
     errors = []
     for run in runs:

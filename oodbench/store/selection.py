@@ -1,4 +1,4 @@
-"""Which finished run of a store is meant: by the beginning of its key, or by what is known of it."""
+"""Selection of a finished run of a store, by a prefix of its key or by what is known about it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from oodbench.store.store import Store
 from oodbench.text import shorten
 
 SHOWN = 5
-"""The most runs that a message names."""
+"""Greatest number of runs that a message names."""
 
 
 def check_there(store: Store) -> None:
-    """Raise StoreError where there is no such folder."""
+    """Raise StoreError where the store's folder does not exist."""
     if store.is_missing():
         raise StoreError(f"there is no store {shorten(store.address)}; `oodbench run` makes one, --store says where")
 
 
 @dataclass(frozen=True)
 class RunWords:
-    """What is known of a run; an empty field is not known.
+    """What is known about a run; an empty field is unknown.
 
     Args:
-        seed: None where it is not known.
-        params: dotted name → value; it may begin with the detector's name, or with that of one that it stands on.
+        seed: None where it is unknown.
+        params: dotted name → value; the name may begin with that of the detector or of one of its bases.
     """
 
     detector: str = ""
@@ -41,7 +41,7 @@ class RunWords:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def fits(self, run: Run) -> bool:
-        """Whether the run may be the one that is meant."""
+        """Whether the run may be the one described."""
         words = {"detector": self.detector, "in_dataset": self.in_dataset, "precision": self.precision}
         if any(word and word != getattr(run, name) for name, word in words.items()):
             return False
@@ -53,7 +53,7 @@ class RunWords:
 
 
 def _value_at(run: Run, path: str) -> Any:
-    """The parameter of a run, or of one that it stands on by that detector's name; None where there is none."""
+    """Return a parameter of the run, or of a base whose detector the path names; None where there is none."""
     first, dot, rest = path.partition(".")
     named: Run | None = run
     while dot and named is not None:
@@ -64,10 +64,10 @@ def _value_at(run: Run, path: str) -> Any:
 
 
 def matching_key(name: str, keys: Sequence[str], otherwise: str = "") -> str:
-    """Return the key that is the name, or the only one that begins with it.
+    """Return the key that equals the name, or else the only one with this prefix.
 
     Args:
-        otherwise: what else to do where several begin with it, for the message.
+        otherwise: for the message, what else to do where several have this prefix.
 
     Raises UnknownName where there is none, OODBenchError where there are several.
     """
@@ -80,12 +80,12 @@ def matching_key(name: str, keys: Sequence[str], otherwise: str = "") -> str:
 
 
 def find_run(store: Store, words: str | RunWords) -> str:
-    """Return the key of the one finished run that is meant.
+    """Return the key of the one finished run that matches.
 
     Args:
-        words: a key, a beginning that no other key has, or what is known of the run.
+        words: a key, a unique prefix of one, or what is known about the run.
 
-    Raises StoreError where the store has no finished run, UnknownName or OODBenchError where none or several are meant.
+    Raises StoreError where the store has no finished run, UnknownName or OODBenchError where none or several match.
     """
     keys = store.keys()
     if not keys:
@@ -101,13 +101,13 @@ def find_run(store: Store, words: str | RunWords) -> str:
 
 
 def _is_meant(store: Store, key: str, words: RunWords) -> bool:
-    """Whether the words are those of the run. A run that cannot be read is none: it must not hide the others."""
+    """Whether the words match the run. A run that cannot be read does not match: it must not hide the others."""
     with suppress(StoreError):
         return words.fits(store.read_run(key)[0])
     return False
 
 
 def listed(keys: Sequence[str]) -> str:
-    """Return keys as a message names them: the first few, and how many more there are."""
+    """Return keys as text for a message: the first few, and how many more there are."""
     more = [f"and {len(keys) - SHOWN:,} more"] if len(keys) > SHOWN else []
     return shorten(", ".join([*keys[:SHOWN], *more]), 500)

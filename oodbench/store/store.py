@@ -10,10 +10,10 @@ A store is a folder or any fsspec address, with one sub-folder per run::
               scores/<out>.parquet  the same for each out-data set
               scores/validation/…   the same for validation splits, for ``oodbench tune``; never a result
               results.parquet       metrics of these scores
-              outputs/…             what it computed of images, for those that stand on it; may be deleted
-              checkpoint.pt         only while the fit is under way
-              status.json           only while a process works on the run: which, and how far it is
-              .lock, .claim-1 …     of the process that works on the run, and in object storage those before it
+              outputs/…             its outputs for images, for detectors that use it as base; may be deleted
+              checkpoint.pt         only while the fit is unfinished
+              status.json           only while a process works on the run: which one, and its progress
+              .lock, .claim-1 …     claim of the process that works on the run; in object storage also earlier claims
     failures/<combination>.json     combinations that failed, with their error
     tunings/<tuning key>.json       what ``oodbench tune`` chose, and why
 
@@ -51,9 +51,9 @@ TUNINGS = "tunings"
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
 RESULTS_REMEDY = f"{DELETE}`oodbench evaluate` makes it again"
 BATCH = 512
-"""Runs whose files are read at once."""
+"""Number of runs whose files are read at once."""
 Read = bytes | StoreError | None
-"""What ``Files.read_many`` gives for a file."""
+"""What ``Files.read_many`` yields for a file."""
 T = TypeVar("T")
 
 
@@ -68,15 +68,15 @@ class Store:
         self._earlier_failures: frozenset[str] | None = None
 
     def check_writable(self, on_warning: Callable[[str], None] = lambda text: None) -> None:
-        """Raise StoreError if nothing can be written; the store's folder is made if there is none.
+        """Raise StoreError if nothing can be written; the store's folder is created if there is none.
 
-        ``on_warning`` is told where two processes may begin the same run. In object storage all this is done once.
+        ``on_warning`` is called if two processes may begin the same run. In object storage all this is done once.
         """
         if self._is_checked:
             return
         self.files.check_writable()
         for folder in ("", FAILURES, TUNINGS):
-            sweep(self.files, folder, older_than=3600.0)  # seconds: who writes to it now is quicker
+            sweep(self.files, folder, older_than=3600.0)  # seconds: no write takes so long
         self.claims.probe(on_warning)
         sweep_probes(self.files)
         self._is_checked = not self.files.local  # a disk may have filled up since
@@ -91,15 +91,15 @@ class Store:
         run: Run | None = None,
         title: str = "",
     ) -> Iterator[Claim]:
-        """Work on a run while no other process does (see ``claims``).
+        """Claim a run, so that no other process works on it meanwhile (see ``claims``).
 
         Args:
             on_wait: called once before it waits for another process.
-            wait: for another process; if not, Busy is raised.
-            run: the same run, and ``title`` what people call it, for those who ask who works on what.
+            wait: wait for another process; if False, Busy is raised.
+            run, title: the same run and its name in messages, for users who ask what is being worked on.
 
-        The claim of a process that is killed ends with it, and what it left half-written is removed. Raises ClaimLost
-        inside, at a change of the run's files, where another process has taken it over.
+        The claim of a killed process ends with it, and its half-written files are removed. Inside, a change of the
+        run's files raises ClaimLost where another process has taken over the run.
         """
         work = this_process(run.key("") if run else "", title)
         try:
@@ -108,7 +108,7 @@ class Store:
                 yield claim
         except ClaimLost:
             if self.is_fitted(key):
-                self.remove_checkpoint(key)  # of ours, if it was written late, as this process was stopped meanwhile
+                self.remove_checkpoint(key)  # ours, if written late, as this process was suspended
             raise
 
     def snapshot(self, key: str) -> AbstractContextManager[None]:
@@ -117,7 +117,7 @@ class Store:
         return self.files.mirrored(key, lambda path: path in names or path.startswith("scores/"))
 
     def is_missing(self) -> bool:
-        """Whether it is a folder of this machine that is not there. What is in no bucket yet is an empty store."""
+        """Whether it is a folder of this machine that does not exist. In a bucket, a store without files is empty."""
         return self.files.local and not os.path.isdir(self.files.root)
 
     def where(self, key: str) -> str:
@@ -148,7 +148,7 @@ class Store:
         """Store a finished fit, and remove its checkpoint and whatever an earlier fit left."""
         from safetensors.torch import save
 
-        self.files.guard(key, at_once=True)  # weights and record are of one fit
+        self.files.guard(key, at_once=True)  # weights and record must be of one fit
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
         parts = {WEIGHTS: save(plain), HISTORY: parquet.to_bytes(parquet.history_table(history))}
         record = records.run_json(run, provenance, parts)  # before anything is written, as it may be refused
@@ -165,7 +165,7 @@ class Store:
         return self._read_record(key)[:2]
 
     def fit_id(self, key: str) -> str:
-        """Return what names the run's fit in its scores: a hash of weights; empty for a run made before 0.2.0."""
+        """Return the id of the run's fit, as in its scores: a hash of weights; empty for a run made before 0.2.0."""
         _, provenance, parts = self._read_record(key)
         return records.fit_id(provenance, parts.get(WEIGHTS, ""))
 
@@ -196,24 +196,24 @@ class Store:
         return self.files.read(f"{key}/{name}", check_and_parse)
 
     def outputs(self, key: str, device: str) -> StoredOutputs:
-        """Return where the outputs of the run's fit are kept for those that stand on it, by the kind of device."""
+        """Return where the outputs of the run's fit on a kind of device are kept, for detectors that use it as base."""
         return StoredOutputs(self.files, f"{key}/outputs", self.fit_id(key), device)
 
     def checkpoints(self, key: str) -> StoreCheckpoints:
-        """Return where the state of the run's fit is kept while it is under way."""
+        """Return where the state of the run's unfinished fit is kept."""
         return StoreCheckpoints(self.files, f"{key}/checkpoint.pt")
 
     def has_checkpoint(self, key: str) -> bool:
-        """Whether an unfinished fit of the run can go on."""
+        """Whether an unfinished fit of the run can resume."""
         return self.files.exists(f"{key}/checkpoint.pt")
 
     def remove_checkpoint(self, key: str) -> None:
-        """Remove the state that a finished fit no longer needs, where its process was killed before it could."""
+        """Remove the checkpoint that a finished fit left because its process was killed before it could."""
         if self.has_checkpoint(key):
             self.files.remove_file(f"{key}/checkpoint.pt")
 
     def clear(self, key: str) -> None:
-        """Remove all of a run but its claims; what makes it count as finished goes first. For ``--force``."""
+        """Remove all of a run except its claims, first ``run.json``, which marks it as finished."""
         for name in ["run.json", *self.files.names(key, hidden=True)]:
             if not is_claim(name):
                 self.files.remove(f"{key}/{name}")
@@ -223,7 +223,7 @@ class Store:
     def write_scores(self, key: str, scores: Scores, out: bool) -> None:
         """Store the scores of an out-data or covariate-shifted set, or of the in-data.
 
-        Results of older test scores are removed.
+        Results of replaced test scores are removed.
         """
         path = self._scores_path(key, scores.dataset if out else None, scores.split)
         results = self._results(key) if scores.split == "test" else []
@@ -256,7 +256,7 @@ class Store:
         return scores
 
     def has_scores(self, key: str, dataset: str | None, fingerprint: str, split: str = "test") -> bool:
-        """Whether the scores of exactly these images are there; StoreError if the file is damaged."""
+        """Whether the scores of exactly these images exist. Raises StoreError if the file is damaged."""
         is_there = self.files.exists(self._scores_path(key, dataset, split))
         return is_there and self.read_scores(key, dataset, split).fingerprint == fingerprint
 
@@ -309,7 +309,7 @@ class Store:
                     yield key, record, results
 
     def _parsed(self, path: str, data: Read, parse: Callable[[bytes], T], remedy: str = REDO) -> T:
-        """Return what ``parse`` makes of what was read of a file. Raises StoreError."""
+        """Return what ``parse`` returns for a file that was read. Raises StoreError."""
         if isinstance(data, StoreError):
             raise data
         if data is None:
@@ -348,7 +348,7 @@ class Store:
         self.files.write(_failure_path(failed), records.failure_json(failed, error, traceback))
 
     def read_failure(self, run: Run) -> str:
-        """Return why the whole run failed when it was tried last; empty if it did not."""
+        """Return why the whole run failed when it was last tried; empty if it did not."""
         path = _failure_path(Combination(run))
         return self.files.read(path, records.parse_failure, "delete it")[1] if self.files.exists(path) else ""
 
@@ -357,9 +357,9 @@ class Store:
         self.files.remove_file(_failure_path(combination))
 
     def clear_earlier_failure(self, combination: Combination) -> None:
-        """Remove the record of a failure that was there when this was first called; for what is found finished.
+        """Remove the record of a failure that existed when this was first called, for a combination found finished.
 
-        In object storage that is one request for all of them, and none that writes where there is nothing to remove.
+        In object storage this is one listing for all combinations, and no write where there is nothing to remove.
         """
         if self._earlier_failures is None:
             self._earlier_failures = frozenset(self.files.names(FAILURES))
@@ -398,7 +398,7 @@ class Store:
 
 
 def _failure_path(failed: Combination) -> str:
-    """Without the data's fingerprint: what failed may be the data."""
+    """Return the file of a failure, without the data's fingerprint in its name: reading the data may have failed."""
     of_split = [failed.split] if failed.split != "test" else []
     of_set = [file_name(failed.out_dataset), *of_split] if failed.out_dataset else []
     parts = [failed.run.key(fingerprint=""), *of_set]

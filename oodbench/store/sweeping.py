@@ -13,16 +13,16 @@ from oodbench.errors import StoreError
 from oodbench.store.files import Files
 
 NUMBERED_PROBE = re.compile(r"\.probe-[0-9a-f]{16}")
-"""What a store was asked with (see ``probes``); who is killed then may leave it, empty."""
+"""Name of a probe (see ``probes``), an empty file that a killed process may leave behind."""
 SWEPT = ("", "scores", "scores/validation", "outputs")
 """Folders of a run, in which a killed process may have left a file half-written."""
 
 
 def sweep(files: Files, folder: str, older_than: float = 0.0) -> None:
-    """Remove what killed processes left half-written in a folder and below it, if it is older than these seconds.
+    """Remove half-written files of killed processes in a folder and below it, if they are older than these seconds.
 
-    For who holds the lock of the folder, or with an age at which nobody is still writing. In object storage nothing is
-    ever half-written.
+    The caller must hold the folder's lock, or give an age at which nobody is still writing. In object storage nothing
+    is ever half-written.
     """
     if not files.local:
         return
@@ -34,9 +34,9 @@ def sweep(files: Files, folder: str, older_than: float = 0.0) -> None:
 
 
 def sweep_probes(files: Files) -> None:
-    """Remove from object storage the probes of processes that were killed, a day later.
+    """Remove the probes of killed processes from object storage, once they are a day old.
 
-    Whatever the clocks of the store and of this machine say, nobody still reads them then. On a disk ``sweep`` does.
+    Then nobody still reads them, even if the store's clock and this machine's differ. On a disk ``sweep`` does this.
     """
     if files.local:
         return

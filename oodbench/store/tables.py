@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OnDamaged = Callable[[str, StoreError], None] | None
 SPLIT_FOLDERS = ("", "validation")
-"""Folders below a run's ``scores``, as ``Store`` lays them out: the test split stands in ``scores`` itself."""
+"""Folders below a run's ``scores``, as ``Store`` lays them out: the test split is in ``scores`` itself."""
 
 
 def results_and_failures(store: Store, on_damaged: OnDamaged = None) -> pandas.DataFrame:
@@ -61,7 +61,7 @@ def _file_system(store: Store) -> Any:
 
 
 def _all_equal(values: dict[str, str]) -> Any:
-    """The expression that pyarrow takes the columns from that a file has in its name, and not in its content."""
+    """Return the expression from which pyarrow takes the columns that are not in a file's content."""
     from pyarrow import dataset
 
     parts = [dataset.field(name) == value for name, value in values.items()]
@@ -69,7 +69,7 @@ def _all_equal(values: dict[str, str]) -> Any:
 
 
 def _score_files(store: Store, key: str, system: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The path and the facts of each score file of a run. Raises StoreError."""
+    """Yield the path and the facts of each score file of a run. Raises StoreError."""
     fit_id = store.fit_id(key)
     for folder in SPLIT_FOLDERS:
         place = f"{key}/scores/{folder}".rstrip("/")
@@ -83,11 +83,11 @@ def _score_files(store: Store, key: str, system: Any) -> Iterator[tuple[str, dic
 
 
 def _facts(store: Store, path: str, system: Any) -> dict[str, Any]:
-    """What holds for all scores of a file; only its end is read."""
+    """Return the facts common to all scores of a file; only its end is read."""
     from pyarrow import parquet
 
     try:
-        if store.files.local and not os.path.isfile(store.files.place(path)):  # a pipe would be waited for
+        if store.files.local and not os.path.isfile(store.files.place(path)):  # reading a pipe would block
             raise ValueError("it is no regular file")
         read = parquet.read_schema(store.files.place(path), filesystem=system)
         if read.remove_metadata() != schema.scores_schema():
@@ -116,7 +116,7 @@ def history_table(store: Store, on_damaged: OnDamaged = None) -> pyarrow.Table:
 
 
 def _curve(key: str, history: pandas.DataFrame) -> dict[str, list[Any]]:
-    """One training curve: column → values. What an epoch lacks, and what is no number, is left out."""
+    """Return one training curve: column → values. Missing values, and those that are not numbers, are left out."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     columns: dict[str, list[Any]] = {name: [] for name in schema.HISTORY_COLUMNS}

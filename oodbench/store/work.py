@@ -1,4 +1,4 @@
-"""Who works on a run: what ``status.json`` and claims have of it."""
+"""The record of who works on a run, in ``status.json`` and in claims."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class _Work(Record):
 
 @dataclass(frozen=True)
 class Work:
-    """Who works on a run, since when, and how far it is.
+    """Who works on a run, since when, and its progress.
 
     Args:
         host: name of the machine.
         owner: name of the user.
         pid: number of the process.
-        machine: what that number is valid for (see ``atomic.machine``).
-        token: tells apart the claims of one process.
+        machine: id of where that number is valid (see ``atomic.machine``).
+        token: distinguishes the claims of one process.
         since: when the work began, ISO 8601 in UTC, by the machine's clock.
         lease: seconds after which it counts as given up if it is not renewed.
         run: the run's key without its data's fingerprint, as failures have it.
-        title: what people call the run.
+        title: the run's name in messages.
         phase: what is being done.
-        share: of the fit, or of the images that are scored, from 0 to 1.
-        seconds_left: of the same; None while nothing can be said.
+        share: done share of the fit, or of the images to score, from 0 to 1.
+        seconds_left: for the same; None while unknown.
         ended: when the work ended; empty until then.
     """
 
@@ -62,7 +62,7 @@ class Work:
 
     @property
     def where(self) -> str:
-        """``HOST, process 12``."""
+        """The host and the process: ``HOST, process 12``."""
         return f"{self.host}, process {self.pid}"
 
 

@@ -14,7 +14,7 @@ Skip, which pytest and unittest report as a skipped test. The checks of one case
 
 Helpers for a plugin's own tests: ``easy_images`` (enlarged digits), ``kill_and_resume`` and ``InMemoryCheckpoints``
 (interrupted fits), ``same_state`` (comparison bit for bit). This package tests plugins; no run needs it. Names
-are imported when first used: what works on the tasks of an executor needs few of them.
+are imported on first use, as the workers of an executor need few of them.
 """
 
 from __future__ import annotations

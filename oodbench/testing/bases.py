@@ -1,4 +1,4 @@
-"""Checks of a detector that learns from labels, or that stands on another one."""
+"""Checks of a detector that learns from labels, or that has a base."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from oodbench.testing.images import easy_images, held_out
 from oodbench.testing.results import Skip
 
 RELATIVE = 1e-4
-"""Greatest relative difference of scores by rounding: the order of sums depends on the batch size."""
+"""Greatest relative difference of scores due to rounding: the order of sums depends on the batch size."""
 
 
 def labels_are_used_only_through_fit(case: DetectorCase) -> None:
-    """Check that scores do not change with the labels of the training images once fit is over."""
-    _ = case.short_fit  # of a fit whose scores are not finite, none can change
+    """Check that scores do not change with the labels of the training images after fit."""
+    _ = case.short_fit  # raises where scores are not finite: these could not change
     sets = case.sets(case.shape, SHORT_IMAGES)
     detector = case.new(case.params(SHORT_BUDGET), SHORT_IMAGES)
     with isolated(case.device, case.detector.name):
@@ -33,7 +33,7 @@ def labels_are_used_only_through_fit(case: DetectorCase) -> None:
 
 
 def base_is_left_alone(case: DetectorCase) -> None:
-    """Check that fit and score change neither the base's state nor what it computes. Raises Skip without a base."""
+    """Check that fit and score change neither the base's state nor its outputs. Raises Skip without a base."""
     detector = case.new(case.params(SHORT_BUDGET), images=SHORT_IMAGES)
     _needs_base(case, detector)
     base, images = detector.fitted_base.detector, some_images(case.shape).to(case.device)
@@ -49,7 +49,7 @@ def base_is_left_alone(case: DetectorCase) -> None:
 
 
 def kept_outputs_give_the_same_scores(case: DetectorCase) -> None:
-    """Check that ``score_outputs``, given the base's outputs of a whole set, equals ``score``.
+    """Check that ``score_outputs``, given the base's outputs for a whole set, equals ``score``.
 
     Raises Skip for a detector that does not score outputs of a base.
     """

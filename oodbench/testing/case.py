@@ -27,7 +27,7 @@ MINIMAL_BUDGET = {"epochs": 0, "steps": 0, "batch_size": 2}
 The budgets are for a fit that should learn, for one that should run every step once, and for one that hardly trains.
 """
 SHORT_IMAGES = 20
-"""Images of a short fit: two full batches and a part of one."""
+"""Number of images of a short fit: two full batches and a part of one."""
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Fit:
     scores: torch.Tensor
 
     def difference(self, other: Fit) -> str:
-        """Return the first part that differs from the other fit, in words, or an empty string. Times are ignored."""
+        """Return the first part that differs from the other fit, in words; empty for none. Times are ignored."""
         if different := different_tensors(self.state, other.state):
             return f"the state ({different})"
         if not same(self.scores, other.scores):
@@ -62,7 +62,7 @@ class DetectorCase:
         shape: (C, H, W) of the images.
         values: parameters by dotted name; they override the preset ``quick`` and the budgets.
         alternatives: other valid values by dotted name, where type and bounds do not suggest any.
-        base_settings: detector that it stands on → parameters by dotted name, as after ``--set``.
+        base_settings: base of the detector → parameters by dotted name, as after ``--set``.
         device, precision, progress: passed to the context of every fit.
     """
 
@@ -75,7 +75,7 @@ class DetectorCase:
     precision: str = "float32"
     progress: Progress = field(default_factory=Progress)
     faults: dict[Fault, str] = field(default_factory=dict, init=False, repr=False)
-    """Faults of the detector's own code, each with the check that failed by it first."""
+    """Faults of the detector's own code → the first check that each made fail."""
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def params(
@@ -130,7 +130,7 @@ class DetectorCase:
         detector = detector or self.detector(params, shape)
         self._give_base(detector, images, negative, context.seed)
         sets = self.sets(shape, images, negative)
-        # As the harness does: what fit changes in the process is put back, and fails a check of its own alone.
+        # As in a run, changes that fit makes to the process are undone; a check of its own reports them.
         with isolated(self.device, self.detector.name):
             fitted = detector.fit(*sets, context)
         check_fitted(self.detector.name, fitted)
@@ -138,7 +138,7 @@ class DetectorCase:
         return Fit(fitted, context, state, self.scores(fitted, some_images(shape)))
 
     def new(self, params: Params | None = None, images: int | None = None, seed: int = 0) -> Detector:
-        """Return a detector to be fitted or loaded, on the fitted base that it stands on.
+        """Return a detector to be fitted or loaded, with its fitted base.
 
         Args:
             params: None for those of a full budget.
@@ -150,7 +150,7 @@ class DetectorCase:
         return detector
 
     def _give_base(self, detector: Detector, images: int | None, negative: bool, seed: int) -> None:
-        """Give the detector the base that it stands on, if any, fitted to the same images with the same seed."""
+        """Give the detector its base, if any, fitted to the same images with the same seed."""
         base = detector.base_of(detector.params, detector.shape)
         if base is None:
             return
@@ -218,7 +218,7 @@ class DetectorCase:
 
 
 def finite(fit: Fit, images: int) -> Fit:
-    """Return a fit to this number of images. Raises NotFinite where neither its state nor its scores are finite."""
+    """Return the fit, to this number of images. Raises NotFinite where neither its state nor its scores are finite."""
     bad = [name for name, tensor in fit.state.items() if not torch.isfinite(tensor).all()]
     if not bad or torch.isfinite(fit.scores).all():
         return fit
@@ -242,7 +242,7 @@ def least(info: pydantic.fields.FieldInfo) -> int:
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors are equal: exactly on the CPU, closely on a GPU, where the order of sums varies.
+    """Whether two tensors are equal: exactly on the CPU, closely on a GPU, where the order of sums varies.
 
     NaN equals NaN: two fits that both end there do not differ.
     """
@@ -256,7 +256,7 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def nearly_same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors are equal up to rounding, so that a change of 1e-30 does not count."""
+    """Whether two tensors are equal up to rounding, so that a change of 1e-30 does not count."""
     return one.shape == other.shape and torch.allclose(
         one.double(), other.double(), rtol=1e-6, atol=1e-12, equal_nan=True
     )

@@ -23,7 +23,7 @@ def builds_from_every_preset(case: DetectorCase) -> None:
     for name in ("paper", "quick"):
         assert name in presets, f"there is no preset {name!r}: every detector has paper and quick, which may be empty"
     with suppress(OODBenchError):  # a detector may refuse to learn from so few images
-        _ = case.short_fit  # what fails with any preset is no fault of one
+        _ = case.short_fit  # raises where every preset fails: that is no fault of one
     for preset in presets:
         try:
             params = case.params(MINIMAL_BUDGET, preset=preset)
@@ -44,7 +44,7 @@ def builds_from_every_preset(case: DetectorCase) -> None:
 
 def takes_grey_and_colour_or_refuses(case: DetectorCase) -> None:
     """Check that grey and colour images either get one score each, or are refused with the shapes it takes."""
-    _ = case.short_fit  # what fails for its own shape is no matter of shapes
+    _ = case.short_fit  # raises where its own shape fails: that is no fault of another shape
     for shape in SHAPES:
         if shape == case.shape:
             continue
@@ -98,14 +98,14 @@ def every_parameter_takes_effect(case: DetectorCase) -> None:
     """Check that another valid value of each parameter changes the state, scores, history or notes, or makes fit fail.
 
     Each parameter is changed alone; if that has no effect, together with one other parameter, as some matter only then
-    (how to clip, when something is clipped). A detector may exempt parameters that matter in rare cases only, each with
-    the case: ``conditional_parameters: ClassVar = {"restarts": "when training collapses"}``.
+    (such as how to clip, if something is clipped). A detector may exempt parameters that matter only in rare cases,
+    each with the case: ``conditional_parameters: ClassVar = {"restarts": "when training collapses"}``.
     """
     rare = case.detector.conditional_parameters
     names = fields_by_path(case.detector.Params)
     unknown = sorted(set(rare) - set(names))
     assert not unknown, f"conditional_parameters names {', '.join(unknown)}, which are no parameters"
-    _ = case.short_fit  # a fit that fails shows no effect of anything
+    _ = case.short_fit  # raises where a plain fit fails, which would hide every effect
     search = Search(case)
     wanted = [name for name in names if name not in rare]
     idle = [name for name in wanted if search.others(name) and not search.matters(name)]

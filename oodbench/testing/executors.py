@@ -1,4 +1,4 @@
-"""Checks of an executor: what is lost when a process or a machine is, and that nothing else ever is.
+"""Checks of an executor, such as that a lost process costs one task, and a lost machine none.
 
 In a plugin's tests, with pytest::
 
@@ -24,9 +24,9 @@ from oodbench.errors import OODBenchError, WorkerDied
 from oodbench.testing.results import Skip
 
 BEAT = 0.1
-"""Seconds between two signs of life of a task that waits."""
+"""Seconds between two heartbeats, or two looks, of a task that waits."""
 STEPS = 40
-"""Of the task that counts: enough for its machine to be lost on the way."""
+"""Number of steps of the task that counts: enough for its machine to be lost meanwhile."""
 
 
 @dataclass
@@ -34,11 +34,11 @@ class ExecutorCase:
     """An executor to be checked, with room for two tasks at once.
 
     Args:
-        executor: returns a new one, each time it is called.
-        folder: that both this process and the workers see, empty.
-        lose_node: ends the machine on which the process of this id works, as a power cut would; None where there is
-            only this machine, or nobody may end another.
-        patience: seconds within which a task that may start does, and within which what was closed has ended.
+        executor: returns a new one at each call.
+        folder: an empty folder that both this process and the workers see.
+        lose_node: called with a process id, ends that process's machine, as a power cut would; None where there is only
+            this machine, or no permission to end another.
+        patience: seconds within which a task that may start must start, and a closed executor's tasks must end.
     """
 
     executor: Callable[[], Executor]
@@ -52,7 +52,7 @@ class ExecutorCase:
             return dict(ended)
 
     def wait_for(self, due: Callable[[], Any], what: str) -> Any:
-        """Return what ``due`` returns as soon as it is true. Raises AssertionError where that takes too long."""
+        """Return what ``due`` returns once it is true. Raises AssertionError where that takes too long."""
         end = time.monotonic() + self.patience
         while not (found := due()):
             assert time.monotonic() < end, f"not within {self.patience:.0f} s: {what}"
@@ -61,7 +61,7 @@ class ExecutorCase:
 
 
 class Heard(Progress):
-    """A progress that keeps what it is told."""
+    """A progress that records its calls."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -98,7 +98,7 @@ def do_as_told(progress: Progress, slot: int) -> Perform:
 
 
 def refuse(progress: Progress, slot: int) -> Perform:
-    """Raise, as where a worker has other code."""
+    """Raise an error, like a worker that has other code."""
     raise OODBenchError("other code:\ninstall the same")
 
 
@@ -140,7 +140,7 @@ def _beat(progress: Progress, file: str) -> None:
 
 
 def _count(progress: Progress, folder: str) -> list[int]:
-    """Count up, with a checkpoint after each step; where each attempt began."""
+    """Count up, with a checkpoint after each step; return where each attempt began."""
     counted, begun = Path(folder, "counted"), Path(folder, "begun")
     first = int(counted.read_text() or 0) if counted.exists() else 0
     with begun.open("a") as file:
@@ -181,7 +181,7 @@ def every_task_is_done_in_another_process(case: ExecutorCase) -> None:
 
 
 def the_death_of_a_worker_costs_one_task(case: ExecutorCase) -> None:
-    """Check that a task which kills its process is WorkerDied, and that the others are done."""
+    """Check that a task that kills its process yields WorkerDied, and that the others are done."""
     jobs = {"a": Job(("return", 1)), "b": Job(("die",)), "c": Job(("return", 3)), "d": Job(("return", 4), after="b")}
     outcomes = case.outcomes(jobs)
     assert isinstance(outcomes.get("b"), WorkerDied), f"a task that killed its process gave {outcomes.get('b')!r}"
@@ -203,7 +203,7 @@ def a_worker_that_refuses_is_heard(case: ExecutorCase) -> None:
 
 
 def progress_arrives(case: ExecutorCase) -> None:
-    """Check that all that a task says of its progress arrives, in order, at the progress of that task."""
+    """Check that everything that a task reports arrives, in order, at the progress of that task."""
     heard = Heard()
     case.outcomes({"a": Job(("tell",)), "b": Job(("return", 1))}, heard)
     expected = [
@@ -219,7 +219,7 @@ def progress_arrives(case: ExecutorCase) -> None:
 
 
 def progress_arrives_while_a_task_is_worked_on(case: ExecutorCase) -> None:
-    """Check that progress does not wait for the task's end."""
+    """Check that progress arrives before the task ends."""
     heard, file = Heard(), case.folder / "heard"
 
     def answer() -> None:
@@ -233,10 +233,10 @@ def progress_arrives_while_a_task_is_worked_on(case: ExecutorCase) -> None:
 
 
 def the_order_of_completion_does_not_matter(case: ExecutorCase) -> None:
-    """Check that tasks which end in another order than they began are yielded as they end, each with its value."""
+    """Check that tasks that end in another order than they began are yielded as they end, each with its value."""
     file = case.folder / "second is known to have ended"
     jobs = {"first": Job(("wait for", str(file))), "second": Job(("make", str(case.folder / "second")))}
-    at_last = threading.Timer(case.patience, file.touch)  # so that an executor that waits for the first fails, in time
+    at_last = threading.Timer(case.patience, file.touch)  # so that an executor that waits for the first one fails
     at_last.start()
     with closing(case.executor().work(jobs, do_as_told, 2, Progress())) as ended:
         title, made = next(ended)
@@ -248,7 +248,7 @@ def the_order_of_completion_does_not_matter(case: ExecutorCase) -> None:
 
 
 def a_task_waits_for_the_one_before_it(case: ExecutorCase) -> None:
-    """Check that a task with ``after`` begins when that one has ended."""
+    """Check that a task with ``after`` begins only when the task named there has ended."""
     file, jobs = case.folder / "base", {"upon": Job(("make", str(case.folder / "upon")), after="base")}
     jobs["base"] = Job(("wait for", str(file)))
 
@@ -262,7 +262,7 @@ def a_task_waits_for_the_one_before_it(case: ExecutorCase) -> None:
 
 
 def closing_leaves_nothing_behind(case: ExecutorCase) -> None:
-    """Check that closing ends what is worked on, and that what waits is never begun."""
+    """Check that closing ends running tasks, and that waiting tasks are never begun."""
     pulse, begun = case.folder / "pulse", case.folder / "never"
     jobs = {
         "a": Job(("wait for", str(pulse))),
@@ -284,7 +284,7 @@ def _stands_still(pulse: Path) -> bool:
 
 
 def a_lost_machine_costs_no_task(case: ExecutorCase) -> None:
-    """Check that the task of a machine that is lost is begun again elsewhere, and goes on from its checkpoint."""
+    """Check that the task of a lost machine is begun again elsewhere, and resumes from its checkpoint."""
     if case.lose_node is None:
         raise Skip("no other machine can be ended here: in the plugin's tests, give the case its lose_node")
     lost, process = case.lose_node, case.folder / "process"

@@ -1,4 +1,4 @@
-"""What in a detector's own code is at fault, so that one fault is told once, an exception with its line."""
+"""Faults in a detector's own code, found so that each is reported only once, an exception with its line."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Fault:
 
 
 class NotFinite(AssertionError):
-    """A fit left a state and scores that are not finite, so that nothing can be said of them."""
+    """A fit left a state and scores that are not finite, so that they cannot be checked further."""
 
 
 def fault_of(error: BaseException, detector: type) -> Fault | None:
-    """Return what an exception, or the one that it was made from, shows to be at fault in the detector's own code.
+    """Return the fault in the detector's own code that an exception, or a cause of it, shows.
 
     None where the detector did not raise it.
     """
@@ -50,7 +50,7 @@ def fault_of(error: BaseException, detector: type) -> Fault | None:
 
 
 def line_text(frame: FrameType, line: int) -> str:
-    """Return ``my_method.py:12``."""
+    """Return a line's place as text: ``my_method.py:12``."""
     return f"{Path(frame.f_code.co_filename).name}:{line}"
 
 

@@ -156,13 +156,13 @@ def fit_leaves_global_random_numbers_alone(case: DetectorCase) -> None:
 
 
 def fit_leaves_the_process_alone(case: DetectorCase) -> None:
-    """Fitting and scoring change no setting that other detectors in the same process depend on."""
+    """Check that fit and score change no setting that other detectors in the same process depend on."""
     detector = case.new(case.params(SHORT_BUDGET), SHORT_IMAGES)
     before = global_state()
     try:
         detector.fit(*case.sets(case.shape, SHORT_IMAGES), case.context())
         case.scores(detector, held_out(case.shape, 4))
-        changed = [name for name in changed_state(before) if "random numbers" not in name]  # another check's business
+        changed = [name for name in changed_state(before) if "random numbers" not in name]  # another check covers these
     finally:
         for value, put in before.values():
             put(value)

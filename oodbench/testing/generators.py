@@ -19,9 +19,9 @@ DRAWS = (torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal)
 
 
 def generators_are_used_on_their_device(case: DetectorCase) -> None:
-    """Check that fit draws from a generator on ``context.device`` only tensors on that device, and no others from it.
+    """Check that fit draws each tensor of random numbers on the device that its generator is on.
 
-    On a GPU the contrary is an error, which a run on a CPU alone does not show.
+    On a GPU anything else is an error, which a run on a CPU alone does not show.
     """
     detector = case.new(case.params(SHORT_BUDGET), SHORT_IMAGES)
     context = _WatchedContext(case.device, precision=case.precision, progress=case.progress)
@@ -32,7 +32,7 @@ def generators_are_used_on_their_device(case: DetectorCase) -> None:
 
 @dataclass
 class _WatchedContext(Context):
-    """A context that remembers of each generator whether it is on the context's device, or on the CPU by name."""
+    """A context that records for each generator whether it is on the context's device, or explicitly on the CPU."""
 
     given: dict[int, tuple[torch.Generator, bool | None]] = field(default_factory=dict)
 
@@ -43,14 +43,14 @@ class _WatchedContext(Context):
         return generator
 
     def is_own(self, device: object) -> bool | None:
-        """Whether a device is named as the context's; None where an equal one, as of a tensor, leaves that open."""
+        """Whether a device is the context's own object; False for "cpu"; None for others, such as a tensor's device."""
         if device is self.device:
             return True
         return False if device == "cpu" else None
 
 
 class _Draws(TorchFunctionMode):
-    """Records which draws name another device than their generator's."""
+    """Records the draws that name another device than their generator's."""
 
     def __init__(self, context: _WatchedContext, detector: type):
         super().__init__()

@@ -61,6 +61,6 @@ def kill_and_resume(fit: Callable[..., T], kill_at: int) -> T:
 
 
 def same_state(one: Detector, other: Detector) -> bool:
-    """Return whether two detectors have the same state, bit for bit."""
+    """Whether two detectors have the same state, bit for bit."""
     first, second = one.state(), other.state()
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

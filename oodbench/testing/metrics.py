@@ -25,7 +25,7 @@ class MetricCase:
         return self.metric.compute(pair[0].copy(), pair[1].copy())
 
     def better(self, one: float, other: float) -> bool:
-        """Return whether the first value is better, in the direction that the metric declares."""
+        """Whether the first value is better, in the direction that the metric declares."""
         return one > other if self.metric.higher_is_better else one < other
 
     @property
@@ -35,13 +35,13 @@ class MetricCase:
 
 
 def perfect() -> Pair:
-    """Return in-scores (40,) and out-scores (30,) of which every out-score is higher than every in-score."""
+    """Return in-scores (40,) and out-scores (30,), every out-score higher than every in-score."""
     n, m = COUNTS
     return np.arange(n, dtype=float), 1000.0 + np.arange(m)
 
 
 def inverted() -> Pair:
-    """Return in-scores (40,) and out-scores (30,) of which every out-score is lower than every in-score."""
+    """Return in-scores (40,) and out-scores (30,), every out-score lower than every in-score."""
     in_scores, out_scores = perfect()
     return -in_scores, -out_scores
 
@@ -143,7 +143,7 @@ def values_are_within_the_bounds(case: MetricCase) -> None:
 
 
 def resamples_are_counted_as_scores_are(case: MetricCase) -> None:
-    """Check that ``resampled`` gives, of counts of each score, what ``compute`` gives of the scores themselves."""
+    """Check that ``resampled`` returns for counts of each score what ``compute`` returns for the scores themselves."""
     if case.metric.resampled is None:
         return
     in_scores, out_scores = tied()
@@ -162,7 +162,7 @@ def resamples_are_counted_as_scores_are(case: MetricCase) -> None:
 
 
 def _counts(scores: np.ndarray, samples: list[np.ndarray]) -> np.ndarray:
-    """How often each sample has each score, (samples, scores)."""
+    """Return how often each score occurs in each sample, (samples, scores)."""
     return np.array([[np.count_nonzero(sample == score) for score in scores] for sample in samples])
 
 

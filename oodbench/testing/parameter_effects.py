@@ -1,4 +1,4 @@
-"""Search for the effect of a parameter: other valid values, and what a short fit gives with them."""
+"""Search for the effect of a parameter: other valid values, and the outcome of a short fit with them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Search:
         return self.valid[name]
 
     def matters(self, name: str) -> bool:
-        """Return whether another value changes the fit, alone or together with another value of one other parameter."""
+        """Whether another value changes the fit, alone or together with another value of one other parameter."""
         if any(self._differ({}, {name: other}) for other in self.others(name)):
             return True
         return any(

@@ -126,7 +126,7 @@ def cpu_and_gpu_agree(case: DetectorCase) -> None:
 
 
 def _moved(detector: Detector, case: DetectorCase) -> Detector:
-    """Return a copy of a fitted detector, and of what it stands on, on the case's device."""
+    """Return a copy of a fitted detector, and of its base, on the case's device."""
     copy = type(detector)(detector.params, detector.shape)
     if "fitted_base" in vars(detector):
         base = _moved(detector.fitted_base.detector, case)

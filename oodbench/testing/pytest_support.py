@@ -17,8 +17,8 @@ def parametrize(*cases: Any) -> Callable[[Callable[..., None]], Callable[..., No
     """Return a decorator that runs a test with every check of a detector's contract on every case.
 
     The test takes ``check`` and ``case``. A case is a DetectorCase, or a ``pytest.param`` of one with an id or marks.
-    A failure that the detector declares in ``known_findings`` is an expected one; where it passes, there is a warning.
-    An exception in the detector's own code fails the first test that meets it, and others are skipped.
+    A failure that the detector declares in ``known_findings`` is expected; if the check passes, there is a warning.
+    An exception in the detector's own code fails the first test that meets it; later ones are skipped.
     """
     import pytest
 

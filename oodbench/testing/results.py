@@ -23,8 +23,8 @@ class Skip(unittest.SkipTest):
 class CheckResult:
     """The result of one check. ``reason`` is one line, empty if it passed; ``seconds`` is the time that it took.
 
-    ``known`` is a failure that the detector declares in ``known_findings``. A check that passes though it is declared
-    there has a reason, too.
+    The outcome ``known`` is a failure that the detector declares in ``known_findings``. A check that passes though it
+    is declared there has a reason, too.
     """
 
     check: str
@@ -38,8 +38,8 @@ def run_checks(
 ) -> Iterator[CheckResult]:
     """Run the checks in turn and yield the result of each.
 
-    An exception in a detector's own code fails the first check that meets it, with its line; later ones are skipped.
-    So does a state that is not finite.
+    An exception in a detector's own code, or a state that is not finite, fails the first check that meets it; later
+    ones are skipped. The reason names the line of the exception.
 
     Args:
         before: called with the name of each check before it runs.
@@ -63,19 +63,19 @@ def _declared(check: str, case: object, outcome: Outcome, why: str) -> tuple[Out
 
 
 def known_finding(check: str, case: object) -> str:
-    """Return why the case's detector does not pass this check, as it declares; empty where it declares nothing."""
+    """Return why the case's detector declares that it fails this check; empty where it declares nothing."""
     findings: dict[str, str] = getattr(getattr(case, "detector", None), "known_findings", {})
     return findings.get(check, "")
 
 
 def _outcome(check: Callable[[Case], None], case: Case, reported: dict[Fault, str]) -> tuple[Outcome, str]:
-    """Run one check. ``reported`` has the faults of the detector's code that earlier checks have failed by."""
+    """Run one check. ``reported`` has the faults of the detector's code that made earlier checks fail."""
     import torch
 
     from oodbench.runs.isolation import isolated
 
     try:
-        # What one check's detector changes in the process must not fail the next one; sys.exit fails this one alone.
+        # Changes to the process in one check must not fail the next one; sys.exit must fail only this one.
         with isolated(torch.device("cpu"), check.__name__):
             check(case)
     except Skip as skip:
@@ -91,7 +91,7 @@ def _outcome(check: Callable[[Case], None], case: Case, reported: dict[Fault, st
 
 
 def already_reported(fault: Fault, check: str, reported: dict[Fault, str]) -> str:
-    """Return that another check has failed by this fault; empty where it has not, and remember that this one does."""
+    """Return a note if this fault made another check fail; else "", and record this check as the first."""
     first = reported.setdefault(fault, check)
     return "" if first == check else f"{fault.what}: see {first}"
 

@@ -16,7 +16,7 @@ from oodbench.testing.images import held_out, noise, odd_images
 from oodbench.testing.results import Skip
 
 RELATIVE = 1e-4
-"""Greatest relative change of a score by rounding: the order of sums depends on the batch size."""
+"""Greatest relative change of a score due to rounding: the order of sums depends on the batch size."""
 WINDOWS, BATCHES, BATCH_BYTES = 5, 16, 1 << 17
 
 
@@ -62,7 +62,7 @@ def noise_scores_higher_than_data(case: DetectorCase) -> None:
 
 
 def networks_are_in_evaluation_mode(case: DetectorCase) -> None:
-    """After ``fit``, and after ``load_state``: dropout and batch statistics are for training."""
+    """Check for evaluation mode after ``fit`` and ``load_state``: dropout and batch statistics are for training."""
     loaded = case.new()
     loaded.load_state(case.trained.state)
     for detector, after in ((case.trained.detector, "fit"), (loaded, "load_state")):
@@ -71,7 +71,7 @@ def networks_are_in_evaluation_mode(case: DetectorCase) -> None:
 
 
 def _in_training_mode(detector: Detector) -> list[str]:
-    """Return the names of the networks that are, those in lists and those of a detector that it stands on included."""
+    """Return the names of networks in training mode, also of those in lists or dicts and those of an inner detector."""
     found = []
     for name, value in vars(detector).items():
         if isinstance(value, Detector):
@@ -85,7 +85,7 @@ def _in_training_mode(detector: Detector) -> list[str]:
 
 
 def needs_evaluation_mode(case: DetectorCase) -> None:
-    """Raise Skip where a network is in training mode, whose dropout and batch statistics explain any other fault."""
+    """Raise Skip where a network is in training mode: its dropout and batch statistics would explain any fault."""
     if training := _in_training_mode(case.trained.detector):
         named = " and ".join(training)
         raise Skip(f"after fit, {named} is in training mode: see networks_are_in_evaluation_mode")
@@ -162,7 +162,7 @@ def separation(in_scores: torch.Tensor, out_scores: torch.Tensor) -> float:
 
 
 def _is_deterministic(case: DetectorCase) -> bool:
-    """Return whether scores are equal (on the CPU exactly) with two different seeds of torch's global generator."""
+    """Whether scores are equal (on the CPU exactly) with two different seeds of torch's global generator."""
     images = torch.cat([held_out(case.shape, 8), noise(case.shape, 8)]).to(case.device)
     scored = []
     with torch.random.fork_rng():

@@ -32,7 +32,7 @@ Cases = Mapping[str, Any]
 
 
 class SelectionError(OODBenchError):
-    """An option that does not fit what is checked, or a shape that cannot be read."""
+    """An option that does not apply to what is checked, or a shape that cannot be read."""
 
 
 def find_checks(
@@ -70,7 +70,7 @@ def find_checks(
 
 
 def choose_checks(checks: Sequence[Check], only: Sequence[str], skip: Sequence[str] = ()) -> list[Check]:
-    """Return the checks named in ``only`` (all if none is) but for those in ``skip``, in their own order.
+    """Return the checks named in ``only`` (all if none is) except those in ``skip``, in their own order.
 
     Raises UnknownName for a check that is not among them, and SelectionError where none is left.
     """
@@ -101,7 +101,7 @@ def _detector_cases(detector: type[Detector], registry: Registry, shapes: Sequen
 
 
 def _executor_case(name: str, registry: Registry, sets: Sequence[str]) -> ExecutorCase:
-    """Return the case of an executor, with a folder in the executor's own, that is removed when this process ends."""
+    """Return the case of an executor, with a new folder in the executor's own; it is removed when this process ends."""
     given = dict(split_setting("--set", text) for text in sets)
     settings = {**read_user_settings().settings.get(name, {}), **given}
     own = new_executor(name, settings, registry).folder

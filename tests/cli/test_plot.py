@@ -80,7 +80,7 @@ def test_history_has_a_panel_for_each_quantity(runs, drawn):
         (["scores", "--store", "nothing"], "nothing has no results; `oodbench run` makes some"),
         (["ranks", "--store", "nothing"], "there is no store nothing"),
         (["ranks", "--in", "bars"], "unknown in-data set 'bars'; did you mean bars:0"),
-        (["scores", "--output", "plot.txt"], "plot.txt names no format of figures"),
+        (["scores", "--output", "plot.txt"], "plot.txt is not a supported figure format"),
         (["scores", "--output", "no/plot.png"], "cannot be written: No such file"),
     ],
 )

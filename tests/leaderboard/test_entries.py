@@ -636,9 +636,16 @@ def test_results_of_another_fit_do_not_stay_and_are_named(published, toys, monke
     monkeypatch.setattr(toys.MeanDistance, "fit", other)
     run_elsewhere("--out", "bars:1")
     done = oodbench("publish", "elsewhere", "suite", "-q")
-    assert re.search("results of an earlier fit are left out, .*: mean-distance-bars_0-s0-.* on white, ", done.stderr)
+    assert re.search("Left out, as the replaced runs .*: mean-distance-bars_0-s0-.* on white, ", done.stderr)
     assert on("white").empty
     oodbench("verify", "suite", "-q")
+
+
+def test_results_of_dropped_runs_that_come_in_again_are_named(published):
+    run_elsewhere("--out", "bars:1")
+    done = oodbench("publish", "elsewhere", "suite", "-q", "--drop", "mean-distance")
+    assert re.search("Left out, as the replaced runs .*: mean-distance-bars_0-s0-.* on white, ", done.stderr)
+    assert on("white").empty
 
 
 def test_a_failure_stays_until_there_is_a_result_of_that_out_data_set(here):
@@ -692,7 +699,7 @@ def test_values_of_a_metric_that_is_not_installed_are_not_accepted(here, install
     oodbench("bundle", "mean-distance", "-o", "more.oodbench")
     monkeypatch.setenv("OODBENCH_PLUGINS", plugins)
     line = refusal("accept", "more.oodbench", "suite", "-q")
-    assert "its metric gap is of oodbench-gap 1.0" in line and "nobody has checked its values" in line
+    assert "its metric gap is of oodbench-gap 1.0" in line and "its values cannot be checked" in line
     said = oodbench("verify", "more.oodbench", "-q").output
     assert "20 results are what their" in said and "gap, the metric is of oodbench-gap" in said.replace(":", ",")
     oodbench("accept", "entry.oodbench", "suite", "-q")

@@ -9,7 +9,7 @@ import pytest
 
 from oodbench.api import Run
 from oodbench.errors import OODBenchError
-from oodbench.plan.requests import RunRequest
+from oodbench.plan.requests import RunRequest, override
 from oodbench.plan.tasks import with_bases
 
 RUN = Run("ae", "1.0", "{}", "mnist:0-8", 3, distribution="oodbench-ae")
@@ -98,6 +98,18 @@ def test_what_a_detector_gives_its_base_no_setting_overrides(tasks):
         tasks("given", sets=("centre.power=4",))
     both = tasks("given", "centre", sets=("centre.power=4",))
     assert ['"power": 3.0' in task.run.params or '"power": 4.0' in task.run.params for task in both] == [False, True]
+
+
+@pytest.mark.parametrize("detectors", [("offset",), ("centre", "offset")])
+def test_settings_of_a_base_in_a_suite_are_those_of_any_detector_on_it(standing, planned, detectors):
+    suite = RunRequest(detectors, ("bars:0",), ("white",), sets=("offset.weight=2", "centre.power=4"))
+    for name in ("offset", "other", "upon"):
+        (task,) = planned(*override([suite], RunRequest(detectors=(name,))))
+        assert task.run.detector == name
+        on = task.run.base if name != "upon" else task.run.base.base
+        assert '"power": 4' in on.params
+        weight = task.run.base.params if name == "upon" else task.run.params
+        assert ('"weight": 2' in weight) == (name != "other")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oodbench.errors import OODBenchError
-from oodbench.plan.requests import RunRequest
+from oodbench.plan.requests import RunRequest, override
 from oodbench.plan.suite_files import read_suite, read_suite_file
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -95,8 +95,44 @@ def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
         """)
     )
     said = RunRequest(detectors=("mean-distance",), seeds=(9,), sets=("power=5",))
-    (task,) = planned(read.overridden_by(said))
+    (task,) = planned(*override([read], said))
     assert (task.run.detector, task.run.seed, params_of(task)["power"]) == ("mean-distance", 9, 5)
+
+
+SEVERAL = """
+    in = "bars:0"
+    out = "bars:1"
+    [[run]]
+    detector = ["mean-distance", "broken"]
+    seeds = 2
+    set.broken.fault = "flat"
+    set.mean-distance.power = 3
+    [[run]]
+    detector = "mean-distance"
+    set.blur.steps = 2
+    [[run]]
+    detector = "broken"
+    set.fault = "few"
+"""
+
+
+def test_a_detector_that_the_suite_names_is_run_as_it_says_there(suite, planned):
+    tasks = planned(*override(read_suite(suite(SEVERAL)), RunRequest(detectors=("mean-distance",))))
+    assert [(task.run.detector, task.run.seed, params_of(task)) for task in tasks] == [
+        ("mean-distance", 0, {"power": 3, "blur": {"strength": 0, "steps": 1}}),
+        ("mean-distance", 1, {"power": 3, "blur": {"strength": 0, "steps": 1}}),
+        ("mean-distance", 0, {"power": 2, "blur": {"strength": 0, "steps": 2}}),
+    ]
+
+
+def test_another_detector_takes_data_and_seeds_of_a_suite_and_none_of_its_settings(suite, planned):
+    without = SEVERAL.replace("mean-distance", "broken").replace("set.blur.steps", "set.only")
+    tasks = planned(*override(read_suite(suite(without)), RunRequest(detectors=("mean-distance",), sets=("power=4",))))
+    assert [(task.run.detector, task.run.in_dataset, task.out_datasets, task.run.seed) for task in tasks] == [
+        ("mean-distance", "bars:0", ("bars:1",), 0),
+        ("mean-distance", "bars:0", ("bars:1",), 1),
+    ]
+    assert all(params_of(task) == {"power": 4, "blur": {"strength": 0, "steps": 1}} for task in tasks)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +157,7 @@ def test_words_of_the_command_line_replace_the_suite_s(suite, planned):
         ('out = "a"\ngroups.near = []', "group near needs at least one out-data set, and each once"),
         ('out = "a"\ngroups.near = ["a", "a"]', "group near needs at least one out-data set, and each once"),
         ('out = "noise"\ngroups.near = "nois"', "unknown out-data set of group near 'nois'; did you mean noise?"),
-        ('out = "a"\ngroups.a = "a"', "group a has the name of a column"),
+        ('out = "a"\ngroups.a = "a"', "group a has the same name as a column"),
         (
             'out = "a"\n[groups]\nnear = "a"\nrank = "near"',
             "rank stands in [groups]: it belongs at the top level, above",

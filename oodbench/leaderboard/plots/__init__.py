@@ -1,4 +1,4 @@
-"""Plots of what finished runs left: ROC curves, histograms of scores, training curves.
+"""Plots of finished runs: ROC curves, histograms of scores, training curves, average ranks.
 
-Each module reads a store, computes what is drawn, and draws it. Nothing here needs data sets or detectors.
+Everything is computed from stored or published results. Nothing here needs data sets or detectors.
 """

@@ -23,7 +23,7 @@ NOT_SHOWN = {"phase", "epoch", "seconds"}
 VALIDATION = "validation_"
 COLUMNS = 3
 Histories = Mapping[str, Sequence["pd.DataFrame"]]
-"""Row → one history per seed, as ``Store.read_history`` gives it."""
+"""Row → one history per seed, as ``Store.read_history`` returns it."""
 
 
 def draw_history(
@@ -37,16 +37,16 @@ def draw_history(
 ) -> None:
     """Draw a panel for each quantity, with a line for each run of the rows (see ``select_rows``).
 
-    The horizontal axis counts the epochs of all phases; where a phase begins is marked. A quantity and its
-    ``validation_`` share a panel.
+    The horizontal axis counts the epochs of all phases; the start of each phase is marked. A quantity and its
+    ``validation_`` counterpart share a panel.
 
     Args:
-        quantities: columns of the histories; none for all numbers but epoch and seconds.
+        quantities: columns of the histories; empty for all numbers except epoch and seconds.
 
     Raises OODBenchError where a quantity is unknown, no run has any, or there are more rows than colours.
     """
     rows = select_rows(store, names, in_dataset, "", on_damaged)
-    if len(rows) > len(COLOURS):  # dashes are taken: they are what was measured on validation images
+    if len(rows) > len(COLOURS):  # dashes mark what was measured on validation images
         raise OODBenchError(f"{len(rows)} rows are more than a figure can tell apart ({len(COLOURS)}); name fewer")
     histories = {row.label: [store.read_history(key) for key in row.runs.values()] for row in rows}
     panels = list(dict.fromkeys(_panel_of(name, histories) for name in _chosen(histories, quantities)))
@@ -67,7 +67,7 @@ def draw_history(
 
 
 def _chosen(histories: Histories, quantities: Sequence[str]) -> list[str]:
-    """The columns to show, in the order in which they were recorded."""
+    """Return the columns to show, by default in the order in which they were recorded."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     known = dict.fromkeys(
@@ -86,7 +86,7 @@ def _chosen(histories: Histories, quantities: Sequence[str]) -> list[str]:
 
 
 def _panel_of(name: str, histories: Histories) -> str:
-    """The quantity in whose panel a column is drawn: ``validation_loss`` is drawn with ``loss``."""
+    """Return the quantity in whose panel a column is drawn: ``validation_loss`` is drawn with ``loss``."""
     plain = name.removeprefix(VALIDATION)
     there = any(plain in history for seeds in histories.values() for history in seeds)
     return plain if there else name
@@ -120,13 +120,13 @@ def _draw_quantity(axes: Axes, quantity: str, histories: Histories) -> None:
 
 
 def _finite(column: pd.Series) -> np.ndarray:
-    """The values as float64 (epochs,), NaN where a phase has none or it diverged."""
+    """Return the values as float64 (epochs,), NaN where a phase has no value or the fit diverged."""
     values = column.to_numpy(dtype=float, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _mark_phases(axes: Axes, histories: Histories) -> None:
-    """A line where a phase begins, with its name; grey where all rows have the same phases."""
+    """Draw a line where each phase begins, with its name; grey if all rows have the same phases."""
     marks = [phase_starts(seeds[0]) for seeds in histories.values()]
     are_alike = all(starts == marks[0] for starts in marks)
     for number, starts in enumerate(marks[:1] if are_alike else marks):
@@ -139,7 +139,7 @@ def _mark_phases(axes: Axes, histories: Histories) -> None:
 
 
 def phase_starts(history: pd.DataFrame) -> list[tuple[int, str]]:
-    """Return (epoch counted over all phases, name) of where each phase begins; empty where phases have no names."""
+    """Return (epoch counted over all phases, name) of the start of each phase; empty where phases have no names."""
     if "phase" not in history:
         return []
     phases = history["phase"].astype(str).tolist()

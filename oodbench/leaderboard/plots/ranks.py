@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def draw_ranks(results: pd.DataFrame, metric: Metric, in_dataset: str | None, output: Path, title: str = "") -> Ranks:
-    """Draw the diagram of results as ``Store.read_results`` gives them, and return the ranks.
+    """Draw the diagram of results as ``Store.read_results`` returns them, and return the ranks.
 
-    Raises OODBenchError where there are too few columns or rows for ranks to mean anything.
+    Raises OODBenchError where there are too few columns or rows for ranks to be meaningful.
     """
     import matplotlib.pyplot as plt
 
@@ -48,7 +48,7 @@ def draw_ranks(results: pd.DataFrame, metric: Metric, in_dataset: str | None, ou
 
 
 def _draw(axes: Axes, ranks: Ranks) -> None:
-    """An axis of ranks at the top, best at the left; labels on both sides, a line down from each rank."""
+    """Draw an axis of ranks at the top, best at the left, with labels on both sides and a line down from each rank."""
     ordered = sorted(ranks.average, key=lambda row: (ranks.average[row], row))
     count, half = len(ordered), (len(ordered) + 1) // 2
     groups = cliques(ranks)

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from oodbench.store.store import Store
 
 MOST_POINTS = 4_000
-"""Of a curve that is drawn as it is; a longer one is drawn on a grid that no eye tells from it."""
+"""The most points of a curve that is drawn exactly; a longer one is drawn on a grid that looks the same."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The ROC curve of one run: from (0, 0) to (1, 1), both never falling.
+    """The ROC curve of one run: from (0, 0) to (1, 1), both rates non-decreasing.
 
     Args:
         false_positives: (p,), share of the in-images that score at least a threshold.
         true_positives: (p,), share of the out-images that do.
         auroc: area under it, ties counted one half.
-        n_in: number of in-images; 1 / n_in is the least false-positive rate that can be told from 0.
+        n_in: number of in-images; 1 / n_in is the smallest false-positive rate above 0.
     """
 
     false_positives: np.ndarray
@@ -42,7 +42,7 @@ class Curve:
 
 
 def roc_curve(in_scores: np.ndarray, out_scores: np.ndarray) -> Curve:
-    """Return the ROC curve, given scores (n,) and (m,); out-images are positive. Equal scores are one slanted step."""
+    """Return the ROC curve, given scores (n,) and (m,); out-images are positive. Equal scores give one slanted line."""
     return Curve(*roc_points(in_scores, out_scores), auroc_interval(in_scores, out_scores).value, len(in_scores))
 
 
@@ -61,10 +61,10 @@ def draw_roc(
     title: str = "",
     on_damaged: OnDamaged = None,
 ) -> None:
-    """Draw the ROC curve of each row (see ``select_rows``): of several seeds the mean, and each of them thin.
+    """Draw the ROC curve of each row (see ``select_rows``); with several seeds the mean, and each as a thin line.
 
     Args:
-        log_x: show the false-positive rate on a logarithmic axis, from one in-image on.
+        log_x: show the false-positive rate on a logarithmic axis, which starts at one flagged in-image.
     """
     rows = select_rows(store, names, in_dataset, out_dataset, on_damaged)
     chosen = one_out_dataset(rows, out_dataset)
@@ -107,12 +107,12 @@ def _draw_row(axes: Axes, number: int, label: str, curves: Sequence[Curve]) -> N
 
 
 def _grid(n_in: int) -> np.ndarray:
-    """False-positive rates that are dense enough for either kind of axis, (p,)."""
+    """Return false-positive rates that are dense enough for either kind of axis, (p,)."""
     return np.unique(np.concatenate([[0.0], np.linspace(0, 1, 1001), np.geomspace(1 / n_in, 1, 501)]))
 
 
 def _points(curve: Curve, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is drawn of a curve: its corners, or its values on the grid where it has too many."""
+    """Return the points of a curve to draw: its corners, or, where there are too many, its values on the grid."""
     x, y = curve.false_positives, curve.true_positives
     is_corner = np.ones(len(x), bool)
     # A point in the middle of a horizontal or vertical stretch adds nothing.
@@ -123,7 +123,7 @@ def _points(curve: Curve, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _chance(axes: Axes, least: float) -> None:
-    """The diagonal, which is a curve on a logarithmic axis."""
+    """Draw the diagonal, which is a curve on a logarithmic axis."""
     rates = np.concatenate([[0.0], np.geomspace(least, 1, 200)])
     axes.plot(rates, rates, color="0.75", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
 

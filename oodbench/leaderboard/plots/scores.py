@@ -25,7 +25,7 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """One panel: a run's scores of the in-images (n,), and out-data set → those of its images (m,)."""
+    """One panel: a run's scores of the in-images (n,), and out-data set → scores of its images (m,)."""
 
     title: str
     in_scores: np.ndarray
@@ -44,7 +44,7 @@ def draw_scores(
     """Draw a panel for each run of the rows (see ``select_rows``).
 
     Args:
-        out_datasets: what to show; none for all that each run has scores of.
+        out_datasets: those to show; empty for all that the runs of a row have scores of.
     """
     rows = select_rows(store, names, in_dataset, next(iter(out_datasets), ""), on_damaged)
     runs = [run for row in rows for run in _runs(store, row, out_datasets)]
@@ -81,7 +81,7 @@ def _runs(store: Store, row: PlottedRow, out_datasets: Sequence[str]) -> list[Sc
 
 
 def _draw_run(axes: Axes, run: ScoredRun, shown: Sequence[str]) -> None:
-    """One panel; each out-data set has the colour of its place in ``shown``, the same in all panels."""
+    """Draw one panel; an out-data set's colour follows from its place in ``shown``, so that all panels agree."""
     sets = [run.in_scores, *run.out_scores.values()]
     bins, log = bin_edges(np.concatenate(sets))
     edges = bins.tolist()
@@ -96,7 +96,7 @@ def _draw_run(axes: Axes, run: ScoredRun, shown: Sequence[str]) -> None:
         axes.set_xscale("log")
     axes.set_title(plain_text(run.title, 46), fontsize=7)
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high / (1 - 0.08 * min(len(areas), 8)))  # so that the areas are written above the bars
+    axes.set_ylim(low, high / (1 - 0.08 * min(len(areas), 8)))  # room for the AUROCs above the bars
     for number, (area, colour) in enumerate(areas):
         axes.annotate(f"AUROC {area:.3f}", (1, 1), (-2, -2 - 8 * number), "axes fraction", "offset points",
                       color=colour, fontsize=6, ha="right", va="top")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which runs of a store a plot shows, and by what names."""
+"""Selection of the runs of a store that a plot shows, and their labels."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class PlottedRow:
     """One row of a table, or one run of it.
 
     Args:
-        label: what the legend says.
+        label: text of the legend.
         runs: seed → run key, by seed.
         in_dataset: what the runs were trained on.
-        out_datasets: what all of the runs have scores of, sorted.
+        out_datasets: those that all of the runs have scores of, sorted.
     """
 
     label: str
@@ -40,16 +40,16 @@ class PlottedRow:
 def select_rows(
     store: Store, names: Sequence[str], in_dataset: str = "", out_dataset: str = "", on_damaged: OnDamaged = None
 ) -> list[PlottedRow]:
-    """Return the rows that the names stand for, all of one in-data set.
+    """Return the rows that match the names, all of one in-data set.
 
     Args:
-        names: labels, detectors with one row, or beginnings of run keys; none for all that there are.
-        in_dataset: may be empty where the rows have one only.
-        out_dataset: where given, the rows must have scores of it.
-        on_damaged: gets each run that cannot be read, which is left out; where it is None such a run raises StoreError.
+        names: labels, detectors with one row, or prefixes of run keys; empty for all rows.
+        in_dataset: may be empty where all rows have the same.
+        out_dataset: if given, the rows must have scores of it.
+        on_damaged: called with each run that cannot be read, which is left out; if None, such a run raises StoreError.
 
-    Raises OODBenchError where a name is unknown or stands for several rows, and where rows of several in-data sets are
-    left, or more than a figure can tell apart.
+    Raises OODBenchError where a name is unknown or matches several rows, where the rows have several in-data sets, and
+    where there are more rows than can be distinguished in a figure.
     """
     results = add_row_labels(store.read_results(on_damaged=on_damaged))
     if results.empty:
@@ -73,7 +73,7 @@ def select_rows(
 
 
 def _row(results: pd.DataFrame, rows: pd.DataFrame, out_dataset: str) -> PlottedRow:
-    """One row of the figure, given all results and those that it stands for."""
+    """Return one row of the figure, given all results and those of the row."""
     label = str(rows["label"].iloc[0])
     names = sorted(set(rows["in_dataset"]))
     if len(names) > 1:
@@ -97,7 +97,7 @@ def _check_in_dataset(rows: Sequence[PlottedRow]) -> None:
 
 
 def one_out_dataset(rows: Sequence[PlottedRow], out_dataset: str) -> str:
-    """Return the out-data set that is meant: the one given, or else the only one that all rows have.
+    """Return the out-data set to plot: the one given, or else the only one that all rows have.
 
     Raises OODBenchError where they have none in common, or several.
     """

@@ -1,4 +1,4 @@
-"""Executors that ship with the core: tasks are worked on in other processes. Others are plugins.
+"""Executors that ship with the core, which run tasks in other processes. Other executors are plugins.
 
-Here belongs how work is handed out and its outcome collected; what a task does is in ``task_runner``.
+This package hands out tasks and collects their outcomes; what a task does is in ``task_runner``.
 """

@@ -1,4 +1,4 @@
-"""The local executor: several tasks at once, each in a process that ends with this one, however this one ends."""
+"""The local executor: several tasks at once, in processes that end when this one does, even if this one is killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LocalParams(Params):
 
 
 class Local(Executor):
-    """Works on tasks in processes of this machine, one for each slot; one by one where nothing is said."""
+    """An executor that runs tasks in processes of this machine, one process per slot; one slot by default."""
 
     name = "local"
     summary = "processes of this machine, each with its share of the cores"
@@ -42,7 +42,7 @@ class Local(Executor):
     def work(
         self, tasks: Mapping[str, Job], open_: Open, slots: int | None, progress: Progress
     ) -> Generator[tuple[str, Any], None, None]:
-        """Work on the tasks, started in their order (see Executor). Closing it ends all processes at once."""
+        """Run the tasks, started in their order (see Executor). Closing the generator ends all processes at once."""
         count = min(slots or 1, len(tasks)) or 1
         threads = self.params.threads or threads_each(count)
         workers = [_Worker(open_, slot, threads) for slot in range(count)]
@@ -67,7 +67,7 @@ class Local(Executor):
 
 
 def threads_each(count: int) -> int:
-    """Return the threads of each of ``count`` processes: a share of the cores, and no more than this process uses."""
+    """Return the threads of each of ``count`` processes: its share of the cores, but no more than this process uses."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -75,7 +75,7 @@ def threads_each(count: int) -> int:
 
 
 class _Worker:
-    """One process: it is started for the first task, and again after a task that killed it."""
+    """One process, started for its first task, and again after a task that killed it."""
 
     connection: Connection
 
@@ -93,7 +93,7 @@ class _Worker:
         self._send((title, *task))
 
     def receive(self) -> bool:
-        """Handle one message of the process. Returns True if it ends the task."""
+        """Handle one message from the process. Returns True if it ends the task."""
         try:
             kind, *values = self.connection.recv()
         except (EOFError, OSError):
@@ -110,11 +110,11 @@ class _Worker:
         return True
 
     def stop(self) -> int:
-        """End the process; how it ended."""
+        """End the process, and return its exit code; 0 if none is running."""
         if self.process is None:
             return 0
         self.connection.close()
-        with suppress(subprocess.TimeoutExpired):  # one that has ended by itself is to say how
+        with suppress(subprocess.TimeoutExpired):  # if it is ending by itself, get its own exit code
             self.process.wait(0.05)
         self.process.kill()
         code = self.process.wait()
@@ -122,7 +122,7 @@ class _Worker:
         return code
 
     def _start(self) -> None:
-        """Start the process in its own session: Ctrl-C in a terminal reaches this process, which stops the others."""
+        """Start the process in its own session: Ctrl-C in a terminal reaches only its parent, which then stops it."""
         self.connection, theirs = Pipe()
         limits = dict.fromkeys(THREAD_LIMITS, str(self.threads))
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
@@ -139,7 +139,7 @@ class _Worker:
         self._send((self.open, self.slot))
 
     def _send(self, order: object) -> None:
-        with suppress(BrokenPipeError):  # it has died, which the next receive reports
+        with suppress(BrokenPipeError):  # the process has died; the next receive reports it
             self.connection.send(order)
 
 
@@ -154,7 +154,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def serve(descriptor: int) -> None:
-    """Do the tasks received over the connection until it is closed."""
+    """Run the tasks received over the connection until it is closed."""
     connection = Connection(descriptor)
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
@@ -167,7 +167,7 @@ def serve(descriptor: int) -> None:
 
 
 def _listen(connection: Connection, orders: queue.SimpleQueue[bytes]) -> None:
-    """Queue what is received. It closes when the other side ends, even by kill -9: then end this process."""
+    """Queue what is received. The connection closes when the parent ends, even by kill -9; then end this process."""
     with suppress(EOFError, OSError):
         while True:
             orders.put(connection.recv_bytes())
