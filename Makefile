@@ -38,7 +38,7 @@ demo: install
 # fits; the longest files come first (tests/conftest.py). What is imported is compiled once, whatever the shell says.
 test: install
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest \
-		--numprocesses $(shell expr $$(nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder --durations 30
+		--numprocesses $(shell expr $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2) + 1) --dist loadfile --no-loadscope-reorder --durations 30
 
 check: install
 	$(VENV)/bin/ruff check
