@@ -50,7 +50,7 @@ def test_what_is_done_is_not_done_again(here, toys, capsys):
     ("words", "message"),
     [
         ({"detectors": "mean"}, "unknown detector 'mean'; there are: broken, mean-distance"),
-        ({"outs": "bars:0"}, "has classes of"),
+        ({"outs": "bars:0"}, "shares classes with"),
         ({"outs": []}, "name at least one --out"),
         ({"params": {"powr": 3}}, "unknown parameter of mean-distance 'powr'; did you mean power"),
         ({"seeds": -1}, "give a number of seeds"),
