@@ -29,14 +29,14 @@ def command(ctx: click.Context, runs: tuple[str, ...], store: str, yes: bool) ->
     \b
     oodbench forget ae-mnist5k_0,2-9-s0-960f
     """
-    from oodbench.store.removal import find_runs, remove_runs, standing_on
+    from oodbench.store.removal import find_runs, remove_runs, runs_using
     from oodbench.store.selection import listed
     from oodbench.store.store import Store
 
     opened = Store(store)
     found = find_runs(opened, runs)
     print_table(map(_row, found))
-    if left := standing_on(opened, found):
+    if left := runs_using(opened, found):
         what = "a run that is kept depends" if len(left) == 1 else f"{len(left)} runs that are kept depend"
         echo(f"{what} on what is removed, and cannot score new images without it: {listed(left)}", err=True)
     if not yes:

@@ -2,7 +2,7 @@
 
 After Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets (JMLR 2006): Friedman's test of all rows,
 then Nemenyi's critical difference, by which two average ranks must differ. A data set is a column of the table, and is
-one observation. From fewer than ``LEAST_COLUMNS`` almost nothing follows, so no ranks are given.
+one observation. From fewer than ``MIN_COLUMNS`` almost nothing follows, so no ranks are given.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from oodbench.leaderboard.tables import ALPHA, RankedTable
 
-LEAST_COLUMNS = 8
-LEAST_ROWS = 3
+MIN_COLUMNS = 8
+MIN_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Ranks:
 def average_ranks(table: RankedTable) -> Ranks | None:
     """Return the ranks over all columns of a table, of all rows, shown or not, that have every column.
 
-    None where there are fewer than LEAST_COLUMNS columns or LEAST_ROWS such rows.
+    None where there are fewer than MIN_COLUMNS columns or MIN_ROWS such rows.
     """
     cells = {
         row: [cell.mean if (cell := table.cells.get((row, column))) else None for column in table.columns]
         for row in (*table.rows, *table.not_shown)
     }
     whole = {row: means for row, means in cells.items() if None not in means}
-    if len(table.columns) < LEAST_COLUMNS or len(whole) < LEAST_ROWS:
+    if len(table.columns) < MIN_COLUMNS or len(whole) < MIN_ROWS:
         return None
     import pandas as pd
 

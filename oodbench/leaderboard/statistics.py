@@ -85,16 +85,16 @@ def auroc_interval(in_scores: np.ndarray, out_scores: np.ndarray, level: float =
 
     ordered_in, ordered_out = np.sort(in_scores), np.sort(out_scores)
     of_out = _mean_rank(ordered_in, ordered_out)
-    value, few = float(of_out.mean()), min(len(in_scores), len(out_scores))
-    bound = (1 - level) ** (1 / few)
+    value, smaller_count = float(of_out.mean()), min(len(in_scores), len(out_scores))
+    bound = (1 - level) ** (1 / smaller_count)
     if value in (0.0, 1.0):
         return Interval(value, bound if value else 0.0, 1.0 if value else 1 - bound)
     variance = np.nan
-    if few > 1:
+    if smaller_count > 1:
         of_in = _mean_rank(ordered_out, ordered_in)
         variance = of_in.var(ddof=1) / len(in_scores) + of_out.var(ddof=1) / len(out_scores)
     if not variance > 0:
-        variance = value * (1 - value) / few
+        variance = value * (1 - value) / smaller_count
     half = ndtri((1 + level) / 2) * np.sqrt(variance) / (value * (1 - value))
     return Interval(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
 
@@ -119,16 +119,16 @@ def compare_auroc(
     return _compared(difference, float(np.sqrt(variance)), min(len(of_in), len(of_out)), level)
 
 
-def _compared(difference: float, sd: float, few: int, level: float) -> Comparison:
+def _compared(difference: float, sd: float, smaller_count: int, level: float) -> Comparison:
     """Return the comparison for a difference and its standard error, which is 0 or NaN if images do not determine it.
 
     That is so if two rankings are the same, or both perfect, perhaps in opposite directions. p is never below the
-    probability that ``few`` coins, the smaller number of images, all fall the same way: below that, the normal
-    approximation does not hold.
+    probability that ``smaller_count`` coins (the smaller number of images) all fall the same way: below that, the
+    normal approximation does not hold.
     """
     from scipy.special import ndtr, ndtri
 
-    least = min(1.0, 2.0 ** (1 - few))
+    least = min(1.0, 2.0 ** (1 - smaller_count))
     if not sd > SAME:
         return Comparison(difference, difference, difference, least if abs(difference) > SAME else 1.0)
     half = float(ndtri((1 + level) / 2)) * sd
@@ -180,7 +180,7 @@ def holm(p_values: Sequence[float], chosen_from: int = 0) -> list[float]:
 
 
 def resample_interval(
-    values: np.ndarray, value: float, bounds: tuple[float, float], few: int, level: float = LEVEL
+    values: np.ndarray, value: float, bounds: tuple[float, float], smaller_count: int, level: float = LEVEL
 ) -> tuple[float, float]:
     """Return the interval of a metric from its values over resamples (r,) and its value on the original images.
 
@@ -190,18 +190,18 @@ def resample_interval(
     than the value, and the percentile interval alone misses it.
 
     Where every image is on the right side, so it is in every resample. As for AUROC, the true value may then be
-    1 - (1 - level)^(1 / few) of the metric's range away.
+    1 - (1 - level)^(1 / smaller_count) of the metric's range away.
 
     Args:
         bounds: the least and the greatest value of the metric.
-        few: the smaller number of images.
+        smaller_count: the smaller number of images.
     """
     ends = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
     both = np.clip([*ends, *(2 * value - ends)], *bounds)
     low, high = float(both.min()), float(both.max())
     if low < high or not np.isfinite(bounds).all():
         return low, high
-    margin = (bounds[1] - bounds[0]) * (1 - (1 - level) ** (1 / few))
+    margin = (bounds[1] - bounds[0]) * (1 - (1 - level) ** (1 / smaller_count))
     return max(bounds[0], low - margin), min(bounds[1], high + margin)
 
 
@@ -210,7 +210,7 @@ def compare_resampled(
     second: np.ndarray,
     difference: float,
     bounds: tuple[float, float],
-    few: int,
+    smaller_count: int,
     level: float = LEVEL,
 ) -> Comparison:
     """Compare two detectors by paired resamples of a metric, (r,) each: the difference over its standard error.
@@ -221,12 +221,12 @@ def compare_resampled(
     Args:
         difference: of the metric on the original images.
         bounds: the least and the greatest value of the metric.
-        few: the smaller number of images.
+        smaller_count: the smaller number of images.
     """
     sd = float(np.std(first - second, ddof=1))
-    found = _compared(difference, sd, few, level)
+    found = _compared(difference, sd, smaller_count, level)
     if sd > SAME:
         return found
     is_bounded = bool(np.isfinite(bounds).all())
-    p = (1 - abs(difference) / (bounds[1] - bounds[0]) / 2) ** few if is_bounded else 1 / len(first)
+    p = (1 - abs(difference) / (bounds[1] - bounds[0]) / 2) ** smaller_count if is_bounded else 1 / len(first)
     return replace(found, p=max(found.p, p))

@@ -31,7 +31,7 @@ SHOWN = 5  # detectors that a message names
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Return a context in which no other process of this machine publishes in the folder, or accepts into it.
 
     Raises OODBenchError where one does: if two read, merge and write at once, the work of one would be lost.
@@ -77,7 +77,7 @@ def publish(
     Raises OODBenchError where the store has no results of the suite, a value does not follow from its scores, or a file
     cannot be written. Nothing is written before everything is checked.
     """
-    with _alone(folder):
+    with _locked(folder):
         return _publish(folder, store, registry, drop, on_message, advance, detectors)
 
 
@@ -109,7 +109,9 @@ def _publish(
         on_message(lack)
     if unnamed:
         on_message(f"{store}: {unnamed}")
-    return _take_in(folder, suite, old, publication.from_store(found, record, registry), registry, drop, advance)
+    return _merge_and_write(
+        folder, suite, old, publication.from_store(found, record, registry), registry, drop, advance
+    )
 
 
 def _unnamed(suite: Suite, others: pd.DataFrame, old: Publication) -> str:
@@ -146,7 +148,7 @@ def accept(
     Raises OODBenchError with the first reason to refuse it: something in it is wrong, not part of the suite, already
     published, or of other images than the published runs and the data available here.
     """
-    with _alone(folder):
+    with _locked(folder):
         suite, old, new, drop = suites.open_suite(folder), existing(folder), read_entry(entry), set(drop)
         leaving = {run for name in drop - {publication.OLDER} for run in publication.named_runs(name, old)}
         checked = check_publication(new, registry, loader)
@@ -156,7 +158,7 @@ def accept(
             on_message(f"Not compared: {what}, {why}")
         metrics = with_full_spectrum(registry.metrics, set(new.results["metric"]))
         facts = {name: publication.facts_of(metrics[name], registry) for name in new.metrics if name in metrics}
-        return _take_in(folder, suite, old, replace(new, metrics=facts), registry, drop, advance)
+        return _merge_and_write(folder, suite, old, replace(new, metrics=facts), registry, drop, advance)
 
 
 def existing(folder: Path) -> Publication:
@@ -167,7 +169,7 @@ def existing(folder: Path) -> Publication:
     return publication.read_publication(folder) if is_there else Publication(frame([]))
 
 
-def _take_in(
+def _merge_and_write(
     folder: Path,
     suite: Suite,
     old: Publication,

@@ -131,8 +131,8 @@ class Uncertainty:
     def _quantiles(self, place: Place, name: str, values: np.ndarray) -> tuple[float, float]:
         if np.isnan(values).any():
             return UNKNOWN
-        few = min(len(part.values) for part in self._pairs[place])
-        return resample_interval(values, self._values[*place[:2], name], self.metrics[name].bounds, few)
+        smaller_count = min(len(part.values) for part in self._pairs[place])
+        return resample_interval(values, self._values[*place[:2], name], self.metrics[name].bounds, smaller_count)
 
     @cached_property
     def _pairs(self) -> dict[Place, tuple[ImageScores, ImageScores]]:
@@ -222,8 +222,8 @@ class Uncertainty:
         values, others = (self.resampled[place][metric.name] for place in (one, other))
         if np.isnan(values + others).any():
             return None
-        few = min(len(in_one.values), len(out_one.values))
-        return compare_resampled(values, others, difference, metric.bounds, few)
+        smaller_count = min(len(in_one.values), len(out_one.values))
+        return compare_resampled(values, others, difference, metric.bounds, smaller_count)
 
     @cached_property
     def _values(self) -> dict[tuple[str, str, str], float]:

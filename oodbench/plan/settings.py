@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oodbench.plugin.registry import Registry
 
 
-OnStray = Callable[[str, OODBenchError], None]
+OnUnmatched = Callable[[str, OODBenchError], None]
 """Called with a setting that applies to no detector of its request, and the error for it."""
 
 
@@ -27,7 +27,7 @@ def refuse(path: str, error: OODBenchError) -> None:
     raise error
 
 
-class Strays:
+class UnmatchedSettings:
     """The settings of several requests that apply to no detector of their own request.
 
     A setting that every request has, such as one that ``--set`` adds to each run of a suite, is meant for the detectors
@@ -41,26 +41,26 @@ class Strays:
         self._errors: dict[str, dict[RunRequest, OODBenchError]] = {}
 
     def add(self, request: RunRequest, path: str, error: OODBenchError) -> None:
-        """Record a stray; raise its error if not every request has the setting."""
+        """Record such a setting; raise its error if not every request has it."""
         if path not in self._shared:
             raise error
         self._errors.setdefault(path, {})[request] = error
 
     def check(self) -> None:
-        """Raise the error of a setting that was a stray in every request."""
+        """Raise the error of a setting that reaches no detector in any request."""
         for errors in self._errors.values():
             if errors.keys() == self._requests:
                 raise next(iter(errors.values()))
 
 
 def values_by_detector(
-    sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry, on_stray: OnStray = refuse
+    sets: Sequence[str], detectors: Mapping[str, type[Detector]], registry: Registry, on_unmatched: OnUnmatched = refuse
 ) -> dict[str, dict[str, Any]]:
     """Return, for each detector, the settings meant for it: dotted name → value.
 
     Besides the requested detectors, these may be their bases, if a setting names them.
 
-    Raises OODBenchError, unless ``on_stray`` does otherwise, for a setting that no requested detector has.
+    Raises OODBenchError, unless ``on_unmatched`` does otherwise, for a setting that no requested detector has.
     """
     values: dict[str, dict[str, Any]] = {name: {} for name in detectors}
     for text in sets:
@@ -68,7 +68,7 @@ def values_by_detector(
         try:
             targets = _targets(path, detectors, registry)
         except UnknownName as error:
-            on_stray(path, error)
+            on_unmatched(path, error)
             continue
         for name, parameter in targets:
             values.setdefault(name, {})[parameter] = value
@@ -95,11 +95,11 @@ def check_used(
     settings: Mapping[str, Mapping[str, Any]],
     detectors: Iterable[str],
     used: Mapping[str, Collection[str]],
-    on_stray: OnStray = refuse,
+    on_unmatched: OnUnmatched = refuse,
 ) -> None:
     """Raise OODBenchError for a setting that applies to neither a requested detector nor a base of one.
 
-    ``on_stray`` may do otherwise.
+    ``on_unmatched`` may do otherwise.
 
     Args:
         used: each of these detectors → the settings that apply to it.
@@ -113,7 +113,7 @@ def check_used(
                 lack = f"what stands on {name} gives its {path}; set it there"
             else:
                 continue
-            on_stray(f"{name}.{path}", OODBenchError(f"--set {name}.{path}: {lack}"))
+            on_unmatched(f"{name}.{path}", OODBenchError(f"--set {name}.{path}: {lack}"))
 
 
 def split_setting(option: str, text: str) -> tuple[str, Any]:

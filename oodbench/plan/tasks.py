@@ -13,7 +13,7 @@ from oodbench.api import SPLITS, Context, Detector, FittedBase, ImageSet, Run, S
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.plan.bases import Configurator, bases_of
 from oodbench.plan.requests import RunRequest
-from oodbench.plan.settings import OnStray, Strays, check_used, values_by_detector
+from oodbench.plan.settings import OnUnmatched, UnmatchedSettings, check_used, values_by_detector
 from oodbench.text import shorten
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def plan(
     out_datasets_by_run: dict[Run, list[str]] = {}
     covariates_by_run: dict[Run, tuple[str, ...]] = {}
     requests = [canonical_words(request, loader) for request in requests]
-    strays = Strays(requests)
+    unmatched = UnmatchedSettings(requests)
     for request in requests:
         covariates = _check_covariates(request, loader, split)
-        for run, out_datasets in _runs(request, registry, loader, split, on_skip, partial(strays.add, request)):
+        for run, out_datasets in _runs(request, registry, loader, split, on_skip, partial(unmatched.add, request)):
             out_datasets_by_run.setdefault(run, []).extend(out_datasets)
             if covariates_by_run.setdefault(run, covariates) != covariates:
                 raise OODBenchError(f"{title_of(run)} is asked for twice, and not with the same --covariate: give one")
-    strays.check()
+    unmatched.check()
     _check_apart(out_datasets_by_run, covariates_by_run, loader)
     return [
         Task(run, tuple(dict.fromkeys(names)), split, covariates_by_run[run])
@@ -117,14 +117,14 @@ def _runs(
     loader: Loader,
     split: str,
     on_skip: Callable[[str], None],
-    on_stray: OnStray,
+    on_unmatched: OnUnmatched,
 ) -> list[tuple[Run, Sequence[str]]]:
     """Return the runs of a request, each with the out-data sets that it scores."""
     _check_given(request)
     detectors = {detector.name: detector for detector in map(registry.detector, request.detectors)}
     out_datasets = _check_datasets(request, loader, split, on_skip)
-    settings = values_by_detector(request.sets, detectors, registry, on_stray)
-    inherited = values_by_detector(request.base_sets, {}, registry, on_stray=lambda path, error: None)
+    settings = values_by_detector(request.sets, detectors, registry, on_unmatched)
+    inherited = values_by_detector(request.base_sets, {}, registry, on_unmatched=lambda path, error: None)
     of_all = {name: inherited.get(name, {}) | settings.get(name, {}) for name in {*inherited, *settings}}
     used: dict[str, set[str]] = {}
     runs: list[tuple[Run, Sequence[str]]] = []
@@ -141,7 +141,7 @@ def _runs(
         precision = request.precision or "float32"
         made = [configuration.run(in_name, seed, precision, registry) for seed in request.seeds or (0,)]
         runs += [(run, out_datasets[in_name]) for run in made]
-    check_used(settings, detectors, used, on_stray)
+    check_used(settings, detectors, used, on_unmatched)
     return runs
 
 

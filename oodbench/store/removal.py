@@ -56,7 +56,7 @@ def find_runs(store: Store, names: Iterable[str]) -> list[StoredRun]:
     return [_stored(store, key, of_folder.get(key) or key, failures) for key in keys]
 
 
-def standing_on(store: Store, runs: Iterable[StoredRun]) -> list[str]:
+def runs_using(store: Store, runs: Iterable[StoredRun]) -> list[str]:
     """Return the keys of other finished runs that depend on these, as they have one as base, or a base that does."""
     removed, bases = {run.key for run in runs}, dict[str, str]()
     for path, data in store.files.read_many(f"{key}/run.json" for key in store.keys()):

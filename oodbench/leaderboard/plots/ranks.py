@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from oodbench.api import Metric
 from oodbench.errors import OODBenchError, UnknownName
 from oodbench.leaderboard.drawing import paper_style, plain_text, save
-from oodbench.leaderboard.ranks import LEAST_COLUMNS, LEAST_ROWS, Ranks, average_ranks, cliques
+from oodbench.leaderboard.ranks import MIN_COLUMNS, MIN_ROWS, Ranks, average_ranks, cliques
 from oodbench.leaderboard.tables import ranked, records
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def draw_ranks(results: pd.DataFrame, metric: Metric, in_dataset: str | None, ou
     ranks = average_ranks(table)
     if ranks is None:
         raise OODBenchError(
-            f"ranks need {LEAST_COLUMNS} columns and {LEAST_ROWS} rows that have them all; "
+            f"ranks need {MIN_COLUMNS} columns and {MIN_ROWS} rows that have them all; "
             f"there are {len(table.columns)} columns and {len(table.rows)} rows"
         )
     with paper_style():
