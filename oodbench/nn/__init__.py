@@ -1,7 +1,7 @@
 """Networks, training loops and base classes that detectors are built from.
 
-Here belongs what several detectors share, and what authors of others can build on. What one detector alone needs is in
-its plugin. No step of a run imports this folder. The names below are imported when first used.
+This package holds what several detectors share, and what authors of others can build on. What only one detector needs
+is in its plugin. The core never imports this package. The names below are imported when first used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Arch28, the autoencoder for 1×28×28 images (EBAE supplement, Table 2, left).
 
 "The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
-Detection (2020). Its last decoder layer, ConvT2d(32, 1, 4, 1), would output 29×29; the authors' later code has a kernel
-of 3, as here. As in that code, fully connected layers are 1×1 convolutions, and upsampling aligns corners.
+Detection (2020). The table's last decoder layer, ConvT2d(32, 1, 4, 1), would output 29×29; the authors' later code has
+a kernel of 3, as here. As in that code, fully connected layers are 1×1 convolutions, and upsampling aligns corners.
 """
 
 from __future__ import annotations

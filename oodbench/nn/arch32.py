@@ -1,8 +1,8 @@
 """Arch32, the autoencoder of the EBAE supplement for 3×32×32 images (Table 2, right).
 
-Table 2 prints a ReLU between the last convolution of the encoder and ResAtt. The authors' code has none, and so
-``arch32`` has none: with it the skip path is never negative, which would hold the codes near one orthant of the
-sphere. ``arch32-relu`` is the table to the letter.
+Table 2 prints a ReLU between the last convolution of the encoder and ResAtt. The authors' code has none, and neither
+has ``arch32``: with the ReLU, the skip path is never negative, which would hold the codes near one orthant of the
+sphere. ``arch32-relu`` follows the table exactly.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def to_sphere(z: torch.Tensor) -> torch.Tensor:
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """Return x in float32 if its type is narrower, such as bfloat16 under autocast; else return it as it is."""
+    """Return x in float32 if its type is narrower, such as bfloat16 under autocast; else return it unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -78,7 +78,7 @@ def build_autoencoder(
     """Return an autoencoder with fresh weights, in channels-last memory format.
 
     Args:
-        architecture: a name of ARCHITECTURES, or ``auto``: Arch28 or Arch32 of the EBAE supplement, by the shape.
+        architecture: a name in ARCHITECTURES, or ``auto``: Arch28 or Arch32 of the EBAE supplement, by the shape.
         shape: (C, H, W) of the images.
         latent_dim: D_z, the length of a code.
         width: factor on the number of hidden channels.
@@ -97,7 +97,7 @@ def build_networks(
 
     Args:
         architecture, shape, latent_dim, width: as for ``build_autoencoder``.
-        outputs: numbers that the encoder outputs per image; None for ``latent_dim``.
+        outputs: number of values that the encoder outputs per image; None for ``latent_dim``.
 
     Raises OODBenchError if no architecture takes images of this shape, or the named one does not.
     """

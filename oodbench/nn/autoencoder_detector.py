@@ -52,7 +52,7 @@ CPU_AUTOENCODER: dict[str, Any] = {**QUICK_AUTOENCODER, "training": CPU}
 
 
 class ReconstructionDetector(NetworkDetector):
-    """A detector that scores by the error of its ``model`` on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
+    """A detector that scores by its model's reconstruction error on the clean image, E(x) = ‖x - f_d(f_e(x))‖² / D."""
 
     shapes = SHAPES
     model: Autoencoder
@@ -109,7 +109,7 @@ class AutoencoderDetector(ReconstructionDetector):
         """Return the loss of images (b, C, H, W) under the key ``loss``, and its terms for the history; all scalars.
 
         Args:
-            model: the network that ``build`` gives.
+            model: the network that ``build`` returned.
             generator: source of the noise, if the loss needs any.
         """
 

@@ -36,7 +36,7 @@ def input_gradient(energy: Energy, x: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def mean_energy(energy: Energy, x: torch.Tensor) -> torch.Tensor:
-    """The mean of E over the samples x: the first energy of a chain without steps."""
+    """Return the mean of E over the samples x: the first energy of a chain without steps."""
     with torch.no_grad():
         return energy(x).mean()
 

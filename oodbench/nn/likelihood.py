@@ -23,7 +23,7 @@ LARGE = 2**24
 class DensityModel(nn.Module):
     """A network that assigns a likelihood to every 8-bit image.
 
-    widest: values per pixel of its widest layer, from which ``at_once`` chooses a batch size; 1 stands for few.
+    widest: values per pixel of its widest layer, from which ``at_once`` chooses a batch size; 1 if no layer is wide.
     """
 
     widest: int = 1
@@ -78,7 +78,7 @@ def score_bits(model: DensityModel, images: torch.Tensor) -> torch.Tensor:
 
 
 def at_once(model: DensityModel, images: torch.Tensor) -> int:
-    """Return how many of the images (b, C, H, W) to score at once: fewer on a CPU if the model has a wide layer."""
+    """Return the number of images (b, C, H, W) to score at once: fewer on a CPU if the model has a wide layer."""
     if images.device.type != "cpu":
         return AT_ONCE
     pixels = images.shape[2] * images.shape[3]
@@ -98,7 +98,7 @@ def fit_likelihood(
 
     ``scheduler`` makes one step per update; the mean bits of the ``validation`` images are the validation loss.
 
-    Raises FitError if the likelihood is no longer finite before an epoch is complete.
+    Raises FitError if the likelihood stops being finite before the first epoch is complete.
     """
     context.progress.plan({"training": 3.0 * params.epochs * len(train_set)})
 

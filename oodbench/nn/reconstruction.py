@@ -1,4 +1,4 @@
-"""Training of an autoencoder to reconstruct images: a method by itself, and the first phase of others.
+"""Training of an autoencoder to reconstruct images: a method in itself, and the first phase of others.
 
 "The EBAE supplement" is the supplement to Suppressing Outlier Reconstruction in Autoencoders for Out-of-Distribution
 Detection (2020); "NAE code" is the code of its published successor.
@@ -83,7 +83,10 @@ def cost(params: ReconstructionParams, images: ImageSet) -> float:
 def reconstruction_error(
     model: Autoencoder, images: torch.Tensor, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Return the mean energy of images (b, C, H, W), the loss of the plain autoencoder; the generator is not used."""
+    """Return the plain autoencoder's loss and its only term, both the mean energy of images (b, C, H, W), scalars.
+
+    The generator is not used.
+    """
     energy = model.energy(images).mean()
     return {"loss": energy, "positive_energy": energy}
 
@@ -100,7 +103,7 @@ def fit_reconstruction(
 ) -> Model:
     """Build an autoencoder, train it, and return it; restart if it collapsed to a constant output.
 
-    A restart draws other weights and halves the learning rate, as most weights collapse at a rate that is too high.
+    A restart draws other weights and halves the learning rate, as too high a rate collapses most initial weights.
 
     Args:
         build: returns a model with fresh weights.
@@ -110,7 +113,7 @@ def fit_reconstruction(
 
     Raises FitError if the first training and every restart collapsed.
     """
-    constants_loss = math.inf  # least loss of a network with one output: who does no better has collapsed too
+    constants_loss = math.inf  # least loss of a network with constant output: any that does no better has collapsed too
     for attempt in range(params.restarts + 1):
         phase_name = name if attempt == 0 else f"{name}-restart-{attempt}"
         with context.global_seed(phase_name, "weights"):
@@ -137,7 +140,7 @@ def _initialized(model: Model, params: ReconstructionParams, train_set: ImageSet
 
 
 def collapsed(outcome: dict[str, Any], history: list[dict[str, Any]], phase: str) -> bool:
-    """Return whether training diverged, or ended with one output for every image.
+    """Whether training diverged, or ended with one output for every image.
 
     A constant output counts only from EPOCHS_TO_JUDGE epochs on.
 
@@ -235,7 +238,7 @@ def _validate(model: Model, loss: Loss[Model], validation: ImageSet, context: Co
 
 
 def _spread(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
-    """Return the greatest range of a code over these images, and the variance of outputs relative to the images' own.
+    """Return the greatest range of a code dimension over these images, and output variance relative to the images' own.
 
     It is computed outside autocast: bfloat16 may round small differences away.
     """

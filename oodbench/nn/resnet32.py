@@ -2,14 +2,14 @@
 
 Encoder: Du & Mordatch, Implicit Generation and Modeling with Energy-Based Models (2019), its last representation
 average-pooled, without spectral normalisation. Decoder: the generator of Miyato et al., Spectral Normalization for
-GANs (2018), with group in place of batch normalisation, as in the authors' later code (``GeneratorGN``): a batch
-statistic would tie the energy of an image to its company. That code gives its number of groups, 2, to the last
-normalisation alone; those within the blocks have one group.
+GANs (2018), with group instead of batch normalisation, as in the authors' later code (``GeneratorGN``): with batch
+statistics, the energy of an image would depend on the rest of its batch. That code applies its number of groups, 2,
+only to the last normalisation; those within the blocks have one group.
 
-Which encoder the supplement means is our reading: "the same as one used in" Du & Mordatch, whose code has four:
-``ResNet32``, 6 blocks of 128 and 256 channels (conditional CIFAR-10; also rosinality's and the NAE code's); a large
-one, 9 blocks of up to 512 (unconditional CIFAR-10); ``ResNet32Wider``, 256 filters (ImageNet32); ``MnistNet``. This is
-the first of them.
+The supplement's encoder is "the same as one used in" Du & Mordatch, whose code has four: ``ResNet32``, 6 blocks of 128
+and 256 channels (conditional CIFAR-10; also rosinality's and the NAE code's); a large one, 9 blocks of up to 512
+(unconditional CIFAR-10); ``ResNet32Wider``, 256 filters (ImageNet32); ``MnistNet``. That the first is meant, as
+implemented here, is our reading.
 """
 
 from __future__ import annotations

@@ -50,12 +50,11 @@ class Phase:
         validate: called after each epoch; ``keep="best"`` and ``patience`` use the ``validation_loss`` it returns.
         keep: which weights the phase ends with: those of the ``best`` validation loss, or the ``last``.
         patience: stop after this number of epochs in total without a better validation loss; 0 for never.
-        check_divergence: returns a reason to stop, or None, given the means so far in this epoch, after each
-            STEPS_BETWEEN_CHECKS steps and at its end, there together with what ``validate`` returned. The phase then
+        check_divergence: called with the means so far in this epoch after each STEPS_BETWEEN_CHECKS steps, and at the
+            epoch's end also with what ``validate`` returned. It returns a reason to stop, or None. A phase that stops
             ends with the weights kept so far.
         display_name: shown in progress instead of ``name``; empty for ``name``.
-        restartable: whoever runs the phase begins again with another where the first epoch diverges, so that this is no
-            error.
+        restartable: divergence in the first epoch is not an error, as the caller then starts another phase.
     """
 
     name: str
@@ -79,14 +78,14 @@ def steps_per_epoch(images: ImageSet, batch_size: int) -> int:
 
 
 def train(phase: Phase, images: ImageSet, context: Context) -> dict[str, Any]:
-    """Run the phase, or what is left of it after an interruption.
+    """Run the phase, or the rest of it after an interruption.
 
     Returns its result: ``epochs``, ``best_epoch``, ``stopped`` (why it stopped early, else empty) and ``trouble``
     (whether it diverged). The model ends in evaluation mode.
 
     Raises FitError if ``keep="best"`` and ``validate`` returns no ``validation_loss``.
     Raises it too if the phase diverged before its first epoch was complete, unless it is ``restartable``: the weights
-    that it began with, random or of another phase, are not what was requested.
+    that it started with, random or of another phase, are not what was requested.
     """
     loop = _Loop(phase, context)
     if not loop.restore():
@@ -135,7 +134,7 @@ class _Loop:
                 return
             if self.step < steps and self._time_to_save():
                 if not all(map(math.isfinite, (means := self._means()).values())) and self._has_diverged(means):
-                    return  # as it will at the next check: what is not finite stays so
+                    return  # as the next check would: means that are not finite stay so
                 self._save()
         means = self._means()  # waits for the GPU, so that its time counts for this epoch
         self.seconds = time.monotonic() - started
@@ -231,7 +230,7 @@ class _Loop:
         elif name in state.get("finished", {}):  # its model is not part of the later phase
             self.phase.model.load_state_dict(state["finished"][name])
         context.history[:] = state["history"]
-        context.notes[:] = dict.fromkeys([*state["notes"], *context.notes])  # also those between two phases
+        context.notes[:] = dict.fromkeys([*state["notes"], *context.notes])  # also notes made between two phases
         context.phase_results.update(state["outcomes"])
         if name not in context.phase_results:
             return False

@@ -17,7 +17,7 @@ class AEParams(AutoencoderParams):
 
 
 class AE(AutoencoderDetector):
-    """An autoencoder trained to lower the energy that it scores by, E(x) = ‖x - f_d(f_e(x))‖² / D."""
+    """An autoencoder trained to minimise its own score, the energy E(x) = ‖x - f_d(f_e(x))‖² / D."""
 
     name = "ae"
     summary = "autoencoder, reconstruction error"
@@ -30,5 +30,5 @@ class AE(AutoencoderDetector):
         return build_autoencoder(params.architecture, self.shape, params.latent_dim, params.width, params.spherical)
 
     def loss(self, model: Autoencoder, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Return the mean energy of images (b, C, H, W) as a scalar."""
+        """Return the loss and its only term: both are the mean energy of images (b, C, H, W), a scalar."""
         return reconstruction_error(model, images, generator)

@@ -1,4 +1,4 @@
-"""Classifier: a network trained to tell the classes of the in-data apart, scored by the confidence that it lacks."""
+"""Classifier: a network trained on the classes of the in-data; the score is 1 minus its confidence."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ClassifierParams(Params):
 class Classifier(Detector):
     """A detector that scores by 1 - max_c p(c | x), the probability that the prediction is wrong (Hendrycks & Gimpel).
 
-    Others stand on it: its outputs are logits (b, k) and features (b, D), the input of its last layer ``model.fc``.
+    Other detectors use it as base: its logits (b, k) and features (b, D), the input of its last layer ``model.fc``.
     """
 
     name = "classifier"
@@ -83,7 +83,7 @@ class Classifier(Detector):
 
     @classmethod
     def preset(cls, name: str, shape: Shape) -> Mapping[str, Any]:
-        """Return the values of a preset; grey images of up to 28×28 are not mirrored, and cropped by less."""
+        """Return the values of a preset; grey images of up to 28×28 are not mirrored, and cropped with less padding."""
         values = dict(super().preset(name, shape))
         if shape[0] == 1 and max(shape[1:]) <= 28:
             values["training"] = {**DIGITS, **values.get("training", {})}
@@ -91,13 +91,13 @@ class Classifier(Detector):
 
     @classmethod
     def is_reduced(cls, params: Any, shape: Shape) -> bool:
-        """Whether training is smaller than published; weights of a file are not trained here."""
+        """Whether training is smaller than published; False with weights from a file, which are not trained here."""
         return not params.weights and super().is_reduced(params, shape)
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Train a new network, or take the weights of the file.
+        """Train a new network, or load the weights of the file.
 
-        Raises FitError where there is one class only, or the file's weights are of another network or other classes.
+        Raises FitError if there is only one class, or the weights are for another network or number of classes.
         """
         classes = np.unique(train.labels)
         if len(classes) < 2:
@@ -150,7 +150,7 @@ class Classifier(Detector):
         return build(architecture, self.shape[0], classes, self.params.width)
 
     def _architecture(self, tensors: Mapping[str, torch.Tensor] | None = None) -> str:
-        """Return the name of the network, given the weights that it is to have, if any."""
+        """Return the name of the architecture, given the weights to load, if any."""
         if self.params.architecture != "auto":
             return str(self.params.architecture)
         found = architecture_of(tensors) if tensors else ""
@@ -182,7 +182,7 @@ class Classifier(Detector):
         self.model.normalize_by(mean, std)
 
     def _labelled(self, images: ImageSet) -> ImageSet:
-        """Return the images of the classes that were trained, with labels 0 to k - 1."""
+        """Return the images of the trained classes, with labels 0 to k - 1."""
         classes = self.classes.tolist()
         return images.select_classes(classes).with_class_indices(classes)
 
@@ -201,7 +201,8 @@ def channel_statistics(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
 def lacking_confidence(logits: torch.Tensor) -> torch.Tensor:
     """Return 1 - max_c softmax(logits)_c, (b,), of logits (b, k), in float64.
 
-    It is s / (1 + s) with s = Σ_{c ≠ m} exp(l_c - l_m): a difference from 1 would be 0 for all confident predictions.
+    It is computed as s / (1 + s) with s = Σ_{c ≠ m} exp(l_c - l_m), m the predicted class: subtracting from 1 would
+    round to 0 for all confident predictions.
     """
     logits = logits.double()
     most, which = logits.max(dim=1, keepdim=True)

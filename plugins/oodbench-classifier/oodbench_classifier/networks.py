@@ -1,4 +1,4 @@
-"""Networks of classifiers: each maps images to features, and features to logits by one linear layer ``fc``."""
+"""Classifier networks: each maps images to features, and features to logits by one linear layer ``fc``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROUP_LAYERS = 7
 
 
 class Normalization(nn.Module):
-    """Maps images (b, C, H, W) to (images - mean) / std, each (C, 1, 1)."""
+    """A layer that maps images (b, C, H, W) to (images - mean) / std, with mean and std of shape (C, 1, 1)."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -45,7 +45,7 @@ class Normalization(nn.Module):
 
 
 class ClassifierNetwork(nn.Module):
-    """Normalises images, then features by ``body``, then logits by ``fc``.
+    """A network that normalises images, maps them to features by ``body``, and those to logits by ``fc``.
 
     Args:
         body: maps normalised images (b, C, H, W) to features (b, D).
@@ -61,7 +61,7 @@ class ClassifierNetwork(nn.Module):
         self.register_buffer("std", torch.ones(channels, 1, 1))
 
     def normalize_by(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Take mean and standard deviation per channel, (C,) or (1,)."""
+        """Set mean and standard deviation per channel, (C,) or (1,)."""
         self.mean.copy_(mean.view(-1, 1, 1).expand_as(self.mean))
         self.std.copy_(std.view(-1, 1, 1).expand_as(self.std))
 
@@ -78,8 +78,8 @@ class ClassifierNetwork(nn.Module):
     def stages(self) -> list[nn.Module]:
         """Return consecutive parts of the network, which share its weights.
 
-        The first takes images (b, C, H, W) in [0, 1], the last gives the feature maps (b, D, h, w) that are pooled to
-        features; ``head`` maps those to logits.
+        The first takes images (b, C, H, W) in [0, 1]. The last outputs the feature maps (b, D, h, w) before pooling,
+        which ``head`` maps to logits.
         """
         first, *rest = _stages(self.body)
         return [nn.Sequential(Normalization(self.mean, self.std), first).train(self.training), *rest]
@@ -95,7 +95,7 @@ def _stages(body: Any) -> list[nn.Module]:
     """Return consecutive parts of a body up to its pooling, one for each size of feature maps."""
     if isinstance(body, nn.Sequential):
         layers = list(body)[:-1]
-        first = len(layers) % GROUP_LAYERS  # of the whitening layer
+        first = len(layers) % GROUP_LAYERS  # number of layers of the whitening, if any
         ends = range(first + GROUP_LAYERS, len(layers) + 1, GROUP_LAYERS)
         parts = [layers[end - GROUP_LAYERS : end] for end in ends]
         parts[0] = layers[:first] + parts[0]
@@ -112,7 +112,7 @@ def build(architecture: str, channels: int, classes: int, width: float = 1.0) ->
 
     Args:
         architecture: one of ARCHITECTURES.
-        width: factor on the channels, of GROUPS alone.
+        width: factor on the number of channels; for GROUPS only.
     """
     if architecture in GROUPS:
         whitened = architecture == "whitened"
@@ -139,7 +139,7 @@ def _resnet(architecture: str, channels: int, classes: int) -> ClassifierNetwork
 
 
 def _groups(channels: int, widths: list[int], whitened: bool) -> nn.Sequential:
-    """Three groups of two convolutions with a halving of the sides in each, after a whitening layer if there is one."""
+    """Return three groups, each of two convolutions and a 2×2 max-pooling, after a whitening layer if ``whitened``."""
     layers: list[nn.Module] = []
     if whitened:
         first = nn.Conv2d(channels, 8 * channels, 2, bias=False)  # 4 C directions, each with both signs
@@ -156,7 +156,7 @@ def _groups(channels: int, widths: list[int], whitened: bool) -> nn.Sequential:
 
 @torch.no_grad()
 def whiten(network: ClassifierNetwork, images: torch.Tensor) -> None:
-    """Set the first layer to the directions in which 2×2 patches of images (n, C, H, W) vary, scaled to variance 1.
+    """Set the first layer to the principal directions of 2×2 patches of images (n, C, H, W), scaled to variance 1.
 
     Source: Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024), §3.2.
     """

@@ -29,7 +29,7 @@ class TrainingParams(Params):
 
 
 def augment(images: torch.Tensor, padding: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Return images (b, C, H, W), each cropped at random from a black frame, and mirrored with probability one half."""
+    """Return images (b, C, H, W), each mirrored with probability one half, padded with black and cropped at random."""
     count, _, height, width = images.shape
     device = images.device
     if flip:
@@ -50,7 +50,7 @@ def fit_classifier(
 ) -> None:
     """Train the model, whose outputs are logits, on images with labels 0 to k - 1; it ends in evaluation mode.
 
-    Raises FitError if the loss is no longer finite before an epoch is complete.
+    Raises FitError if the loss stops being finite before the first epoch is complete.
     """
     context.progress.plan({"training": 3.0 * params.epochs * len(train_set)})
     trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -69,7 +69,7 @@ def fit_classifier(
         with context.autocast():
             logits = model(seen)
         for dropout in dropouts:
-            dropout.generator = None  # which no copy of the network could have
+            dropout.generator = None  # a network that holds a generator cannot be copied
         loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()

@@ -1,4 +1,4 @@
-"""Published weights: a file's tensors, which network they are of, and what names they have there."""
+"""Published weights: reading them from a file, recognising their architecture, and loading them into a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESNETS = {
 
 
 def file_hash(path: str) -> str:
-    """Return the SHA-256 of a file of weights. Raises OODBenchError where it cannot be read."""
+    """Return the SHA-256 of a file of weights. Raises OODBenchError if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -35,9 +35,9 @@ def file_hash(path: str) -> str:
 def read_weights(path: str, sha256: str) -> dict[str, torch.Tensor]:
     """Return the tensors of a file, each by its name in torchvision's ResNets or in our own networks.
 
-    It is a state_dict saved by torch, by itself or in a checkpoint, or a safetensors file. Nothing in it is executed.
+    The file is a state_dict saved by torch, alone or in a checkpoint, or a safetensors file. No code in it is executed.
 
-    Raises OODBenchError where the file is another than that of the hash, or is no such file.
+    Raises OODBenchError if the file has another hash or another format.
     """
     if file_hash(path) != sha256:
         raise OODBenchError(
@@ -45,7 +45,7 @@ def read_weights(path: str, sha256: str) -> dict[str, torch.Tensor]:
         )
     try:
         found = _load(path)
-    except Exception as error:  # pickle's and safetensors' are many
+    except Exception as error:  # pickle and safetensors raise many kinds
         why = " ".join(f"{type(error).__name__}: {error}".split())[:150]
         raise OODBenchError(f"the weights {path} are neither a state_dict nor safetensors ({why})") from None
     return {_plain_name(name): tensor for name, tensor in found.items()}
@@ -66,14 +66,14 @@ def _load(path: str) -> dict[str, torch.Tensor]:
 
 
 def _plain_name(name: str) -> str:
-    """Return a parameter's name in torchvision, whose ``downsample`` is ``shortcut`` in the ResNets of OpenOOD."""
+    """Return a parameter's name in torchvision, whose ``downsample`` is called ``shortcut`` in OpenOOD's ResNets."""
     while name.startswith(PREFIXES):
         name = name.partition(".")[2]
     return name.replace(".shortcut.", ".downsample.")
 
 
 def architecture_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the name of the ResNet or of the WRN that the tensors are of; empty where they are of none."""
+    """Return the name of the ResNet or WRN that the tensors belong to; empty if they belong to none."""
     if {name.split(".")[0] for name in tensors} >= {"block1", "block2", "block3"}:
         return WIDE
     blocks = {name.split(".")[1] for name in tensors if name.startswith("layer3.")}
@@ -85,7 +85,7 @@ def architecture_of(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def class_count(tensors: Mapping[str, torch.Tensor], path: str) -> int:
-    """Return the number of outputs. Raises OODBenchError where there is no last layer ``fc``."""
+    """Return the number of outputs. Raises OODBenchError if there is no last layer ``fc``."""
     if "fc.weight" not in tensors or tensors["fc.weight"].ndim != 2:
         raise OODBenchError(
             f"the weights {path} have no last layer fc: they are of no ResNet, no WRN-40-2, and of no network of ours"
@@ -94,7 +94,7 @@ def class_count(tensors: Mapping[str, torch.Tensor], path: str) -> int:
 
 
 def put_weights(network: ClassifierNetwork, tensors: Mapping[str, torch.Tensor], path: str, architecture: str) -> None:
-    """Load the tensors into the network. Raises FitError where they are of another one."""
+    """Load the tensors into the network. Raises FitError if they belong to another architecture."""
     body = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
     own: dict[str, torch.Tensor] = {name: body.pop(name) for name in ("mean", "std") if name in body}
     body.pop("classes", None)

@@ -1,7 +1,7 @@
-"""WRN-40-2: a wide residual network for 32×32, with the parameter names of the checkpoints that were published of it.
+"""WRN-40-2: a wide residual network for 32×32 images, with the parameter names of its published checkpoints.
 
-Source: Zagoruyko & Komodakis, Wide Residual Networks (BMVC 2016), arXiv:1605.07146; names, dropout and first weights as
-in Hendrycks' and Liu's code (wetliu/energy_ood, CIFAR/models/wrn.py), whose checkpoints pytorch-ood offers.
+Source: Zagoruyko & Komodakis, Wide Residual Networks (BMVC 2016), arXiv:1605.07146; names, dropout and initial weights
+as in Hendrycks' and Liu's code (wetliu/energy_ood, CIFAR/models/wrn.py), whose checkpoints pytorch-ood offers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ DROPOUT = 0.3
 
 
 class SeededDropout(nn.Dropout):
-    """Dropout whose masks come from ``generator``, where there is one, and not from torch's global one.
+    """Dropout whose masks come from ``generator``, if it is set, instead of torch's global generator.
 
-    That of the training loop belongs to the seed, and a checkpoint holds its state.
+    The training loop's generator depends on the seed, and a checkpoint saves its state.
     """
 
     generator: torch.Generator | None = None
@@ -33,7 +33,7 @@ class SeededDropout(nn.Dropout):
 
 
 class Block(nn.Module):
-    """Maps (b, C, H, W) to (b, width, H / stride, W / stride): two convolutions, each after a norm and a ReLU."""
+    """A block (b, C, H, W) → (b, width, H / stride, W / stride): two convolutions, each after a norm and a ReLU."""
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class Group(nn.Module):
-    """Residual blocks, of which the first may halve the sides."""
+    """A sequence of residual blocks, of which the first may halve height and width."""
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
@@ -65,7 +65,7 @@ class Group(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Maps images (b, C, H, W) to features (b, 128, 1, 1), without the last layer."""
+    """The network without its last layer; it maps images (b, C, H, W) to features (b, 128, 1, 1)."""
 
     features = WIDTHS[-1]
 

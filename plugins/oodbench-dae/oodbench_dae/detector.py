@@ -24,7 +24,7 @@ class DAE(AutoencoderDetector):
     Params = DAEParams
 
     def loss(self, model: Autoencoder, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Return the mean squared error of the reconstruction of noisy images (b, C, H, W), as a scalar."""
+        """Return the mean squared error between images (b, C, H, W) and reconstructions of noisy copies, a scalar."""
         noise = torch.randn(images.shape, generator=generator, device=images.device)
         noisy = images + self.params.noise_std * noise  # not clamped to [0, 1]
         return {"loss": (images - model(noisy)).square().mean()}

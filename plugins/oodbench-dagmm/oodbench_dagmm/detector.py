@@ -54,12 +54,12 @@ class DAGMM(AutoencoderDetector):
     def loss(self, model: DAGMMNetwork, images: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Return mean squared error + λ1 mean energy + λ2 Σ 1/diag Σ_k (Zong et al., eq. 7) and its terms, as scalars.
 
-        A batch with too few images (b, C, H, W) for a covariance has the mean squared error alone.
+        If a batch has too few images (b, C, H, W) for a covariance, its loss is the mean squared error alone.
         """
         params = self.params
         output, features = model.features(images)
         error = (images - output).square().mean()
-        if len(images) <= features.shape[1]:  # too few for a covariance, as a last batch may have
+        if len(images) <= features.shape[1]:  # too few for a covariance, which may happen in the last batch
             return {"loss": error, "positive_energy": error}
         mixture = estimate(features, model.log_memberships(features, generator), params.epsilon)
         mean_energy = energy(mixture, features).mean()

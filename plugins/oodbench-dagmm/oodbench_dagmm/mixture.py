@@ -26,11 +26,11 @@ class Mixture(NamedTuple):
 
 
 def estimate(features: torch.Tensor, log_memberships: torch.Tensor, epsilon: float) -> Mixture:
-    """Return the mixture of features (n, D) with these memberships (Zong et al., 2018, eq. 5).
+    """Return the mixture estimated from features (n, D) and their memberships (Zong et al., 2018, eq. 5).
 
     Args:
-        log_memberships: logarithms of each feature's share in each component, (n, K). With logarithms, a component with
-            almost no features does not cause a division by zero.
+        log_memberships: logarithms of the membership of each feature vector in each component, (n, K). With
+            logarithms, a component with almost no members does not cause a division by zero.
         epsilon: added to the diagonal of the covariances.
     """
     features, log_memberships = features.double(), log_memberships.double()
@@ -48,7 +48,7 @@ def estimate(features: torch.Tensor, log_memberships: torch.Tensor, epsilon: flo
 def energy(mixture: Mixture, features: torch.Tensor) -> torch.Tensor:
     """Return E = -log Σ_k φ_k N(features; μ_k, Σ_k), (n, D) → (n,) float64 (Zong et al., 2018, eq. 6).
 
-    The public code (danieltan07/dagmm) differs: det(2πΣ)^¼ for det(2πΣ)^½, and no energy above 27.631 = -ln 1e-12.
+    The public code (danieltan07/dagmm) differs: det(2πΣ)^¼ for det(2πΣ)^½, and energies capped at 27.631 = -ln 1e-12.
     """
     deviations = features.double() - mixture.means[:, None]  # (K, n, D)
     whitened = torch.linalg.solve_triangular(mixture.triangles, deviations.mT, upper=False)  # (K, D, n)
@@ -60,11 +60,11 @@ def energy(mixture: Mixture, features: torch.Tensor) -> torch.Tensor:
 def singular(mixture: Mixture, n: int, epsilon: float) -> list[int]:
     """Return the indices of components whose covariance is numerically singular.
 
-    Components with less than one feature in total are left out, as they contribute almost nothing to the density.
+    Components whose memberships sum to less than 1 are ignored, as they contribute almost nothing to the density.
 
     Args:
-        n: number of features that the mixture was estimated from.
-        epsilon: what was added to the diagonal of the covariances.
+        n: number of feature vectors that the mixture was estimated from.
+        epsilon: value that was added to the diagonal of the covariances.
     """
     weighty = mixture.log_weights + math.log(n) >= 0
     dimensions = mixture.means.shape[1]

@@ -48,11 +48,11 @@ class DAGMMNetwork(Autoencoder):
         return output, torch.cat([z, relative[:, None], cosine[:, None]], dim=1)
 
     def log_memberships(self, features: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Return the logarithm of the share of each component in features (b, D_z + 2), (b, K).
+        """Return the log membership of features (b, D_z + 2) in each component, (b, K).
 
         Args:
-            generator: source of dropout masks in training mode; None for no dropout. A checkpoint holds its state,
-                which it does not for torch's global generator.
+            generator: source of dropout masks in training mode; None for no dropout. A checkpoint saves its state,
+                unlike that of torch's global generator.
         """
         hidden = torch.tanh(self.hidden(features))
         if self.training and generator is not None:
@@ -66,6 +66,6 @@ class DAGMMNetwork(Autoencoder):
         return Mixture(*(getattr(self, name) for name in Mixture._fields))
 
     def keep(self, mixture: Mixture) -> None:
-        """Use this mixture for scoring; it becomes part of the state."""
+        """Store this mixture for scoring; it becomes part of the state."""
         for name, tensor in mixture._asdict().items():
             getattr(self, name).copy_(tensor)

@@ -1,8 +1,8 @@
 """Execution of Langevin chains: step by step, as one captured CUDA graph, or with compiled gradients.
 
 The environment variable ``OODBENCH_CHAINS=eager|graph|compile`` selects the mode. The noise is the same in every mode,
-and results are equal up to rounding, so that the mode is not part of a run's identity. On a GPU, launching many small
-kernels takes longer than running them: by default whole chains are captured there and replayed as one graph.
+and results are equal up to rounding, so the mode is not part of a run's identity. On a GPU, launching many small
+kernels takes longer than running them: by default, whole chains are captured there and replayed as one graph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Prepare = Callable[[Chains[Drawn], torch.Tensor, torch.Generator], Chains[Drawn]
 def chosen_mode(device: torch.device) -> str:
     """Return the mode to use on this device: that of OODBENCH_CHAINS, else ``graph``, which is ``eager`` without a GPU.
 
-    Raises OODBenchError if OODBENCH_CHAINS names no mode.
+    Raises OODBenchError if OODBENCH_CHAINS is not a mode.
     """
     mode = os.environ.get(VARIABLE) or "graph"
     if mode not in MODES:
@@ -45,7 +45,7 @@ def accelerated(
 ) -> Chains[Drawn]:
     """Return the chains in a form that runs in this mode.
 
-    What they return may be overwritten by the next call with starts of the same shape.
+    The returned chains may overwrite the tensors of one call in the next call with starts of the same shape.
 
     Args:
         note: receives one line if acceleration fails, in which case the plain chains run.
@@ -56,7 +56,7 @@ def accelerated(
 
 
 class Accelerated(Generic[Drawn]):
-    """Chains that are prepared when first called with starts of a new shape, and run unprepared once that has failed.
+    """Chains that are prepared at the first call with starts of a new shape; once that fails, they run unprepared.
 
     Args:
         prepare: makes chains faster; see ``Prepare``.
@@ -96,7 +96,7 @@ def warm_up(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generat
 def capture(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generator) -> Chains[Drawn]:
     """Return the chains as one CUDA graph. Every replay reads the current weights, and draws new noise.
 
-    Streams belong to the current device, and capturing on another than the chains' device would record nothing.
+    Streams belong to the current device; capturing on a device other than that of the chains would record nothing.
     """
     with torch.cuda.device(start.device):
         static = start.clone()
@@ -116,7 +116,7 @@ def capture(chains: Chains[Drawn], start: torch.Tensor, generator: torch.Generat
 
 
 def replaying(graph: torch.cuda.CUDAGraph, static: torch.Tensor, drawn: Drawn) -> Chains[Drawn]:
-    """Return chains that copy the starts to where the graph reads them, replay it, and return what it writes.
+    """Return chains that copy the starts to where the graph reads them, replay the graph, and return its output.
 
     Args:
         static: starts (b, …) that the graph reads.

@@ -120,7 +120,7 @@ class EBAE(ReconstructionDetector):
         )
 
     def _cost(self, images: ImageSet) -> float:
-        """Return the cost in forward passes of one image; a latent step decodes, encodes, decodes, forward and back."""
+        """Return the cost in forward passes of one image; a latent step is decode, encode, decode, forward and back."""
         chains = 3 * self.params.latent_chain.steps + 2 * self.params.visible_chain.steps
         return (chains + 7.0) * self.params.epochs * len(images)
 
@@ -134,11 +134,11 @@ class Negatives(NamedTuple):
 
 
 def fast_chains(model: Autoencoder, params: EBAEParams, context: Context) -> Chains[Negatives]:
-    """Return both chains, which read the model's weights at each call, in the mode of the device and the user."""
+    """Return both chains, in the mode set by device and user; they read the model's current weights at each call."""
     mode = chosen_mode(context.device)
 
     def chains(start: torch.Tensor, generator: torch.Generator) -> Negatives:
-        if mode == "compile":  # it recognises the model by identity, and optimizes layers itself
+        if mode == "compile":  # torch.compile knows the model by identity, and optimizes layers itself
             return run_chains(model, start, params, generator, compiled_gradient())
         return run_chains(frozen_copy(model), start, params, generator)
 
@@ -200,7 +200,7 @@ def run_chains(
 def chain_start(buffer: ReplayBuffer, n: int, params: EBAEParams, generator: torch.Generator) -> torch.Tensor:
     """Return codes (n, D_z) at which latent chains start.
 
-    Each comes from the buffer with the probability ``replay_ratio``, else it is random.
+    Each comes from the buffer with probability ``replay_ratio``, and is random otherwise.
     """
     shape, device = (n, params.latent_dim), buffer.samples.device
     start = torch.randn(shape, generator=generator, device=device)
@@ -235,8 +235,8 @@ def loss_terms(
 def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> str | None:
     """Return a reason to stop training, or None.
 
-    Reasons are energies that are not finite, a mean energy of samples above ``max_negative_energy``, and one of data
-    above ``worst``.
+    Reasons are energies that are not finite, a mean energy of samples above ``max_negative_energy``, and a mean energy
+    of data above ``worst``.
     """
     positive, negative = values["positive_energy"], values["negative_energy"]
     if not abs(values["loss"]) < float("inf"):
@@ -249,10 +249,10 @@ def diverged(values: Mapping[str, float], params: EBAEParams, worst: float) -> s
 
 
 def note_runaway(context: Context) -> None:
-    """Put it into the run's record where samples had 1.5 times the mean energy of data in an epoch of EBAE.
+    """Add a note to the run if samples had more than 1.5 times the mean energy of data in an epoch of EBAE.
 
-    The chains then no longer reach what the model takes for likely, and what is pushed up is what is up already: the
-    energy of some data is pulled along. Such fits can end with finite energies and bad scores.
+    The chains then no longer reach images of low energy. Training raises energies that are already high, and the energy
+    of some data with them. Such fits can end with finite energies and bad scores.
     """
     epochs = [row for row in context.history if row["phase"] == "ebae"]
     if any(row["negative_energy"] > RUNAWAY * row["positive_energy"] for row in epochs):
@@ -270,7 +270,7 @@ def pretrained_energy(context: Context) -> float:
 
 @torch.no_grad()
 def mean_image_error(images: ImageSet, device: torch.device) -> float:
-    """Return the mean energy of images that are all reconstructed as their mean image, as if nothing were learnt."""
+    """Return the mean energy of the images if each is reconstructed as their mean image, as if nothing were learnt."""
     total = torch.zeros(2, *images.shape, dtype=torch.float64, device=device)
     for batch in images.batches(1024, device):
         batch = batch.double()

@@ -1,6 +1,6 @@
-"""Layers of an autoencoder computed in cheaper ways, for when gradients are needed with respect to inputs only.
+"""Cheaper ways to compute layers of an autoencoder, for when gradients are needed with respect to inputs only.
 
-A chain uses the same weights for dozens of passes. Each layer here gives the result of torch's own, up to rounding:
+A chain uses the same weights for dozens of passes. Each layer here gives the same result as torch's, up to rounding:
 
 - a convolution that covers its whole image, and a transposed one of a single pixel, are matrix products;
 - the gradient of a convolution of one channel, and a transposed convolution to one channel, are sums of shifted images;
@@ -229,7 +229,7 @@ class _Upsampled(torch.autograd.Function):
     """Upsampling and convolution of x (b, i, h, w) to (b, o, H, W) with fixed weights.
 
     The weights are ``mixing`` (i, k·k·o), ``down`` (H, h·k), ``across`` (W, w·k) and bias (o,). The map is linear, so
-    that no image is kept for the gradient. A CPU takes few images at a time, so that intermediate results stay in its
+    no image is stored for the gradient. A CPU processes few images at a time, so that intermediate results stay in its
     cache.
     """
 
@@ -278,7 +278,7 @@ def parts_of(x: torch.Tensor, numbers: int) -> Iterator[slice]:
     """Return slices of x (b, …): on a GPU one for all rows, on a CPU one for each part of about PART_BYTES.
 
     Args:
-        numbers: values per row of the intermediate results, which a part must hold.
+        numbers: values per row of x in the intermediate results, which limit the size of a part.
     """
     n = max(1, PART_BYTES // (numbers * x.element_size())) if x.device.type == "cpu" else len(x)
     return (slice(start, start + n) for start in range(0, len(x), n))
@@ -287,7 +287,7 @@ def parts_of(x: torch.Tensor, numbers: int) -> Iterator[slice]:
 def upsampling(n: int, k: int, like: torch.Tensor) -> torch.Tensor:
     """Return the matrix (2n+k-1, n·k) of upsampling and convolution along one dimension.
 
-    Column p·k+t has the weights with which input pixel p contributes to each output pixel by kernel element t.
+    Column p·k+t has the weights with which input pixel p contributes to each output pixel through kernel element t.
 
     Args:
         n: input pixels.

@@ -103,7 +103,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 1,
         "learning_rate": 1e-4,
         "batch_size": 64,
-        "gamma": 10.0,  # ends the push at an energy of 1 / (2γ) = .05; at 1 three of fourteen fits ran away
+        "gamma": 10.0,  # stops raising energies at 1 / (2γ) = .05; at 1 energies ran away in three of fourteen fits
         "weight_average": 0.95,
     },
     "nae-mnist": {

@@ -65,7 +65,7 @@ def run(settings: Settings, tick: Callable[[], Any] = lambda: None) -> Outcome:
     """Train the autoencoder, then its encoder by EBAE, and return data and snapshots.
 
     Args:
-        tick: called after each epoch of either training.
+        tick: called after each epoch of both trainings.
     """
     context = Context(torch.device("cpu"), settings.seed)
     data = two_clusters(context.generator("data"))
@@ -78,7 +78,7 @@ def run(settings: Settings, tick: Callable[[], Any] = lambda: None) -> Outcome:
 
 
 def two_clusters(generator: torch.Generator) -> torch.Tensor:
-    """Return EACH points of either uniform distribution, (n, 2, 1, 1)."""
+    """Return EACH points of each of the two uniform distributions, (n, 2, 1, 1)."""
     corner = torch.tensor([[low, HEIGHT[0]] for low, _ in CLUSTERS]).repeat_interleave(EACH, dim=0)
     size = torch.tensor([[high - low, HEIGHT[1] - HEIGHT[0]] for low, high in CLUSTERS]).repeat_interleave(EACH, dim=0)
     return (corner + size * torch.rand(corner.shape, generator=generator))[:, :, None, None]
@@ -186,7 +186,7 @@ def measure(outcome: Outcome) -> dict[str, dict[str, float]]:
     """Return measurements under ``before`` and ``after`` EBAE.
 
     These are mean energies of the data, of the plane between the clusters, of the plane outside, and of the decoder's
-    curve off the clusters; and the AUROC of the data against the plane off the clusters, and against that between them.
+    curve off the clusters; and AUROCs of the data against the plane off the clusters and against that between them.
     """
     auroc = find_metric("auroc").compute
     x, y = np.meshgrid(*grid())

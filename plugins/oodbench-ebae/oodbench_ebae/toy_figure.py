@@ -24,7 +24,7 @@ def draw(outcome: Outcome, measured: Mapping[str, Mapping[str, float]], path: Pa
     """Write the figure: the reconstruction error over the plane before and after EBAE, on the same colour scale.
 
     Args:
-        measured: what ``measure`` returns for the outcome.
+        measured: the result of ``measure`` for the outcome.
         path: file to write; its ending selects the format.
 
     Raises OODBenchError if the file cannot be written.

@@ -74,12 +74,12 @@ class InvertibleConv(nn.Module):
     @staticmethod
     def _multiply(matrix: torch.Tensor, x: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
         """Return matrix · (x + shift) at every pixel."""
-        with torch.autocast(x.device.type, enabled=False):  # in bfloat16 it would have another determinant
+        with torch.autocast(x.device.type, enabled=False):  # in bfloat16 the determinant would differ
             return functional.conv2d(x, matrix[:, :, None, None], None if shift is None else matrix @ shift)
 
 
 class NormedConv(nn.Conv2d):
-    """A convolution followed by actnorm, computed as one: the norm scales the weights and gives the bias."""
+    """A convolution followed by actnorm, computed as one: the norm scales the weights and provides the bias."""
 
     def __init__(self, channels: int, out: int, kernel: int):
         super().__init__(channels, out, kernel, padding=kernel // 2, bias=False)
@@ -96,7 +96,7 @@ class NormedConv(nn.Conv2d):
 
 
 class ZeroConv(nn.Conv2d):
-    """A convolution initialised to zero, with output times e^(3s), so that a coupling starts close to the identity."""
+    """A convolution initialised to zero, its output times e^(3s), so that a coupling starts close to the identity."""
 
     def __init__(self, channels: int, out: int):
         super().__init__(channels, out, 3, padding=1)

@@ -127,7 +127,7 @@ def chain_start(
 ) -> torch.Tensor:
     """Return images (b, C, H, W) at which chains start.
 
-    Each comes from the buffer with the probability ``replay_ratio``, else it is uniform noise in [0, 1].
+    Each comes from the buffer with probability ``replay_ratio``, and is uniform noise in [0, 1] otherwise.
     """
     device = buffer.samples.device
     start = torch.rand(shape, generator=generator, device=device)
@@ -169,7 +169,7 @@ def clip_parameter_gradients(optimizer: torch.optim.Adam) -> None:
 def diverged(values: Mapping[str, Any], limit: float) -> str | None:
     """Return a reason to stop training, or None.
 
-    Energies that are not finite are one, and a mean energy further than ``limit`` from 0.
+    Reasons are energies that are not finite, and a mean energy further than ``limit`` from 0.
     """
     positive, negative = values["positive_energy"], values["negative_energy"]
     if not abs(values["loss"]) < float("inf"):

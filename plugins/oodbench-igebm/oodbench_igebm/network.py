@@ -1,8 +1,8 @@
-"""The energy: a residual network of Du & Mordatch (2019) for 3×32×32, on 1×28×28 the same blocks.
+"""The energy: a residual network of Du & Mordatch (2019) for 3×32×32, and the same blocks for 1×28×28.
 
-It is the network of their conditional CIFAR-10 model, ``ResNet32``, which rosinality's and the NAE code took up: 6
+It is the network of their conditional CIFAR-10 model, ``ResNet32``, which rosinality's and the NAE code adopted: 6
 blocks, of 128 and 256 channels. (Their unconditional one has 9 blocks of up to 512, and for MNIST they have another.)
-Halving floors on 1×28×28: 28, 14, 7, 3. No class embedding: the data have no labels here.
+On 1×28×28 halving rounds down: 28, 14, 7, 3. There is no class embedding, as the data have no labels here.
 """
 
 from __future__ import annotations

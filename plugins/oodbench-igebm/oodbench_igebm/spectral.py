@@ -18,7 +18,7 @@ class SpectralNorm(nn.Module):
     """A parametrization W → W / σ(W), where σ is the largest singular value of W as a matrix (out, in·k·k).
 
     σ comes from the power method: one iteration each time the weight is computed in training mode, none in evaluation
-    mode, so that scores depend on nothing but the weights.
+    mode, so that scores depend only on the weights.
 
     Args:
         weight: W, (out, in, k, k), at the start.
@@ -58,7 +58,7 @@ class SpectralNorm(nn.Module):
 def frozen(network: nn.Module) -> Iterator[None]:
     """Return a context in which the network is in evaluation mode, with normalised weights computed once.
 
-    The weights take no gradient inside. Afterwards the network is in training mode.
+    Inside, these weights receive no gradient. Afterwards, the network is in training mode.
     """
     network.eval()
     with parametrize.cached():

@@ -43,7 +43,7 @@ PILLOW_FEATURE = {"png": "zlib", "jpeg2000": "jpg_2000", "webp": "webp"}
 
 
 def compressors(name: str) -> tuple[Compressor, ...]:
-    """Return the compressors of this name, of which ``min`` has several.
+    """Return the compressors that a name stands for: one, or several for ``min``.
 
     Raises OODBenchError if Pillow lacks one of them, as scores without it would be wrong.
     """

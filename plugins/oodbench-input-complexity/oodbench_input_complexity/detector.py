@@ -28,7 +28,7 @@ class InputComplexityParams(Params):
 
 
 class InputComplexity(PostHocDetector):
-    """A detector that scores S(x) = (-log₂ p(x) - L(x)) / D, with p of its base and L the compressed bits."""
+    """A detector that scores by S(x) = (-log₂ p(x) - L(x)) / D, with p of its base and L the bits after compression."""
 
     name = "input-complexity"
     summary = "negative log-likelihood minus compressed length, in bits per dimension"
@@ -56,7 +56,7 @@ class InputComplexity(PostHocDetector):
         return Base(params.base)
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Learn nothing besides the base. Raises OODBenchError if a compressor is missing."""
+        """Learn nothing: the base is fitted already. Raises OODBenchError if a compressor is missing."""
         compressors(self.params.compressor)
         context.note(f"compressed lengths are those of {libraries()}")
         return self
@@ -67,7 +67,7 @@ class InputComplexity(PostHocDetector):
         return outputs["score"] - bits_per_dimension(images, self.params.compressor)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return nothing: all that was learned is the base's."""
+        """Return an empty dict: all that was learned belongs to the base."""
         return {}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:

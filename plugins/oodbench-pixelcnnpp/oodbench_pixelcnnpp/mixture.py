@@ -16,7 +16,7 @@ LEAST_LOG_SCALE = -7.0
 
 
 def outputs(channels: int, mixtures: int) -> int:
-    """Return how many values the network outputs per pixel.
+    """Return the number of values that the network outputs per pixel.
 
     These are weights, means and log scales of the mixture and, in colour, three coefficients per component.
     """

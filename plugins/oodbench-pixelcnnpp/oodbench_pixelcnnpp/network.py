@@ -113,8 +113,8 @@ def drop_channels(x: torch.Tensor, probability: float, generator: torch.Generato
 
 
 class Pair(nn.Module):
-    """A gated resnet per stream. The left one has a shortcut from the other; on the way down both have one from the
-    way up.
+    """A gated resnet per stream. The left stream has a shortcut from the other; on the way down, both have one from
+    the way up.
     """
 
     def __init__(self, filters: int, dropout: float, down: bool):
@@ -178,7 +178,7 @@ class PixelCNNPPNetwork(DensityModel):
     def forward(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Return the mixture parameters (b, outputs, H, W) of images x (b, C, H, W) in [-1, 1].
 
-        H and W are multiples of 4. With a generator feature maps are dropped.
+        H and W are multiples of 4. With a generator, dropout is applied to feature maps.
         """
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1).contiguous(memory_format=torch.channels_last)
         above, left = self.first_above(x), self.first_left_above(x) + self.first_left(x)

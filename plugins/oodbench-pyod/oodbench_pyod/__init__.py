@@ -1,4 +1,4 @@
-"""Outlier detectors of PyOD as a plugin of oodbench: one class each, on the features of ``classifier`` or on pixels."""
+"""PyOD's outlier detectors as a plugin of oodbench: one class for each, on features of ``classifier`` or on pixels."""
 
 from __future__ import annotations
 

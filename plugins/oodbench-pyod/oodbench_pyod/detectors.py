@@ -1,4 +1,4 @@
-"""One detector class for each of PyOD that is offered, made from a table: PyOD is imported in a fit, not before."""
+"""One detector class for each offered detector of PyOD, made from a table: PyOD is imported only in a fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOISE = "features of noise may lie among those of data: it depends on the classi
 
 
 class PyODParams(Params):
-    """Parameters that every one of them has."""
+    """Parameters that all detectors of PyOD share."""
 
     on: Literal["features", "pixels"] = param(
         "features", "what is scored: the features of a classifier, or flattened pixels without one", source="ours"
@@ -32,7 +32,7 @@ class PyODParams(Params):
 class PyODDetector(PostHocDetector):
     """An outlier detector of PyOD, fitted to features or pixels of the training images, without their labels.
 
-    Its state is those values; it is fitted to them again, with its seed, where it is loaded.
+    Its state is those values and the seed of the fit; loading the state fits it again.
     """
 
     base = "classifier"
@@ -48,7 +48,7 @@ class PyODDetector(PostHocDetector):
         return Base(cls.base) if params.on == "features" else None
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Fit to the values of the training images. Raises FitError where PyOD refuses them."""
+        """Fit to the values of the training images. Raises FitError if PyOD refuses them."""
         chosen = torch.arange(len(train))
         if len(train) > self.params.images:
             order = torch.randperm(len(train), generator=context.generator("images", device="cpu"))
@@ -82,10 +82,10 @@ class PyODDetector(PostHocDetector):
             arguments["random_state"] = self.seed
         module, _, name = self.method.place.partition(":")
         self.inner = getattr(importlib.import_module(module), name)(**arguments)
-        before = np.random.get_state()  # OneClassSVM draws from it, to no effect
+        before = np.random.get_state()  # OneClassSVM draws from it, without effect on the fit
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of constant dimensions, as pixels of a black frame are
+                warnings.simplefilter("ignore")  # about constant dimensions, such as pixels of a black frame
                 self.inner.fit(_array(self.given))
         except (ValueError, np.linalg.LinAlgError) as error:
             raise FitError(f"{self.name} cannot be fitted to {len(self.given):,} images: {error}") from error

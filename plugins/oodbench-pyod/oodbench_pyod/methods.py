@@ -1,4 +1,4 @@
-"""The detectors of PyOD that are offered: where they are, what they compute, and their parameters with its defaults."""
+"""The offered detectors of PyOD: their classes, what they compute, and their parameters with PyOD's defaults."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Method:
     """A detector of PyOD.
 
     Args:
-        place: module and class, as in ``pyod.models.knn:KNN``.
-        summary: what its score is, in a few words.
-        params: those that change scores, by PyOD's names: (type, ``param``).
+        place: module and class, such as ``pyod.models.knn:KNN``.
+        summary: the meaning of its score, in a few words.
+        params: parameters that change scores, PyOD's name → (type, ``param``).
         quick: values of the preset ``quick``.
         is_random: whether it takes a ``random_state``.
         findings: see ``Detector.known_findings``.

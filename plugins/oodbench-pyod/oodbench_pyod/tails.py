@@ -1,4 +1,4 @@
-"""ECOD and COPOD for one image at a time: PyOD ranks the images of a batch among each other too.
+"""ECOD and COPOD with scores that do not depend on the batch; PyOD's versions also rank a batch's images together.
 
 Sources: Li et al., ECOD (TKDE 2022), arXiv:2201.00382, and COPOD (ICDM 2020), arXiv:2009.09463, as in ``pyod.models``.
 """
@@ -11,10 +11,10 @@ import numpy as np
 
 
 class Tails:
-    """How far out each value is among the training data's of its dimension, itself included: -log of both tails."""
+    """Tail probabilities, as -log, of each value in its dimension of the training data, to which the value is added."""
 
     def fit(self, train: np.ndarray) -> Self:
-        """Take the training data, float64 (n, D)."""
+        """Fit to the training data, float64 (n, D)."""
         self.columns = np.sort(train, axis=0).T  # (D, n): each ascending
         self.mean = train.mean(0)
         apart = train - self.mean
@@ -24,7 +24,7 @@ class Tails:
     def decision_function(self, values: np.ndarray) -> np.ndarray:
         """Return the scores (b,) of values float64 (b, D)."""
         count = self.columns.shape[1]
-        below, above = np.empty_like(values), np.empty_like(values)  # how many are at most, and at least, each value
+        below, above = np.empty_like(values), np.empty_like(values)  # counts of training values ≤ and ≥ each value
         for index, column in enumerate(self.columns):
             below[:, index] = np.searchsorted(column, values[:, index], side="right")
             above[:, index] = count - np.searchsorted(column, values[:, index], side="left")
@@ -35,9 +35,9 @@ class Tails:
         return scores
 
     def _skewness_with(self, values: np.ndarray, count: int) -> np.ndarray:
-        """Return the sign of the skewness of the training data with each value, (b, D); 0 where all are equal."""
+        """Return the sign of the skewness of the training data plus each value, (b, D); 0 where all are equal."""
         apart = values - self.mean
-        shift = apart / (count + 1)  # of the mean, by the one value
+        shift = apart / (count + 1)  # of the mean, caused by the added value
         third = self.third - 3 * shift * self.second - count * shift**3 + (apart - shift) ** 3
         signs: np.ndarray = np.where((self.second == 0) & (apart == 0), 0, np.sign(third))
         return signs
@@ -47,7 +47,7 @@ class Tails:
 
 
 class ECOD(Tails):
-    """The greatest of the left tail, the right tail, and the one on the side that the dimension is skewed to."""
+    """ECOD: per dimension, the greatest of the left tail, the right tail, and the tail that the skewness selects."""
 
     def _combine(self, left: np.ndarray, right: np.ndarray, skewed: np.ndarray) -> np.ndarray:
         greatest: np.ndarray = np.maximum(np.maximum(left, right), skewed)
@@ -55,7 +55,7 @@ class ECOD(Tails):
 
 
 class COPOD(Tails):
-    """The greater of the mean of both tails, and the one on the side that the dimension is skewed to."""
+    """COPOD: per dimension, the greater of the mean of both tails and the tail that the skewness selects."""
 
     def _combine(self, left: np.ndarray, right: np.ndarray, skewed: np.ndarray) -> np.ndarray:
         greater: np.ndarray = np.maximum(skewed, (left + right) / 2)

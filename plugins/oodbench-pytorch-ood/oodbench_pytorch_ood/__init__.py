@@ -1,4 +1,4 @@
-"""Detectors of pytorch-ood as a plugin of oodbench: one class each, on the logits or features of ``classifier``."""
+"""pytorch-ood's detectors as a plugin of oodbench: one class for each, on the outputs or network of ``classifier``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One detector class for each of pytorch-ood that scores a classifier, made from its signature by one rule per kind."""
+"""One class for each detector of pytorch-ood that uses a classifier, made from its signature by one rule per kind."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ NOISE = "confidence on noise is arbitrary (Hein et al., CVPR 2019): it depends o
 
 
 def __getattr__(name: str) -> Any:
-    """Make the classes where another process asks for one of them by name, as it does to read what was sent to it."""
+    """Return a detector class by name, made if need be: other processes look it up to unpickle its objects."""
     if any(name in names.values() for names in CLASSES.values()):
         return {made.__name__: made for made in detector_classes()}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -103,7 +103,7 @@ def __getattr__(name: str) -> Any:
 
 @cache
 def detector_classes() -> list[type[Detector]]:
-    """Return one class for each of CLASSES, the same ones each time."""
+    """Return one class for each of CLASSES, the same objects each time."""
     return [
         _detector_class(name, kind, getattr(pytorch_ood.detector, inner))
         for kind, names in CLASSES.items()
@@ -130,7 +130,7 @@ def _detector_class(name: str, kind: type[PytorchOODDetector], inner: Any) -> ty
 
 
 def _fields(name: str, inner: Any) -> dict[str, Any]:
-    """Return a field of the parameters for each plain argument of the constructor."""
+    """Return a parameter field for each plain argument of the constructor."""
     fields: dict[str, Any] = {}
     for argument, given in inspect.signature(inner.__init__).parameters.items():
         default = CHOSEN.get(name, {}).get(argument, given.default)

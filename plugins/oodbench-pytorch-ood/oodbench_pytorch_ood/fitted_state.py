@@ -1,4 +1,4 @@
-"""What a detector of pytorch-ood has learned, as named tensors: it has no state of its own that could be saved."""
+"""The learned state of a detector of pytorch-ood, as named tensors: pytorch-ood has no way to save it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WEIBULL = ("c", "scale", "min_val")
 
 
 def learned(detector: Any) -> dict[str, torch.Tensor]:
-    """Return tensors and numbers among the attributes, and those in lists, in parts, and in stored neighbours.
+    """Return the tensors and numbers in a detector's attributes, lists, nested detectors and nearest-neighbour indexes.
 
-    An entry of a list, or a part's attribute, has a dotted name: ``mu.0``, ``_base.mu``.
+    An entry of a list, or an attribute of a nested detector, has a dotted name: ``mu.0``, ``_base.mu``.
     """
     return {
         path: tensor
@@ -55,7 +55,7 @@ def _tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def restore(detector: Any, state: dict[str, torch.Tensor]) -> None:
-    """Put what ``learned`` returned into a new detector with the same constructor arguments."""
+    """Restore what ``learned`` returned, in a new detector with the same constructor arguments."""
     for name, parts in _by_first(state).items():
         old, tensor = getattr(detector, name), parts.get("")
         if isinstance(old, nn.ParameterDict):
@@ -81,7 +81,7 @@ def restore(detector: Any, state: dict[str, torch.Tensor]) -> None:
 
 
 def _by_first(state: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return first part of the name → rest of it → tensor."""
+    """Group tensors by the first part of their dotted names: first part → rest → tensor."""
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for path, tensor in state.items():
         name, _, rest = path.partition(".")
@@ -97,7 +97,7 @@ def _nested(parts: dict[str, torch.Tensor]) -> Any:
 
 
 def _of_openmax(fitted: NumpyOpenMax) -> dict[str, torch.Tensor]:
-    """Return the centres (k, k) of the classes, and what is kept of the distances to each, (k,)."""
+    """Return the centres (k, k) of the classes, and the Weibull parameters of the distances to each, (k,)."""
     classes = sorted(fitted.centers)
     state = {"centers": torch.stack([torch.from_numpy(fitted.centers[each]) for each in classes])}
     for name in WEIBULL:

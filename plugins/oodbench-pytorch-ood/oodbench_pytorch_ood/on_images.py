@@ -18,9 +18,9 @@ from oodbench_pytorch_ood.post_hoc import BATCH, PytorchOODDetector, class_indic
 
 @dataclass(frozen=True)
 class Batches:
-    """A set of images as pytorch-ood takes it: pairs of images (b, C, H, W) and labels 0 to k - 1 (b,), on the CPU.
+    """An image set as pytorch-ood takes it: pairs of images (b, C, H, W) and labels 0 to k - 1 (b,), on the CPU.
 
-    Gradients begin at the images, as the weights are constants here.
+    The images require gradients, as the weights are constants here.
     """
 
     images: ImageSet
@@ -34,7 +34,7 @@ class Batches:
 
 
 class OnImages(PytorchOODDetector):
-    """Scores images by a copy of the network, which may take gradients and hooks without changing the base."""
+    """A detector that scores images with a copy of the network, so that gradients and hooks do not change the base."""
 
     def parts(self) -> dict[str, Any]:
         network = copy.deepcopy(self.network).requires_grad_(False)
@@ -48,7 +48,7 @@ class OnImages(PytorchOODDetector):
         }  # fmt: skip
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Fit the statistics to the training images. Raises FitError where there are too few."""
+        """Fit the statistics to the training images. Raises FitError if there are too few."""
         self.inner = self._new()
         if not self.inner.requires_fit:
             return self

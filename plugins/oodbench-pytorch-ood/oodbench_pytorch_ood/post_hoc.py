@@ -1,4 +1,4 @@
-"""Detectors of pytorch-ood on what the classifier gives of images: logits, features, feature maps, its last layer."""
+"""Detectors of pytorch-ood on a classifier's logits, features, feature maps, weight gradients or dropout."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ PART = 32
 
 
 class PytorchOODDetector(Detector):
-    """A detector of pytorch-ood, made of a fitted classifier and of the parameters.
+    """A detector of pytorch-ood, constructed from a fitted classifier and the parameters.
 
-    It computes in float32 from the classifier's outputs, which are of the classifier's precision: inverse covariances
+    It computes in float32 from the classifier's outputs, which have the classifier's precision: inverse covariances
     and signs of gradients break in bfloat16.
     """
 
@@ -39,11 +39,11 @@ class PytorchOODDetector(Detector):
     inner: Any
 
     def parts(self) -> dict[str, Any]:
-        """Return what its constructor takes of the classifier, by the names of the arguments; others are None."""
+        """Return the constructor arguments that come from the classifier, by name; others in FROM_BASE are None."""
         return {}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return what was learned, by the names that pytorch-ood has for it."""
+        """Return the learned tensors, by pytorch-ood's attribute names."""
         known = type(self.params).model_fields
         return {name: tensor for name, tensor in learned(self.inner).items() if name not in known}
 
@@ -54,7 +54,7 @@ class PytorchOODDetector(Detector):
 
     @property
     def network(self) -> Any:
-        """The classifier's network, which must stay as it is."""
+        """The classifier's network, which must not be changed."""
         base: Any = self.fitted_base.detector
         return base.model
 
@@ -74,7 +74,7 @@ class PytorchOODDetector(Detector):
 
 
 class OnOutputs(PytorchOODDetector, PostHocDetector):
-    """Scores logits, or features and the last layer."""
+    """A detector that scores logits, or features with the last layer."""
 
     takes_validation: ClassVar[bool] = False
     """Whether it is fitted to validation images, which the classifier has not learnt, where there are any."""
@@ -86,7 +86,7 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
         return {"head": last, "w": last.weight.detach().clone(), "b": last.bias.detach().clone()}
 
     def fit(self, train: ImageSet, validation: ImageSet, context: Context) -> Self:
-        """Fit the statistics to logits or features of the images. Raises FitError where there are too few."""
+        """Fit the statistics to logits or features of the images. Raises FitError if there are too few."""
         self.inner = self._new()
         method = getattr(self.inner, f"fit_{self._kind()}", None)
         if method and self.inner.requires_fit:
@@ -94,7 +94,7 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
             given, labels = self._of_set(images), class_indices(images, np.unique(train.labels))
             try:
                 with torch.autocast(context.device.type, enabled=False), warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # of OpenMax's search for a Weibull distribution
+                    warnings.simplefilter("ignore", RuntimeWarning)  # from OpenMax's search for a Weibull distribution
                     method(*self._chosen(given, labels))
             except (ValueError, RuntimeError, AssertionError) as error:
                 raise self._refuse(images, error) from error
@@ -112,15 +112,15 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
         return "logits" if issubclass(self.inner_class, LogitsDetector) else "features"
 
     def _of_set(self, images: ImageSet) -> torch.Tensor:
-        """Return what ``fit`` takes of images."""
+        """Return the classifier's outputs for a set of images, as ``fit`` uses them."""
         return self.fitted_base.outputs_of(images)[self._kind()]
 
     def _chosen(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return those rows of them that it is fitted to."""
+        """Return the rows, and their labels, that the detector is fitted to."""
         return given, labels
 
     def _given(self, outputs: Mapping[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-        """Return what it scores of a batch."""
+        """Return the values of a batch that are scored."""
         return outputs[self._kind()].float()
 
     def _predict(self, given: torch.Tensor) -> torch.Tensor:
@@ -128,21 +128,21 @@ class OnOutputs(PytorchOODDetector, PostHocDetector):
         return scores
 
     def _move(self, device: torch.device) -> None:
-        """Bring tensors to the device; the base's last layer is there already, and stays what it is."""
+        """Move tensors to the device; the base's last layer is there already, and is not replaced."""
         for name, value in vars(self.inner).items():
             if isinstance(value, torch.Tensor):
                 setattr(self.inner, name, value.to(device))
 
 
 class OnLogitsOfEveryClass(OnOutputs):
-    """Scores logits by OpenMax, as in a batch in which every class is predicted.
+    """A detector that scores logits by OpenMax, as in a batch in which every class is predicted.
 
-    pytorch-ood measures the distances to those classes alone that some image of the batch is taken for, and takes 0 for
-    the others. One row that predicts each class makes the scores of all others independent of the batch.
+    pytorch-ood measures distances only to classes that are predicted for some image of the batch, and uses 0 for the
+    others. One extra row per class, which predicts it, makes the scores of the images independent of the batch.
     """
 
     def _chosen(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those that the classifier gets right, as in the paper's Algorithm 1."""
+        """Return the rows that the classifier classifies correctly, as in the paper's Algorithm 1."""
         is_right = given.argmax(1) == labels
         if lack := sorted({*range(given.shape[1])} - {*labels[is_right].tolist()}):
             raise ValueError(f"the classifier gets no image of class {lack[0]} right")
@@ -150,12 +150,12 @@ class OnLogitsOfEveryClass(OnOutputs):
 
     def _predict(self, given: torch.Tensor) -> torch.Tensor:
         every = torch.eye(given.shape[1], dtype=given.dtype, device=given.device)
-        with np.errstate(over="ignore"):  # a power that is infinite is a probability of 1
+        with np.errstate(over="ignore"):  # an infinite power gives a probability of 1
             return super()._predict(torch.cat([given, every]))[: len(given)]
 
 
 class OnFeatureMaps(OnOutputs):
-    """Changes feature maps (b, D, h, w), or features as maps of 1×1, and scores the logits that they give."""
+    """A detector that modifies feature maps (b, D, h, w), or features as 1×1 maps, and scores the resulting logits."""
 
     def parts(self) -> dict[str, Any]:
         return {"head": nn.Sequential(nn.Flatten(), self.network.fc).eval() if self._pooled() else self.network.head()}
@@ -182,12 +182,12 @@ class OnFeatureMaps(OnOutputs):
 
 
 class OnWeightGradients(OnOutputs):
-    """Scores by gradients of weights: of the last layer, which follow from the features, or of all."""
+    """A detector that scores by weight gradients: of the last layer, computed from the features, or of all layers."""
 
     def parts(self) -> dict[str, Any]:
         if self.params.weights == "all":
             return {"model": self.network}
-        is_norm = self.inner_class.__name__ == "GradNorm"  # the paper takes the weight matrix without the bias
+        is_norm = self.inner_class.__name__ == "GradNorm"  # the paper uses the weight matrix without the bias
         return {"model": self.network.fc, "param_filter": (lambda name: name == "weight") if is_norm else None}
 
     def _given(self, outputs: Mapping[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
@@ -198,9 +198,10 @@ class OnWeightGradients(OnOutputs):
 
 
 class OnDropout(OnOutputs):
-    """Scores by what differs from one draw of dropout to the next; of features, where the network has no dropout.
+    """A detector that scores by predictions under several draws of dropout; on features if the network has no dropout.
 
-    A draw is a network: one mask for all images, the same in every batch and on every device, from the run's seed.
+    Each draw has one mask for all images, which comes from the run's seed and is the same in every batch and on every
+    device.
     """
 
     def parts(self) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class OnDropout(OnOutputs):
         return {"model": nn.Sequential(SharedDropout(self.params.dropout), network.fc).eval()}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return nothing: nothing is learned."""
+        """Return an empty dict: nothing is learned."""
         return {}
 
     def _given(self, outputs: Mapping[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:

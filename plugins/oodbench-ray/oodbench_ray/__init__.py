@@ -1,4 +1,4 @@
-"""Ray Core as an executor of oodbench: runs are worked on by the machines of a Ray cluster."""
+"""Ray Core as an executor of oodbench: the machines of a Ray cluster do the runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor ``ray``: each task is a task of Ray, retried where its machine was lost."""
+"""The executor ``ray``: each task becomes a Ray task, which is retried if its machine is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RayParams(Params):
 
 
 class RayExecutor(Executor):
-    """Works on tasks with Ray Core, on a cluster that runs, or on one of this machine that is started for the call."""
+    """An executor that runs tasks with Ray Core, on a running cluster or one started on this machine for the call."""
 
     name = "ray"
     summary = "a Ray cluster: one that runs, or this machine's own"
@@ -45,18 +45,18 @@ class RayExecutor(Executor):
 
     @property
     def address(self) -> str:
-        """Of the running cluster; empty where one is to be started."""
+        """The address of the running cluster; empty if one is to be started."""
         return str(self.params.address or os.environ.get("RAY_ADDRESS", ""))
 
     @property
     def shares_files(self) -> bool:
-        """Whether workers find this machine's files: on a cluster of this machine always."""
+        """Whether workers find this machine's files; always true on a cluster of this machine alone."""
         return bool(self.params.shares_files) or not self.address
 
     def work(
         self, tasks: Mapping[str, Job], open_: Open, slots: int | None, progress: Progress
     ) -> Generator[tuple[str, Any], None, None]:
-        """Work on the tasks as tasks of Ray (see Executor)."""
+        """Run the tasks as Ray tasks (see Executor)."""
         with self._connected():
             self._check_room(progress)
             hand = _Hand(self, open_, progress)
@@ -73,13 +73,13 @@ class RayExecutor(Executor):
                 hand.close()
 
     def options(self) -> dict[str, Any]:
-        """Return what each task reserves, in Ray's words. A task is retried here, and not by Ray: see ``_Hand``."""
+        """Return what each task reserves, as Ray options. Retries are made here, not by Ray: see ``_Hand``."""
         memory = {"memory": int(self.params.memory * GIB)} if self.params.memory else {}
         return {"num_cpus": self.params.cpus, "num_gpus": self.params.gpus, "max_retries": 0, **memory}
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
-        """Inside, this process is connected to a cluster; one that it is connected to already is left as it is."""
+        """Return a context in which this process is connected to a cluster; an existing connection is left open."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
@@ -89,7 +89,7 @@ class RayExecutor(Executor):
         own: dict[str, Any] = {} if self.address else {"include_dashboard": False}
         try:
             ray.init(address=self.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-        except Exception as error:  # Ray raises plain ones too, as where it took more than 30 s to start
+        except Exception as error:  # Ray raises plain ones too, such as when its start takes over 30 s
             where, why = self.address or "this machine", reason(error)
             raise OODBenchError(f"no Ray cluster at {where}: {why}; `ray status` shows what there is") from None
         try:
@@ -98,7 +98,10 @@ class RayExecutor(Executor):
             ray.shutdown()
 
     def _check_room(self, progress: Progress) -> None:
-        """Say so where no machine has what a task reserves: Ray would wait without a word."""
+        """Report if no machine has what a task reserves, as Ray would wait silently.
+
+        Raises OODBenchError in that case if the cluster is this machine's own.
+        """
         import ray
 
         wanted = {"CPU": self.params.cpus, "GPU": self.params.gpus, "memory": self.params.memory * GIB}
@@ -123,10 +126,10 @@ class _Running:
 
 
 class _Hand:
-    """What is in the hands of Ray: the tasks that are worked on, and the mailbox of their progress.
+    """The tasks that Ray is running, and the mailbox of their progress.
 
-    A task is submitted again where its machine was lost. Not by Ray's own retries: these would also repeat a task that
-    takes its process with it, as one does that needs too much memory.
+    A task is submitted again if its machine was lost. Ray's own retries are off, as they would also repeat a task that
+    kills its process, such as one that needs too much memory.
     """
 
     def __init__(self, executor: RayExecutor, open_: Open, progress: Progress):
@@ -154,7 +157,7 @@ class _Hand:
         self.running[self.start(title, task.arguments)] = task
 
     def collect(self) -> list[tuple[str, Any]]:
-        """Deliver progress, and return title and outcome of each task that has ended; waits a moment for one."""
+        """Deliver progress, and return title and outcome of each task that has ended; wait briefly for one."""
         import ray
 
         done, _ = ray.wait([*self.running], num_returns=1, timeout=POLL_SECONDS)
@@ -174,7 +177,7 @@ class _Hand:
 
         tasks = {task.title: task for task in self.running.values()}
         letters: list[tuple[str, tuple[Any, ...]]] = []
-        with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):  # it is begun again, empty
+        with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):  # Ray restarts it, empty
             letters = ray.get(self.mailbox.take.remote(), timeout=CLOSE_SECONDS)
         for title, event in letters:
             task = tasks.get(title)
@@ -184,7 +187,7 @@ class _Hand:
                 deliver(event, task.progress)
 
     def _outcome(self, reference: Any, task: _Running) -> tuple[Any] | None:
-        """Return the outcome in a tuple; None where the task was begun again. Raises what the task raised."""
+        """Return the outcome in a 1-tuple; None if the task was submitted again. Raises OODBenchError if it raised."""
         import ray
 
         try:
@@ -240,10 +243,10 @@ class _Hand:
 
 
 def _lost_its_machine(error: Exception) -> bool:
-    """Return whether the machine is why a task failed.
+    """Whether a task failed because its machine was lost.
 
-    A task's own exception is its outcome, so what Ray says that it raised is Ray's: the first that a worker feels of
-    the loss of its machine, which it may still report.
+    A task returns its own exceptions as outcomes. So an exception that Ray reports as the task's is Ray's own: the
+    first sign of the machine's loss, which the worker noticed and could still report.
     """
     import ray
 

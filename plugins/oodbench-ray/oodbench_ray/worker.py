@@ -1,4 +1,4 @@
-"""What runs in the cluster: the task, in a worker of Ray, and the actor through which its progress travels."""
+"""The parts that run in the cluster: the task, in a Ray worker, and the actor that passes on its progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADVANCE_SECONDS = 0.2
 
 
 class Mailbox:
-    """An actor that keeps what tasks say of their progress until the driver asks for it."""
+    """An actor that keeps the progress events of tasks until the driver fetches them."""
 
     def __init__(self) -> None:
         self.letters: list[tuple[str, tuple[Any, ...]]] = []
@@ -25,21 +25,21 @@ class Mailbox:
         self.letters.append((title, event))
 
     def take(self) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return what has come since the last call: title and event."""
+        """Return the events received since the last call: title and event."""
         taken, self.letters = self.letters, []
         return taken
 
 
 @dataclass(frozen=True)
 class Call:
-    """What all tasks of one call of ``work`` have in common.
+    """The data that all tasks of one call of ``work`` share.
 
     Args:
-        key: no other call has the same.
+        key: unique for each call.
         mailbox: handle of the Mailbox.
-        open_: pickled, as its module may only be found with the path below.
-        path: folders in which the process that planned looks for modules; empty where workers do not see them.
-        environment: variables to be set.
+        open_: pickled, as its module may be importable only with ``path``.
+        path: folders in which the planning process looks for modules; empty if workers cannot see them.
+        environment: environment variables to set.
     """
 
     key: str
@@ -61,10 +61,10 @@ _opened: dict[str, _Opened] = {}
 
 
 def work_on(call: Call, title: str, arguments: bytes) -> tuple[str, Any]:
-    """Do one task. Returns ``("done", value)`` or ``("raised", the exception as one line)``."""
+    """Run one task. Returns ``("done", value)`` or ``("raised", the exception as one line)``."""
     import ray
 
-    with suppress(ray.exceptions.RayError):  # no progress, such as while the mailbox is begun again, fails no task
+    with suppress(ray.exceptions.RayError):  # lost progress, such as while the mailbox restarts, fails no task
         ray.get(call.mailbox.put.remote(title, ("began",)))
     opened = None
     try:
@@ -75,7 +75,7 @@ def work_on(call: Call, title: str, arguments: bytes) -> tuple[str, Any]:
         outcome = ("raised", reason(error))
     if opened is not None and opened.last:
         with suppress(ray.exceptions.RayError):
-            ray.get(opened.last)  # what it said has arrived before its outcome does
+            ray.get(opened.last)  # so that its progress arrives before its outcome
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""The executor ``slurm``: each task is a job of an array, queued again where its time is up or its machine lost."""
+"""The executor ``slurm``: each task is a job of an array, requeued if its time is up or its machine is lost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SlurmParams(Params):
 
 
 class SlurmExecutor(Executor):
-    """Works on tasks as jobs of Slurm, submitted by submitit from a machine that has ``sbatch``."""
+    """An executor that runs tasks as Slurm jobs, submitted by submitit from a machine that has ``sbatch``."""
 
     name = "slurm"
     summary = "jobs of a Slurm cluster, an array of them"
@@ -56,10 +56,10 @@ class SlurmExecutor(Executor):
     def work(
         self, tasks: Mapping[str, Job], open_: Open, slots: int | None, progress: Progress
     ) -> Generator[tuple[str, Any], None, None]:
-        """Work on the tasks as jobs (see Executor).
+        """Run the tasks as jobs (see Executor).
 
-        Tasks that must wait for others are submitted when those have ended. Where this process is killed the jobs go
-        on, and what they make is in the store.
+        Tasks that must wait for others are submitted when those have ended. If this process is killed, the jobs
+        continue, and their results are in the store.
         """
         array = _Array(self, open_, progress)
         waiting, ended = dict(tasks), set[str]()
@@ -87,7 +87,7 @@ class _Running:
 
 
 class _Array:
-    """The jobs of one call: submitting them, hearing of them, and ending them."""
+    """The jobs of one call of ``work``: submits them, follows their progress, and cancels them."""
 
     def __init__(self, executor: SlurmExecutor, open_: Open, progress: Progress):
         self.params, self.open_, self.progress = executor.params, open_, progress
@@ -98,7 +98,7 @@ class _Array:
         self.keep = False
 
     def submit(self, jobs: Mapping[str, Job], slots: int) -> None:
-        """Submit these as one array, of which ``slots`` run at once. Raises OODBenchError where Slurm refuses."""
+        """Submit these as one array, of which ``slots`` may run at once. Raises OODBenchError if Slurm refuses."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -119,12 +119,12 @@ class _Array:
             self.running[title] = _Running(title, job, self.progress.for_run(title), told[title])
 
     def _parameters(self, slots: int) -> dict[str, Any]:
-        """Return what submitit is told of the jobs."""
+        """Return submitit's parameters for the jobs."""
         params = self.params
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
         threads = [f"export {name}=${{SLURM_CPUS_PER_TASK:-1}}" for name in TO_BE_SET]
         given = {name: getattr(params, name) for name in ("partition", "account", "qos") if getattr(params, name)}
-        more: dict[str, Any] = {"requeue": True}  # where a node is lost, whatever the cluster's default
+        more: dict[str, Any] = {"requeue": True}  # if a node is lost, whatever the cluster's default
         for option in filter(None, params.options.split(",")):
             name, equals, value = option.strip().partition("=")
             more[name.removeprefix("--")] = value if equals else True
@@ -142,7 +142,7 @@ class _Array:
         }
 
     def collect(self) -> list[tuple[str, Any]]:
-        """Deliver progress, and return title and outcome of each task that has ended; waits a moment first."""
+        """Deliver progress, and return title and outcome of each task that has ended, after a short wait."""
         time.sleep(self.params.poll)
         self.polls += 1
         finished = {title for title, task in self.running.items() if task.job.paths.result_pickle.exists()}
@@ -161,7 +161,10 @@ class _Array:
         return ended
 
     def _outcome(self, task: _Running) -> Any:
-        """Return what a finished task returned; WorkerDied where it could not begin. Raises what it raised."""
+        """Return a finished task's value; WorkerDied if its job failed or ran out of requeues.
+
+        Raises OODBenchError if the task raised.
+        """
         from submitit.core.utils import FailedJobError
 
         try:
@@ -173,9 +176,9 @@ class _Array:
         return WorkerDied(value) if kind == "died" else value
 
     def _lost(self, titles: set[str]) -> dict[str, str]:
-        """Return title → why, for the tasks whose jobs have ended and left no result.
+        """Return title → reason, for the tasks whose jobs have ended without a result.
 
-        Without accounting Slurm forgets a job that was killed, and says nothing: after some silence it is lost.
+        Without accounting, Slurm forgets a killed job: it counts as lost after ``silence`` seconds without a sign.
         """
         from oodbench_slurm.queue import OVER, accounted, queued
 
@@ -200,7 +203,7 @@ class _Array:
         return lost
 
     def close(self) -> None:
-        """End all jobs and wait until they have ended; what they wrote is removed, unless a task was lost."""
+        """Cancel all jobs and wait until they have ended; remove their scripts and logs unless a task died."""
         from oodbench_slurm.queue import cancel, queued
 
         jobs = [task.job.job_id for task in self.running.values()]
@@ -214,7 +217,7 @@ class _Array:
 
 
 def _deliver(task: _Running) -> None:
-    """Deliver what a task has told since the last time; a line that is still being written waits."""
+    """Deliver a task's progress since the last call; a line that is still being written waits."""
     if not task.told.exists():
         return
     with task.told.open("rb") as file:

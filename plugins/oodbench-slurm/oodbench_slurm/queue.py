@@ -1,4 +1,4 @@
-"""What Slurm says of jobs. It is asked about all of them at once, as many small questions load its controller."""
+"""Queries to Slurm about jobs. Each query is about all jobs at once, as many small ones would load its controller."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ OVER = {
 
 
 def queued() -> dict[str, str] | None:
-    """Return job → state of the user's jobs that wait or run; None where Slurm does not answer."""
+    """Return job → state of the user's pending and running jobs; None if Slurm does not answer."""
     text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T")
     return None if text is None else _pairs(text)
 
 
 def accounted(jobs: Collection[str]) -> dict[str, str]:
-    """Return job → state of these, as far as the accounting knows; nothing where the cluster has none."""
+    """Return job → state of those jobs that the accounting knows; empty if the cluster has no accounting."""
     asked = ",".join(sorted({job.partition("_")[0] for job in jobs}))
     text = _ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State", f"--jobs={asked}")
     return {job: state.split()[0] for job, state in _pairs(text or "").items() if state}  # "CANCELLED by 1000"
 
 
 def cancel(jobs: Collection[str]) -> None:
-    """End jobs at once, those that run and those that wait. Raises OODBenchError where Slurm does not answer."""
-    killed = _ask("scancel", "--quiet", "--signal=KILL", *jobs)  # submitit lets the signal pass that a plain one sends
+    """Kill running jobs and cancel pending ones. Raises OODBenchError if Slurm does not answer."""
+    killed = _ask("scancel", "--quiet", "--signal=KILL", *jobs)  # submitit ignores the signal of a plain scancel
     if _ask("scancel", "--quiet", *jobs) is None and killed is None:
         raise OODBenchError(f"Slurm does not answer: end these jobs by hand, with scancel {' '.join(jobs)}")
 

@@ -1,4 +1,4 @@
-"""What runs in a job: one task, which goes on from its last checkpoint when its job was queued again."""
+"""The part that runs in a job: one task, which resumes from its last checkpoint when its job is requeued."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ADVANCE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Work:
-    """One task, as submitit calls it.
+    """One task, as a callable for submitit.
 
     Args:
-        progress: file to which its progress is appended, an event a line.
+        progress: file to which its progress is appended, one event per line.
     """
 
     open_: Open
@@ -27,20 +27,20 @@ class Work:
     progress: Path
 
     def __call__(self) -> tuple[str, Any]:
-        """Do the task. Returns ``("done", value)`` or ``("raised", the exception as one line)``."""
+        """Run the task. Returns ``("done", value)``, or ``("raised" or "died", the exception as one line)``."""
         from submitit.core.utils import UncompletedJobError
 
         sender = ProgressSender(self._append, ADVANCE_SECONDS)
         self._append(("began", platform.node()))
         try:
             return "done", self.open_(sender, 0)(self.title, *self.arguments)
-        except UncompletedJobError as error:  # raised where it is, when its time is up once too often
+        except UncompletedJobError as error:  # raised inside the task when its time is up with no requeue left
             return "died", reason(error)
         except Exception as error:
             return "raised", reason(error)
 
     def checkpoint(self) -> Any:
-        """Return what submitit is to queue again when the time is up: the same, as the checkpoint is in the store."""
+        """Return what submitit must requeue when the time is up: this task, as its checkpoint is in the store."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

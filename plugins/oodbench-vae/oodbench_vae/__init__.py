@@ -1,4 +1,4 @@
-"""The variational autoencoder, with two scores, as two detectors in a plugin of oodbench."""
+"""The variational autoencoder as a plugin of oodbench: two detectors, one for each of its two scores."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MAX_LOG_STD = 10.0
 
 
 class VAEParams(AutoencoderParams):
-    """Parameters of VAE, and so of VAELikelihood."""
+    """Parameters of VAE and VAELikelihood."""
 
     samples: int = param(
         100,
@@ -114,7 +114,7 @@ class VAE(AutoencoderDetector):
 class VAELikelihood(Detector):
     """A detector on a fitted VAE that scores by -log 1/n Σ p(x, z) / q(z|x) over n samples z of the posterior.
 
-    It has the parameters of the VAE that it stands on, and learns nothing itself.
+    It has the parameters of its base, the VAE, and learns nothing itself.
     """
 
     name = "vae-likelihood"
@@ -152,7 +152,7 @@ class VAELikelihood(Detector):
         return self.fitted_base.detector.reconstruct(images)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return nothing: all that was learned is the VAE's."""
+        """Return an empty dict: all that was learned belongs to the VAE."""
         return {}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""WAE-MMD: an autoencoder whose codes are regularised to be distributed as N(0, I); the score is its error."""
+"""WAE-MMD: an autoencoder whose codes are regularised towards N(0, I); the score is its reconstruction error."""
 
 from __future__ import annotations
 
