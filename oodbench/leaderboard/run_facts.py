@@ -108,12 +108,13 @@ def run_notes(results: pd.DataFrame) -> dict[tuple[str, str], str]:
     Rows with the same notes have one text. The notes include the errors of failed seeds, and why the seeds of a cell
     cannot be averaged.
     """
+    results = results.sort_values("seed", kind="stable")  # so that notes are in the order of the seeds
     texts: dict[Any, dict[str, list[int]]] = {}
     for in_dataset, label, seed in unverified(results)[["in_dataset", "label", "seed"]].itertuples(index=False):
         texts.setdefault((in_dataset, label), {}).setdefault(UNVERIFIED, []).append(seed)
     noted = results[results["notes"] != ""].drop_duplicates("run")
     for in_dataset, label, note, seed in noted[["in_dataset", "label", "notes", "seed"]].itertuples(index=False):
-        for part in note.split("; "):
+        for part in note.split("; "):  # one note may have several parts, so they stay in this order
             seeds = texts.setdefault((in_dataset, label), {}).setdefault(part, [])
             seeds += [] if seed in seeds else [seed]
     for in_dataset, label, seed, note in _failures(results):
@@ -154,7 +155,7 @@ def _worded(
     """Return (in-data set, label) → text, given the notes of each and the seeds that they are about."""
     in_datasets: dict[tuple[str, str], list[str]] = {}
     for (in_dataset, label), seeds_of in sorted(notes.items()):
-        texts = [_with_seeds(note, seeds, all_seeds[in_dataset, label]) for note, seeds in sorted(seeds_of.items())]
+        texts = [_with_seeds(note, seeds, all_seeds[in_dataset, label]) for note, seeds in seeds_of.items()]
         in_datasets.setdefault((label, "; ".join(texts)), []).append(in_dataset)
     labels: dict[tuple[str, ...], list[str]] = {}
     for (label, text), names in in_datasets.items():

@@ -309,11 +309,14 @@ def test_rows_with_the_same_notes_have_one_footnote():
     page = render(
         frame(*(row(name, notes="stands on x; holds", seed=seed) for name in names for seed in (0, 1))), [AUROC]
     )
-    assert re.findall(r"^\[\^(\d)\]: (.*)$", page, re.MULTILINE) == [("1", "4 rows on mnist:0-8: holds; stands on x")]
+    assert re.findall(r"^\[\^(\d)\]: (.*)$", page, re.MULTILINE) == [("1", "4 rows on mnist:0-8: stands on x; holds")]
     assert all(f"| {name}[^1] " in page for name in names)
     page = render(frame(row("ae", notes="a"), row("dae", notes="a"), row("vae", notes="a; b")), [AUROC])
     assert "[^1]: ae and dae on mnist:0-8: a (seed 0)" in page
     assert "[^2]: vae on mnist:0-8: a (seed 0); b (seed 0)" in page
+    parts = "the loss is not finite; lower the rate"  # one note
+    page = render(frame(row("ae", notes=parts, seed=1), row("ae", seed=0)), [AUROC])
+    assert "[^1]: ae on mnist:0-8: the loss is not finite (seed 1); lower the rate (seed 1)" in page
 
 
 def test_what_is_to_be_said_on_several_in_data_sets_alike_is_one_footnote():
